@@ -1,0 +1,218 @@
+"""The command line: `spineseg data | train | evaluate | predict | report`.
+
+Results a script wants go to stdout, all else to stderr. Exit codes: 0 done, 1 bad input or a failed
+run (one clear line for each problem), 2 wrong usage.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where this one ended", file=sys.stderr)
+        return 1
+    except (ValueError, RuntimeError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="spineseg",
+        description="Segment sagittal spine MRI as in Cai et al. 2023 (ASPP-UNet).",
+        epilog="`spineseg COMMAND --help` tells more about each.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_data(commands)
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_report(commands)
+    _add_predict(commands)
+    return parser
+
+
+def _add_data(commands) -> None:
+    data = commands.add_parser("data", help="make, check or preprocess scans")
+    kinds = data.add_subparsers(required=True, metavar="COMMAND")
+
+    phantom = kinds.add_parser(
+        "phantom", help="simulate scans in the challenge's layout", description=_phantom.__doc__
+    )
+    phantom.add_argument("out", type=Path, help="folder to write, e.g. data/phantom")
+    phantom.add_argument("--cases", type=_positive, default=172, metavar="N", help="default: 172")
+    phantom.add_argument(
+        "--scale",
+        type=_scale,
+        default=0.125,
+        metavar="S",
+        help="in-plane size as a fraction of the challenge's 880 pixels (default: 0.125)",
+    )
+    phantom.add_argument("--seed", type=int, default=0, metavar="K", help="default: 0")
+    phantom.add_argument(
+        "--bodies-only", action="store_true", help="leave posterior elements unlabelled"
+    )
+    phantom.set_defaults(command=_phantom)
+
+    check = kinds.add_parser(
+        "check", help="list everything wrong with a folder of scans", description=_check.__doc__
+    )
+    check.add_argument("folder", type=Path, help="holds MR/ and Mask/, or train/ that does")
+    check.set_defaults(command=_check)
+
+    prepare = kinds.add_parser(
+        "prepare", help="preprocess scans into the cache", description=_prepare.__doc__
+    )
+    _add_study(prepare)
+    prepare.set_defaults(command=_prepare)
+
+
+def _add_train(commands) -> None:
+    train = commands.add_parser(
+        "train", help="train one model on one fold", description=_train.__doc__
+    )
+    _add_study(train)
+    train.add_argument("--model", default="aspp_unet", help="default: aspp_unet")
+    train.add_argument(
+        "--fold", type=_fold, default="0", metavar="K", help="0, 1, … or all (default: 0)"
+    )
+    train.set_defaults(command=_train)
+
+
+def _add_evaluate(commands) -> None:
+    evaluate = commands.add_parser(
+        "evaluate", help="score a finished run case by case", description=_evaluate.__doc__
+    )
+    evaluate.add_argument("run", type=Path, help="a run's folder, as `spineseg train` printed it")
+    evaluate.add_argument(
+        "--data", type=Path, metavar="DIR", help="score every case of this folder instead"
+    )
+    evaluate.set_defaults(command=_evaluate)
+
+
+def _add_report(commands) -> None:
+    report = commands.add_parser(
+        "report", help="gather a study's scores into results/", description=_report.__doc__
+    )
+    _add_study(report)
+    report.set_defaults(command=_report)
+
+
+def _add_predict(commands) -> None:
+    predict = commands.add_parser(
+        "predict", help="write the mask of a scan", description=_predict.__doc__
+    )
+    predict.add_argument("scan", type=Path, help=".nii, .nii.gz, .mha or .nrrd")
+    predict.add_argument("mask", type=Path, help="the file to write")
+    predict.add_argument(
+        "--run", type=Path, metavar="DIR", help="a run's folder (default: the newest finished run)"
+    )
+    predict.set_defaults(command=_predict)
+
+
+def _add_study(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data", metavar="DIR", help="scans in the challenge's layout (default: data/phantom)"
+    )
+    parser.add_argument(
+        "--profile", default="quick", metavar="P", help="smoke, quick, full, or a .yaml file"
+    )
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number
+
+
+def _scale(text: str) -> float:
+    if not 0 < (number := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
+    return number
+
+
+def _fold(text: str) -> str:
+    if text != "all" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is neither a fold's number nor all")
+    return text
+
+
+def _phantom(options: argparse.Namespace) -> None:
+    """Simulate sagittal T2 scans of the lumbar spine, with masks, in the challenge's layout."""
+    from spineseg.data.phantom import write_dataset
+
+    print(
+        write_dataset(
+            options.out,
+            options.cases,
+            options.scale,
+            options.seed,
+            bodies_only=options.bodies_only,
+        )
+    )
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Read every file of a folder and list all that is wrong, one line each."""
+    from spineseg.data.check import DataError, check_folder
+
+    report = check_folder(options.folder, progress=True)
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if report.problems:
+        raise DataError(report.problems)
+    print(f"{options.folder}: {len(report.cases)} cases, nothing wrong")
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    """Check and preprocess scans; print the folder of the cache."""
+    from spineseg.data.preprocess import prepare
+    from spineseg.study import Study
+
+    print(prepare(Study.of(options.data, options.profile)).folder)
+
+
+def _train(options: argparse.Namespace) -> None:
+    """Train one model on one fold. An interrupted run goes on; a finished one is left as it is.
+    The last line on stdout is the run's folder."""
+    from spineseg.study import Study
+    from spineseg.train import train
+
+    print(train(Study.of(options.data, options.profile), options.model, options.fold))
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    """Score a run on the cases it held out. The last line on stdout is where the scores lie."""
+    from spineseg.evaluate import evaluate_run
+
+    print(evaluate_run(options.run, options.data))
+
+
+def _report(options: argparse.Namespace) -> None:
+    """Gather the scores of all folds the profile asks for, and print their summary."""
+    from spineseg.evaluate import gather, summary_text
+    from spineseg.study import Study
+
+    study = Study.of(options.data, options.profile)
+    print(summary_text(study, gather(study)))
+
+
+def _predict(options: argparse.Namespace) -> None:
+    """Label a scan with a trained run. The mask has the scan's own grid and orientation and the
+    challenge's labels: 1 S, 2 L5 … 6 L1, 7 T12, 8 T11."""
+    from spineseg.predict import predict_scan
+
+    voxels = predict_scan(options.scan, options.mask, options.run)
+    found = [name for name, count in voxels.items() if count and name != "BG"]
+    print(f"{options.mask}: {', '.join(found) or 'no vertebra found'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""From scan files to arrays: reading, checking, simulating, preprocessing, splitting."""

@@ -1,0 +1,98 @@
+"""The scanner: coil sensitivity, saturation band, ghosts, Rician noise, integer storage."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from spineseg.data.phantom.anatomy import Spine
+from spineseg.data.phantom.shapes import Canvas, Floats, Grid, resize
+
+FIELD_MATRIX = 48  # coil sensitivity is smooth: evaluated coarsely in float64, then resized
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """One scan's settings. Lengths in mm, signals relative to cerebrospinal fluid."""
+
+    blur: float
+    matrix: int  # acquired; finer images are interpolated from it
+    noise: float  # standard deviation in each channel
+    coil_reach: float  # behind which distance from the back the signal falls off
+    coil_power: float
+    coil_length: float  # sensitive half-length along the spine
+    shading: float  # log amplitude of the remaining slow variation
+    texture: float  # fine multiplicative variation within tissue
+    saturation: float  # signal left within the band in front of the spine
+    saturation_gap: float  # from L3's centre forwards
+    saturation_tilt: float
+    ghost: float
+    ghost_shift: float
+    gain: float
+
+
+def draw_scanner(rng: np.random.Generator) -> Scanner:
+    return Scanner(
+        blur=rng.uniform(0.5, 1.6),
+        matrix=int(rng.integers(288, 449)),
+        noise=float(np.exp(rng.normal(np.log(0.018), 0.5))),
+        coil_reach=rng.uniform(45, 160),
+        coil_power=rng.uniform(0.3, 2.2),
+        coil_length=rng.uniform(130, 260),
+        shading=rng.uniform(0.03, 0.2),
+        texture=rng.uniform(0.02, 0.12),
+        saturation=rng.uniform(0.05, 0.5) if rng.random() < 0.55 else 1.0,
+        saturation_gap=rng.uniform(24, 50),
+        saturation_tilt=rng.normal(0, 0.12),
+        ghost=rng.uniform(0, 0.04) if rng.random() < 0.5 else 0.0,
+        ghost_shift=rng.uniform(15, 90),
+        gain=float(np.exp(rng.uniform(np.log(250), np.log(1600)))),
+    )
+
+
+def sensitivity(
+    grid: Grid, spine: Spine, scanner: Scanner, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Coil sensitivity times saturation on (slices, FIELD_MATRIX, FIELD_MATRIX)."""
+    coarse = grid.resampled(FIELD_MATRIX, FIELD_MATRIX)
+    x, y, z = coarse.x[:, None, None], coarse.y[None, :, None], coarse.z[None, None, :]
+    behind = spine.along(55.0).at(np.zeros(1))[1][0]
+    distance = np.maximum(behind - z, -30) / scanner.coil_reach
+    reach = 1 / (1 + np.where(distance > 0, distance, 0.3 * distance) ** 2) ** scanner.coil_power
+    length = 1 / (1 + (y / scanner.coil_length) ** 4)
+
+    noise = rng.standard_normal((len(grid.x), FIELD_MATRIX, FIELD_MATRIX))
+    slow = gaussian_filter(noise, (1.5, 7, 7), mode="nearest") * 28  # to about unit variance
+    edge = -scanner.saturation_gap + scanner.saturation_tilt * y - z
+    passed = 1 / (1 + np.exp(np.clip(edge / 3, -30, 30)))
+    saturation = scanner.saturation + (1 - scanner.saturation) * passed
+    return reach * length * np.exp(scanner.shading * slow) * saturation + 0 * x
+
+
+def acquire(
+    canvas: Canvas, spine: Spine, scanner: Scanner, rng: np.random.Generator
+) -> NDArray[np.uint16]:
+    """The magnitude image of the canvas, (slices, rows, cols)."""
+    grid = canvas.grid
+    slices, rows, cols = grid.shape
+    field = sensitivity(grid, spine, scanner, rng)
+    texture = rng.standard_normal((slices, 160, 160))
+    height, width = min(rows, scanner.matrix), min(cols, scanner.matrix)
+    noise = rng.standard_normal((2, slices, height, width), dtype=np.float64)
+
+    signal = canvas.signal * resize(field, rows, cols)
+    signal *= 1 + np.float32(scanner.texture) * resize(texture, rows, cols)
+    if scanner.ghost:
+        signal += np.float32(scanner.ghost) * shifted(signal, scanner.ghost_shift / grid.pixel)
+    finest = grid.pixel * max(rows, cols) / scanner.matrix
+    sigma = np.float32(scanner.noise * min(1.0, finest / grid.pixel))
+    real = signal + sigma * resize(noise[0], rows, cols)
+    imaginary = sigma * resize(noise[1], rows, cols)
+    magnitude = np.sqrt(real * real + imaginary * imaginary)
+    return (magnitude * np.float32(scanner.gain) + np.float32(0.5)).astype(np.uint16)
+
+
+def shifted(signal: Floats, rows: float) -> Floats:
+    """The signal moved down by whole rows, wrapping round as a phase-encoding ghost does."""
+    return np.roll(signal, round(rows), axis=1)

@@ -1,0 +1,176 @@
+"""A folder of phantoms in the challenge's layout: names, orientation, spacing, storage types."""
+
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from spineseg.data.phantom.simulate import simulate
+
+# The paper's Table 1: (slices, rows, cols) and how many of its 172 volumes have that shape.
+FULL_SHAPES = {
+    (12, 880, 880): 126,
+    (15, 880, 880): 32,
+    (12, 1008, 1008): 4,
+    (12, 512, 512): 3,
+    (15, 960, 960): 2,
+    (12, 864, 864): 2,
+    (15, 896, 896): 1,
+    (12, 960, 960): 1,
+    (12, 1024, 1024): 1,
+}
+# How masks are stored, and how often; some of the challenge's are floating point.
+MASK_TYPES = {"uint8": 0.6, "float32": 0.25, "uint16": 0.15}
+COMPLETE, PARTIAL = "phantom.json", "phantom.partial.json"
+PSR = (0.0, 0.0, -1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  # axes' directions as columns, row by row
+
+
+@dataclass(frozen=True)
+class CasePlan:
+    """All that a worker needs to write one case."""
+
+    number: int  # from 1
+    shape: tuple[int, int, int]
+    mask_type: str
+    seed: np.random.SeedSequence
+    bodies_only: bool
+
+    def paths(self, out: Path) -> tuple[Path, Path]:
+        train = out / "train"
+        return (
+            train / "MR" / f"Case{self.number}.nii.gz",
+            train / "Mask" / f"mask_case{self.number}.nii.gz",
+        )
+
+    def finished(self, out: Path) -> bool:
+        return all(path.exists() for path in self.paths(out))
+
+
+def plan_shapes(cases: int, scale: float, seed: int) -> list[tuple[int, int, int]]:
+    """Shapes (slices, rows, cols) of a set: Table 1's very counts for 172 cases, else its odds.
+
+    In-plane sizes are Table 1's times `scale`, rounded.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
+    shapes, counts = list(FULL_SHAPES), np.array(list(FULL_SHAPES.values()))
+    if cases == counts.sum():
+        picks = rng.permutation(np.repeat(np.arange(len(shapes)), counts))
+    else:
+        picks = rng.choice(len(shapes), size=cases, p=counts / counts.sum())
+    return [
+        (slices, round(rows * scale), round(cols * scale))
+        for slices, rows, cols in (shapes[pick] for pick in picks)
+    ]
+
+
+def plan_cases(cases: int, scale: float, seed: int, bodies_only: bool) -> list[CasePlan]:
+    plans = []
+    for number, shape in enumerate(plan_shapes(cases, scale, seed), start=1):
+        own = np.random.SeedSequence(seed, spawn_key=(number,))
+        draw = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number, 0)))
+        mask_type = str(draw.choice(list(MASK_TYPES), p=list(MASK_TYPES.values())))
+        plans.append(CasePlan(number, shape, mask_type, own, bodies_only))
+    return plans
+
+
+def write_psr(array: NDArray, spacing: tuple[float, float, float], path: Path) -> None:
+    """Write a (slices, rows, cols) volume as NIfTI in PSR orientation, whole or not at all.
+
+    `array` runs right to left, downwards and backwards; `spacing` in mm follows its axes.
+    """
+    import SimpleITK as sitk  # simulating needs numpy and scipy only
+
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array[::-1, ::-1]))
+    image.SetSpacing(tuple(float(step) for step in spacing[::-1]))
+    image.SetDirection(PSR)
+    centre = image.TransformContinuousIndexToPhysicalPoint(
+        [(size - 1) / 2 for size in image.GetSize()]
+    )
+    image.SetOrigin([-coordinate for coordinate in centre])
+    partial = path.with_name(f"partial-{path.name}")
+    sitk.WriteImage(image, str(partial), useCompression=True)
+    partial.replace(path)
+
+
+def write_case(plan: CasePlan, out: Path) -> None:
+    phantom = simulate(plan.shape, plan.seed, bodies_only=plan.bodies_only)
+    image_path, mask_path = plan.paths(out)
+    write_psr(phantom.image, phantom.spacing, image_path)
+    write_psr(phantom.mask.astype(plan.mask_type), phantom.spacing, mask_path)
+
+
+def write_cases(plans: list[CasePlan], out: Path, workers: int) -> Iterator[None]:
+    """Write the cases in worker processes, yielding once for each that is done."""
+    if workers == 1:
+        for plan in plans:
+            yield write_case(plan, out)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for job in as_completed([pool.submit(write_case, plan, out) for plan in plans]):
+            yield job.result()
+
+
+def refuse_other_set(out: Path, settings: dict) -> None:
+    """Raise ValueError if the folder holds data other than a set of these settings."""
+    for name in (COMPLETE, PARTIAL):
+        if (out / name).exists():
+            found = json.loads((out / name).read_text())["settings"]
+            if found != settings:
+                raise ValueError(
+                    f"{out} holds phantoms of other settings ({found}, asked for {settings}): "
+                    "choose another folder or delete it"
+                )
+            return
+    if (out / "train").exists():
+        raise ValueError(
+            f"{out} holds a train folder that is no phantom set: choose another folder"
+        )
+
+
+def write_dataset(
+    out: Path,
+    cases: int = 172,
+    scale: float = 0.125,
+    seed: int = 0,
+    *,
+    bodies_only: bool = False,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Write a set of phantoms as ``train/MR/Case{n}.nii.gz`` and ``train/Mask/mask_case{n}.nii.gz``.
+
+    `scale` multiplies Table 1's in-plane sizes; `workers` defaults to one a core. A finished set
+    of the same settings is returned at once, an interrupted one is resumed. ``phantom.json``,
+    written last, marks a complete set. Raises ValueError for settings that make no set and for a
+    folder that holds anything else.
+    """
+    if cases < 1 or scale <= 0:
+        raise ValueError(f"cases ({cases}) and scale ({scale}) must be positive")
+    out = Path(out)
+    settings = {"cases": cases, "scale": scale, "seed": seed, "bodies_only": bodies_only}
+    refuse_other_set(out, settings)
+    if (out / COMPLETE).exists():
+        return out
+
+    for folder in ("MR", "Mask"):
+        (out / "train" / folder).mkdir(parents=True, exist_ok=True)
+    record = {"settings": settings, "versions": {p: version(p) for p in ("spineseg", "numpy")}}
+    (out / PARTIAL).write_text(json.dumps(record, indent=2) + "\n")
+
+    plans = plan_cases(cases, scale, seed, bodies_only)
+    todo = [plan for plan in plans if not plan.finished(out)]
+    workers = max(1, min(workers or os.cpu_count() or 1, len(todo)))
+    bar = tqdm(total=cases, initial=cases - len(todo), desc="phantom", disable=not progress)
+    with bar:
+        for _ in write_cases(todo, out, workers):
+            bar.update()
+    (out / PARTIAL).replace(out / COMPLETE)
+    return out

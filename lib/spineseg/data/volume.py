@@ -1,0 +1,315 @@
+"""Read, check, orient and write one volume.
+
+Scans stay SimpleITK images, so that size, spacing (mm), origin and direction travel with the
+voxels. The canonical orientation is sagittal: the array axes run right to left (slices), superior
+to inferior (rows) and anterior to posterior (columns).
+"""
+
+import math
+import os
+import re
+import struct
+import tempfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import SimpleITK as sitk
+
+EXTENSIONS = {
+    ".nii.gz": "NiftiImageIO",
+    ".nii": "NiftiImageIO",
+    ".mha": "MetaImageIO",
+    ".nrrd": "NrrdImageIO",
+}
+CANONICAL = "PIL"  # x grows towards posterior, y towards inferior, z towards the left
+MAX_VOXELS = 512**3  # fourteen times the largest volume of the paper
+DEFLATE = 32 + zlib.MAX_WBITS  # a gzip or a zlib stream
+DEFLATE_LIMIT = 1032  # the most that a deflate stream can expand
+BLOCK = 1 << 16
+GZIP_MAGIC = b"\x1f\x8b"
+NIFTI_HEADER = 348
+NIFTI_BYTES = {2: 1, 4: 2, 8: 4, 16: 4, 64: 8, 256: 1, 512: 2, 768: 4, 1024: 8, 1280: 8}
+
+COPY = "copy it again"
+DETACHED = ("its voxels are in another file", "save header and voxels in one")
+EXPORT = "export it again"
+GRAY = "save one gray-scale value a voxel"
+NOT_A_GRID = "spacing or position is not a number, or spacing is not above 0"
+
+# ITK's warnings go to stderr, past Python; what they warn of is refused below.
+sitk.ProcessObject.SetGlobalWarningDisplay(False)
+
+
+class ScanError(ValueError):
+    """A scan, or a folder of scans, that cannot be used: one line with file, fault and remedy."""
+
+    def __init__(self, path: Path, what: str, remedy: str) -> None:
+        super().__init__(path, what, remedy)
+        self.path, self.what, self.remedy = path, what, remedy
+
+    def __str__(self) -> str:
+        name = os.fsencode(self.path).decode(errors="replace")
+        return f"{name}: {self.what}; {self.remedy}"
+
+
+def extension(path: Path) -> str | None:
+    """The known extension that a file's name ends in, or None."""
+    return next((known for known in EXTENSIONS if path.name.endswith(known)), None)
+
+
+def read_scan(path: Path) -> sitk.Image:
+    """An MR volume as stored: 3-D, one number a voxel, finite and not constant.
+
+    Raises ScanError for anything else.
+    """
+    image = read_volume(path)
+    values = sitk.GetArrayViewFromImage(image)
+    if values.min() == values.max():
+        raise ScanError(path, f"every voxel is {values.flat[0]}", EXPORT)
+    return image
+
+
+def read_mask(path: Path) -> sitk.Image:
+    """A label volume as stored, in UInt8 (UInt16 when a label exceeds 255).
+
+    Floats are accepted when they hold integers. Raises ScanError for fractions, negative values
+    and everything that `read_volume` refuses.
+    """
+    return as_labels(read_volume(path), path)
+
+
+def as_labels(image: sitk.Image, path: Path) -> sitk.Image:
+    """The image cast to UInt8 or UInt16; ScanError, naming `path`, where that would lose values."""
+    values = sitk.GetArrayViewFromImage(image)
+    remedy = "save the mask with whole-number labels from 0 up"
+    if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
+        raise ScanError(path, "mask values are not whole numbers", remedy)
+    low, high = values.min(), values.max()
+    if low < 0 or high > np.iinfo(np.uint16).max:
+        raise ScanError(path, f"mask values run from {low:.0f} to {high:.0f}", remedy)
+    return sitk.Cast(image, sitk.sitkUInt8 if high <= np.iinfo(np.uint8).max else sitk.sitkUInt16)
+
+
+def read_volume(path: Path) -> sitk.Image:
+    """Any 3-D volume of finite numbers, as stored; the header is checked before the voxels.
+
+    Refused, with a ScanError: other file types than `EXTENSIONS`; a header that claims more than
+    `MAX_VOXELS` or more than the file can hold; truncated or damaged files; voxels kept in a
+    second file; 2-D (also a single slice), 4-D, colour and complex images; spacing that is not
+    positive; NaN or infinite values. Where NIfTI's sform and qform disagree, the sform counts.
+    """
+    path = Path(path)
+    suffix = _suffix(path)
+    try:
+        if not path.is_file():
+            what = "is not a file" if path.exists() else "does not exist"
+            raise ScanError(path, what, "check the name")
+        image = _read(path, suffix)
+    except (OSError, zlib.error) as error:
+        raise ScanError(path, f"cannot be read ({_reason(error, path)})", COPY) from None
+    except RuntimeError as error:
+        raise ScanError(path, f"not a valid image ({_reason(error, path)})", EXPORT) from None
+    values = sitk.GetArrayViewFromImage(image)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ScanError(path, "holds NaN or infinite values", EXPORT)
+    return image
+
+
+def to_canonical(image: sitk.Image) -> sitk.Image:
+    """Reorder and flip the axes to slices R-L, rows S-I, columns A-P; no value is interpolated.
+
+    Oblique volumes go by the anatomical axis nearest to each of theirs.
+    """
+    return sitk.DICOMOrient(image, CANONICAL)
+
+
+def from_canonical(image: sitk.Image, like: sitk.Image) -> sitk.Image:
+    """Bring a canonical image back to the axes and the exact geometry of `like`.
+
+    Raises ValueError when `image` does not lie on the grid of `to_canonical(like)`.
+    """
+    if mismatch := geometry_mismatch(image, to_canonical(like)):
+        raise ValueError(f"not the canonical image of this scan: {mismatch}")
+    orient = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines
+    restored = sitk.DICOMOrient(image, orient(like.GetDirection()))
+    restored.CopyInformation(like)
+    return restored
+
+
+def geometry_mismatch(image: sitk.Image, reference: sitk.Image, tolerance: float = 0.1) -> str:
+    """How the voxel grid of one volume departs from another's; empty when it does not.
+
+    Grids agree when sizes are equal and corresponding voxels lie within `tolerance` of the
+    reference's smallest spacing.
+    """
+    if image.GetSize() != reference.GetSize():
+        sizes = [" x ".join(map(str, each.GetSize())) for each in (image, reference)]
+        return f"size {sizes[0]} instead of {sizes[1]}"
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(image.GetSize()) - 1)
+    here, there = (
+        np.array([each.TransformIndexToPhysicalPoint(corner.tolist()) for corner in corners])
+        for each in (image, reference)
+    )
+    offset = np.linalg.norm(here - there, axis=1).max()
+    if offset <= tolerance * min(reference.GetSpacing()):
+        return ""
+    return f"voxels up to {offset:.3g} mm apart (spacing, origin or direction)"
+
+
+def write_image(image: sitk.Image, path: Path) -> None:
+    """Write compressed, in the format of the extension; the file appears complete or not at all.
+
+    Raises ScanError for a name that cannot be written.
+    """
+    path = Path(path)
+    suffix = _suffix(path)
+    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+        temporary = Path(folder) / f"image{suffix}"
+        sitk.WriteImage(image, str(temporary), useCompression=True)
+        os.replace(temporary, path)
+
+
+def _suffix(path: Path) -> str:
+    suffix = extension(path)
+    if suffix is None:
+        raise ScanError(path, "not a known image type", f"use one of {' '.join(EXTENSIONS)}")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # SimpleITK aborts the process
+        raise ScanError(path, "its name is not valid UTF-8", "rename it") from None
+    return suffix
+
+
+class _Payload(NamedTuple):
+    """Where a file keeps its voxels."""
+
+    path: Path
+    start: int  # of the raw or compressed bytes
+    compressed: bool
+    skip: int = 0  # raw bytes from there to the first voxel
+    voxel_bytes: int | None = None  # None: as wide as in memory
+
+    def holds(self, size: int) -> bool:
+        """Whether there are `size` bytes of voxels; damaged compressed bytes are a zlib.error."""
+        needed = self.skip + size
+        stored = self.path.stat().st_size - self.start
+        if not self.compressed or needed > DEFLATE_LIMIT * stored:
+            return needed <= stored
+        held = 0
+        stream = zlib.decompressobj(DEFLATE)
+        with open(self.path, "rb") as file:
+            file.seek(self.start)
+            while held <= 2 * needed and (block := file.read(BLOCK)):
+                while block:
+                    held += len(stream.decompress(block))
+                    block = stream.unused_data.lstrip(b"\0")
+                    if stream.eof:
+                        stream = zlib.decompressobj(DEFLATE)
+        return needed <= held
+
+
+def _read(path: Path, suffix: str) -> sitk.Image:
+    payload = {".mha": _meta_payload, ".nrrd": _nrrd_payload}.get(suffix, _nifti_payload)(path)
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(EXTENSIONS[suffix])
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    _check_claim(reader, payload)
+    image = reader.Execute()
+    geometry = (*image.GetOrigin(), *image.GetSpacing(), *image.GetDirection())
+    if not np.isfinite(geometry).all() or min(image.GetSpacing()) <= 0:
+        raise ScanError(path, NOT_A_GRID, EXPORT)
+    return image
+
+
+def _check_claim(reader: sitk.ImageFileReader, payload: _Payload) -> None:
+    """Refuse by the header alone, before memory is taken for the voxels."""
+    size = reader.GetSize()
+    shape = " x ".join(map(str, size))
+    voxels = math.prod(size)
+    if voxels > MAX_VOXELS:
+        raise ScanError(payload.path, f"the header claims {shape} voxels", EXPORT)
+    if len(size) != 3 or min(size) < 2:
+        what = f"{shape} voxels are not a 3-D volume"
+        raise ScanError(payload.path, what, "save one 3-D volume a file")
+    if reader.GetNumberOfComponents() != 1:
+        raise ScanError(payload.path, "several numbers a voxel", GRAY)
+    voxel = sitk.Image([1, 1, 1], reader.GetPixelID())
+    if not payload.holds(voxels * (payload.voxel_bytes or voxel.GetSizeOfPixelComponent())):
+        what = f"truncated: the header claims {shape} voxels, more than the file holds"
+        raise ScanError(payload.path, what, COPY)
+
+
+def _nifti_payload(path: Path) -> _Payload:
+    """Check the fixed header of NIfTI-1: the ITK reader repairs or ignores what is refused here."""
+    with open(path, "rb") as file:
+        header = file.read(BLOCK)
+    compressed = path.name.endswith(".gz")
+    if header and compressed != header.startswith(GZIP_MAGIC):
+        what = "not compressed by gzip" if compressed else "compressed by gzip"
+        raise ScanError(path, f"{what}, against its name", "rename it or copy it again")
+    if compressed:
+        header = zlib.decompressobj(DEFLATE).decompress(header, NIFTI_HEADER)
+    if header[NIFTI_HEADER - 4 : NIFTI_HEADER] != b"n+1\0":
+        raise ScanError(path, "not a NIfTI-1 file", EXPORT)
+    order = "<" if header[:4] == struct.pack("<i", NIFTI_HEADER) else ">"
+    rank, *dims = struct.unpack_from(f"{order}8h", header, 40)
+    if not 1 <= rank <= 7 or min(dims[:rank]) < 1:
+        raise ScanError(path, "the header gives an impossible size", EXPORT)
+    (datatype,) = struct.unpack_from(f"{order}h", header, 70)
+    if datatype not in NIFTI_BYTES:
+        raise ScanError(path, f"NIfTI datatype {datatype} is not one real number a voxel", GRAY)
+    spacing = struct.unpack_from(f"{order}3f", header, 80)[:rank]
+    (offset,) = struct.unpack_from(f"{order}f", header, 108)
+    qform, sform = struct.unpack_from(f"{order}2h", header, 252)
+    placement = (
+        *(struct.unpack_from(f"{order}6f", header, 256) if qform > 0 else ()),
+        *(struct.unpack_from(f"{order}12f", header, 280) if sform > 0 else ()),
+    )
+    if not np.isfinite((*spacing, *placement, offset)).all() or min(spacing) <= 0:
+        raise ScanError(path, NOT_A_GRID, EXPORT)
+    skip = max(int(offset), NIFTI_HEADER)
+    return _Payload(path, 0, compressed, skip, NIFTI_BYTES[datatype])
+
+
+def _meta_payload(path: Path) -> _Payload:
+    required = {b"ndims", b"dimsize", b"elementtype"}
+    fields, end = _text_header(path, required, last=b"elementdatafile")
+    if fields[b"elementdatafile"] != b"local":
+        raise ScanError(path, *DETACHED)
+    if not fields.get(b"binarydata", b"true").startswith((b"t", b"1")):
+        raise ScanError(path, "its voxels are written as text", "save them as binary")
+    return _Payload(path, end, fields.get(b"compresseddata", b"").startswith((b"t", b"1")))
+
+
+def _nrrd_payload(path: Path) -> _Payload:
+    fields, end = _text_header(path, {b"type", b"dimension", b"sizes"}, last=b"")
+    if b"data file" in fields or b"datafile" in fields:
+        raise ScanError(path, *DETACHED)
+    encoding = fields.get(b"encoding")
+    if encoding not in (b"raw", b"gzip", b"gz"):
+        raise ScanError(path, "its voxels are neither raw nor gzip", "save them as raw or gzip")
+    return _Payload(path, end, encoding != b"raw")
+
+
+def _text_header(path: Path, required: set[bytes], last: bytes) -> tuple[dict[bytes, bytes], int]:
+    """The fields, in lower case, up to the line whose key is `last`, and where that line ends."""
+    fields: dict[bytes, bytes] = {}
+    with open(path, "rb") as file:
+        for line in iter(lambda: file.readline(BLOCK), b""):
+            key, value = re.split(b"[=:]", line.lower() + b"=", maxsplit=1)
+            fields[key.strip()] = value[:-1].strip()
+            if key.strip() == last and required <= fields.keys():
+                return fields, file.tell()
+            if file.tell() > BLOCK:
+                break
+    raise ScanError(path, f"not a {path.suffix} image with its voxels inside", EXPORT)
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """What went wrong, without ITK's source lines, object addresses and repeated file name."""
+    text = str(error).rsplit("ERROR: ", 1)[-1].replace(str(path), "file")
+    text = re.sub(r"\w+\(0x[0-9a-f]+\): |\[Errno \d+\] |Reason: .*", "", text)
+    return " ".join(text.split())[:120]

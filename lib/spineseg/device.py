@@ -1,0 +1,30 @@
+"""The machine a run finds: through Lightning Fabric, one process or many."""
+
+import platform
+
+import torch
+from lightning_fabric import Fabric
+
+
+def make_fabric() -> Fabric:
+    """Every GPU there is, else the CPU; bf16 where the hardware computes it."""
+    return Fabric(accelerator="auto", devices="auto", precision=_precision())
+
+
+def _precision() -> str:
+    if torch.cuda.is_available():
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = bool(getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16"))
+    return "bf16-mixed" if fast else "32-true"
+
+
+def describe_device(fabric: Fabric) -> str:
+    """The device in words, as results carry it."""
+    if fabric.device.type == "cuda":
+        name = torch.cuda.get_device_name(fabric.device)
+    else:
+        name = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    processes = f"{fabric.world_size} x " if fabric.world_size > 1 else ""
+    precision = "bf16" if "bf16" in _precision() else "float32"
+    return f"{processes}{name}, {precision}"

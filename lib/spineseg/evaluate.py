@@ -1,0 +1,197 @@
+"""Score runs case by case on the scans' own grids, and gather the scores of a study."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import SimpleITK as sitk
+from tqdm import tqdm
+
+from spineseg import paths
+from spineseg.data.check import require_valid
+from spineseg.data.preprocess import gray_range, prepare, to_gray
+from spineseg.data.sources import Case, ChallengeFolder
+from spineseg.data.splits import folds_to_run
+from spineseg.data.volume import read_mask, read_scan, to_canonical
+from spineseg.files import read_json, whole_file, write_csv, write_json
+from spineseg.labels import CLASSES, FOREGROUND, challenge_to_class
+from spineseg.metrics import dsc, iou, overlaps
+from spineseg.predict import Segmenter
+from spineseg.study import Study
+from spineseg.train import FINISHED, RunError, is_finished
+
+METRICS = {"DSC": dsc, "IoU": iou}
+AGGREGATIONS = ("volume", "slice", "pooled")
+SCORES = "scores.csv"
+EXAMPLES = "examples.npz"
+MEAN = "mean"
+
+
+def evaluate_run(run: Path, data: Path | None = None) -> Path:
+    """Score a finished run on its held-out cases, or on every case of another data folder.
+
+    Writes scores.csv (see `score_rows`) and examples.npz (best, median and worst case) into the
+    run's folder or, for another data folder, into results/<study>-on-<data>/; returns that folder.
+    Raises RunError for an unfinished run or one that holds nothing out, DataError for bad scans.
+    """
+    segmenter = Segmenter(run)
+    facts = segmenter.facts
+    if data is None:
+        cases, target, scored = _held_out(facts, run), run, Path(facts["data"])
+    else:
+        cases, scored = require_valid(data, progress=True), data
+        target = paths.root() / "results" / f"{facts['study']}-on-{paths.dataset_name(data)}"
+    rows: list[dict[str, Any]] = []
+    examples = {}
+    pooled = 0
+    for case in tqdm(cases, f"score {facts['model']} fold {facts['fold']}", unit="case"):
+        image = to_canonical(read_scan(case.image))
+        mask = to_canonical(read_mask(case.mask))
+        truth = challenge_to_class(sitk.GetArrayViewFromImage(mask))
+        predicted = segmenter(image)
+        counts = overlaps(truth, predicted)
+        rows += score_rows(case.id, "volume", counts.sum(0, keepdims=True))
+        rows += score_rows(case.id, "slice", counts)
+        pooled = pooled + counts.sum(0, keepdims=True)
+        examples[case.id] = _example(image, truth, predicted)
+    rows += score_rows("all", "pooled", pooled)
+    scores = pd.DataFrame(rows).assign(
+        data=paths.dataset_name(scored),
+        profile=facts["profile"]["name"],
+        device=read_json(run / FINISHED)["device"],
+        model=facts["model"],
+        fold=facts["fold"],
+    )
+    first = ["data", "profile", "device", "model", "fold"]
+    write_csv(target / SCORES, scores[first + [c for c in scores if c not in first]])
+    _write_examples(target / EXAMPLES, scores, examples)
+    return target
+
+
+def score_rows(case: str, aggregation: str, counts: np.ndarray) -> list[dict[str, Any]]:
+    """DSC and IoU of each foreground class from voxel counts (units, classes, 3).
+
+    `value` is the mean over the `units` (volumes or slices) in which the class stands in the truth
+    or in the prediction; a class absent from both is left out, one absent from a single side
+    scores 0 (Eq. 2 and 3; aggregation is left open by the paper).
+    """
+    rows = []
+    for metric, function in METRICS.items():
+        values = function(counts)
+        for index, name in enumerate(CLASSES):
+            present = values[:, index][~np.isnan(values[:, index])]
+            if name in FOREGROUND and present.size:
+                rows.append(
+                    {
+                        "case": case,
+                        "class": name,
+                        "aggregation": aggregation,
+                        "metric": metric,
+                        "value": present.mean(),
+                        "units": present.size,
+                    }
+                )
+    return rows
+
+
+def _held_out(facts: dict[str, Any], run: Path) -> list[Case]:
+    if not facts["test"]:
+        raise RunError(f"{run}: trained on every case, so none is held out; score it with --data")
+    cases = {case.id: case for case in ChallengeFolder(Path(facts["data"])).cases()}
+    if missing := sorted(set(facts["test"]) - set(cases)):
+        raise RunError(f"{facts['data']}: {', '.join(missing)} gone since the run was trained")
+    return [cases[case] for case in facts["test"]]
+
+
+def _example(image: sitk.Image, truth: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
+    """The slice with the most labelled voxels, with all that is needed to draw it."""
+    index = int((truth > 0).sum((1, 2)).argmax())
+    intensities = sitk.GetArrayViewFromImage(image)
+    return {
+        "image": to_gray(intensities[index], *gray_range(intensities)),
+        "truth": truth[index],
+        "predicted": predicted[index],
+        "spacing": np.array(image.GetSpacing()[1::-1]),  # row, column; mm
+    }
+
+
+def _write_examples(path: Path, scores: pd.DataFrame, examples: dict[str, dict]) -> None:
+    """Keep the best, the median and the worst case by mean DSC over its classes."""
+    by_volume = scores.query("aggregation == 'volume' and metric == 'DSC'")
+    ranked = by_volume.groupby("case")["value"].mean().sort_values(ascending=False)
+    last = len(ranked) - 1
+    ranks = {"best": 0, "median": last // 2, "worst": last}
+    arrays = {}
+    for rank, position in ranks.items():
+        case = ranked.index[position]
+        arrays |= {f"{rank}_{key}": value for key, value in examples[case].items()}
+        arrays |= {f"{rank}_case": np.array(case), f"{rank}_dsc": np.array(ranked.iloc[position])}
+    with whole_file(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def gather(study: Study, models: tuple[str, ...] = ("aspp_unet",)) -> pd.DataFrame:
+    """Gather the scored runs of a study into results/<study>/ and return the summary.
+
+    Writes scores.csv (every case), summary.csv, curves.csv (loss an epoch), runs.json (what each
+    run was made from) and examples.npz (of the first model's first fold).
+    Raises RunError, naming each, when a run or its scores are missing.
+    """
+    folds = folds_to_run(prepare(study).index["folds"], study.profile.held_out)
+    runs = [study.run(model, fold) for model in models for fold in folds]
+    if missing := [str(r) for r in runs if not (is_finished(r) and (r / SCORES).is_file())]:
+        raise RunError(f"not trained and scored yet: {', '.join(missing)}; run `make reproduce`")
+    facts = [read_json(run / FINISHED) for run in runs]
+    scores = pd.concat([pd.read_csv(run / SCORES) for run in runs], ignore_index=True)
+    curves = pd.concat([_curve(run, fact) for run, fact in zip(runs, facts, strict=True)])
+    summary = summarise(scores)
+    write_csv(study.results / SCORES, scores)
+    write_csv(study.results / "summary.csv", summary)
+    write_csv(study.results / "curves.csv", curves)
+    write_json(study.results / "runs.json", [_without_path(fact) for fact in facts])
+    with whole_file(study.results / EXAMPLES) as temporary:
+        temporary.write_bytes((runs[0] / EXAMPLES).read_bytes())
+    return summary
+
+
+def _curve(run: Path, facts: dict[str, Any]) -> pd.DataFrame:
+    log = pd.read_csv(run / "log.csv").drop(columns="seconds")
+    keys = {
+        "data": facts["study"].removesuffix(f"-{facts['profile']['name']}"),
+        "profile": facts["profile"]["name"],
+        "device": facts["device"],
+        "model": facts["model"],
+        "fold": facts["fold"],
+    }
+    return pd.DataFrame(keys, index=log.index).join(log)
+
+
+def _without_path(facts: dict[str, Any]) -> dict[str, Any]:
+    """Where the data lay is this machine's business."""
+    return {key: value for key, value in facts.items() if key != "data"}
+
+
+def summarise(scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean and SD over cases by model, aggregation, metric and class.
+
+    Slices weigh alike, whichever case they come from; volumes weigh alike. The class `mean` is the
+    mean of the class means, as in Table 3, over the classes that occur.
+    """
+    keys = ["data", "profile", "device", "model", "aggregation", "metric"]
+
+    def over_cases(group: pd.DataFrame) -> pd.Series:
+        value, weight = group["value"], group["units"]
+        mean = np.average(value, weights=weight)
+        return pd.Series({"mean": mean, "sd": value.std(), "cases": len(value)})
+
+    classes = scores.groupby([*keys, "class"], sort=False)[["value", "units"]].apply(over_cases)
+    classes = classes.reset_index()
+    overall = classes.groupby(keys, sort=False).agg({"mean": "mean", "sd": "mean", "cases": "max"})
+    overall = overall.reset_index().assign(**{"class": MEAN})
+    summary = pd.concat([classes, overall], ignore_index=True)
+    orders = {"aggregation": AGGREGATIONS, "metric": (*METRICS,), "class": (*FOREGROUND, MEAN)}
+    for column, order in orders.items():
+        summary[column] = pd.Categorical(summary[column], order)
+    summary = summary.sort_values(["model", *orders], ignore_index=True)
+    return summary[[*keys, "class", "mean", "sd", "cases"]].astype({"cases": int})

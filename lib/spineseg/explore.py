@@ -1,0 +1,127 @@
+"""What a data set holds (notebook 01) and what preprocessing takes from it (notebook 02)."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import SimpleITK as sitk
+
+from spineseg import paper
+from spineseg.data.preprocess import Cache, gray_range, to_gray
+from spineseg.data.sources import Case
+from spineseg.data.volume import canonical_shape, read_mask, read_scan, to_canonical
+from spineseg.evaluate import score_rows
+from spineseg.labels import CLASSES, NUM_CLASSES, challenge_to_class
+from spineseg.metrics import overlaps
+from spineseg.predict import to_own_grid
+
+SHAPE = ["slices", "rows", "columns"]
+
+
+def shape_counts(cases: Sequence[Case]) -> pd.DataFrame:
+    """How many volumes have which shape (canonical axes), most frequent first."""
+    shapes = pd.DataFrame([canonical_shape(case.image) for case in cases], columns=SHAPE)
+    counts = shapes.value_counts().rename("volumes").reset_index()
+    return counts.sort_values(["volumes", *SHAPE], ascending=[False, True, True, True])
+
+
+def phantom_scale(data: Path) -> float | None:
+    """In-plane scale of a phantom set against the challenge's scans; None for scans."""
+    description = data / "phantom.json"
+    return json.loads(description.read_text())["scale"] if description.is_file() else None
+
+
+def beside_table1(counts: pd.DataFrame, scale: float) -> pd.DataFrame:
+    """Table 1 beside the shapes found: slices, rows, columns, paper, ours, difference.
+
+    In-plane sizes found are divided by `scale` (1 for scans at the challenge's own size).
+    """
+    full = counts.assign(
+        rows=(counts["rows"] / scale).round().astype(int),
+        columns=(counts["columns"] / scale).round().astype(int),
+    )
+    printed = paper.table1().rename(columns={"volumes": "paper"})
+    both = printed.merge(full.rename(columns={"volumes": "ours"}), on=SHAPE, how="outer").fillna(0)
+    both[["paper", "ours"]] = both[["paper", "ours"]].astype(int)
+    both["difference"] = both["ours"] - both["paper"]
+    return both.sort_values(["paper", "ours"], ascending=False, ignore_index=True)
+
+
+def measure_cases(cases: Sequence[Case]) -> pd.DataFrame:
+    """One row a case and class: voxels, volume (mL), slices, gray mean and SD (0..255)."""
+    rows: list[dict[str, Any]] = []
+    for case in cases:
+        image, classes = _read(case)
+        intensities = sitk.GetArrayViewFromImage(image)
+        gray = to_gray(intensities, *gray_range(intensities)).ravel().astype(np.float64)
+        flat = classes.ravel()
+        voxels = np.bincount(flat, minlength=NUM_CLASSES)
+        total = np.bincount(flat, gray, NUM_CLASSES)
+        squares = np.bincount(flat, gray**2, NUM_CLASSES)
+        litres = np.prod(image.GetSpacing()) / 1000
+        for index in np.flatnonzero(voxels):
+            mean = total[index] / voxels[index]
+            rows.append(
+                {
+                    "case": case.id,
+                    "class": CLASSES[index],
+                    "voxels": voxels[index],
+                    "volume_ml": voxels[index] * litres,
+                    "slices": int((classes == index).any((1, 2)).sum()),
+                    "gray_mean": mean,
+                    "gray_sd": np.sqrt(max(0.0, squares[index] / voxels[index] - mean**2)),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def middle_slice(case: Case) -> dict[str, np.ndarray]:
+    """The slice with the most labelled voxels: image (gray), truth (classes), spacing (mm)."""
+    image, classes = _read(case)
+    index = int((classes > 0).sum((1, 2)).argmax())
+    intensities = sitk.GetArrayViewFromImage(image)
+    return {
+        "image": to_gray(intensities[index], *gray_range(intensities)),
+        "truth": classes[index],
+        "spacing": np.array(image.GetSpacing()[1::-1]),
+    }
+
+
+def preprocessing_loss(cases: Sequence[Case], cache: Cache, fold: int | str) -> pd.DataFrame:
+    """What preprocessing costs before any network: one row for each held-out case.
+
+    `outside` is the share of labelled voxels that the crop leaves out; `DSC` the score of the true
+    mask after it went to the unified, cropped grid and back: no network can be expected to exceed
+    it by much.
+    """
+    grid = cache.grid(fold)
+    first, last = grid.columns
+    by_id = {case.id: case for case in cases}
+    rows = []
+    for case_id in cache.test_ids(fold):
+        image, truth = _read(by_id[case_id])
+        unified = cache.masks[cache.rows([case_id])[0]]
+        labelled = np.count_nonzero(unified)
+        cropped = unified[..., first:last]
+        exact = np.eye(NUM_CLASSES, dtype=np.float32)[cropped]
+        back = to_own_grid(exact, grid, image)
+        scores = score_rows(case_id, "volume", overlaps(truth, back).sum(0, keepdims=True))
+        dice = [row["value"] for row in scores if row["metric"] == "DSC"]
+        rows.append(
+            {
+                "case": case_id,
+                "outside": 1 - np.count_nonzero(cropped) / max(1, labelled),
+                "DSC": float(np.mean(dice)),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _read(case: Case) -> tuple[sitk.Image, np.ndarray]:
+    """The canonical scan and its classes."""
+    image = to_canonical(read_scan(case.image))
+    mask = to_canonical(read_mask(case.mask))
+    return image, challenge_to_class(sitk.GetArrayViewFromImage(mask))

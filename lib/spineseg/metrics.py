@@ -1,0 +1,38 @@
+"""Eq. 2 and 3: DSC and IoU from voxel counts."""
+
+import numpy as np
+
+from spineseg.labels import NUM_CLASSES
+
+
+def overlaps(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Count voxels slice by slice.
+
+    Both arrays hold class indices, (slices, ...). Returns int64 (slices, classes, 3): voxels in the
+    truth, in the prediction, and in both. Counts add up, so a volume's are the sum over its slices.
+    """
+    if truth.shape != predicted.shape:
+        raise ValueError(f"truth is {truth.shape} and prediction is {predicted.shape}")
+    slices = len(truth)
+    pairs = truth.reshape(slices, -1).astype(np.int64) * NUM_CLASSES + predicted.reshape(slices, -1)
+    pairs += np.arange(slices)[:, None] * NUM_CLASSES**2
+    confusion = np.bincount(pairs.ravel(), minlength=slices * NUM_CLASSES**2)
+    confusion = confusion.reshape(slices, NUM_CLASSES, NUM_CLASSES)
+    both = np.diagonal(confusion, axis1=1, axis2=2)
+    return np.stack([confusion.sum(2), confusion.sum(1), both], axis=2)
+
+
+def dsc(counts: np.ndarray) -> np.ndarray:
+    """Dice coefficient (Eq. 2) of counts (..., 3); NaN where truth and prediction are both empty."""
+    truth, predicted, both = np.moveaxis(counts, -1, 0)
+    return _ratio(2 * both, truth + predicted)
+
+
+def iou(counts: np.ndarray) -> np.ndarray:
+    """Intersection over union (Eq. 3) of counts (..., 3); NaN where both are empty."""
+    truth, predicted, both = np.moveaxis(counts, -1, 0)
+    return _ratio(both, truth + predicted - both)
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)

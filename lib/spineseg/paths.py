@@ -1,0 +1,27 @@
+"""Where things lie. SPINESEG_ROOT moves data, cache, runs, results and figures elsewhere."""
+
+import os
+import re
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROFILES = REPOSITORY / "profiles"
+PAPER = REPOSITORY / "results" / "paper"
+
+
+def root() -> Path:
+    """The folder that holds data/, cache/, runs/, results/ and figures/."""
+    return Path(os.environ.get("SPINESEG_ROOT", REPOSITORY)).resolve()
+
+
+def default_data() -> Path:
+    """The phantom that everything runs on unless told otherwise."""
+    return root() / "data" / "phantom"
+
+
+def dataset_name(data: Path) -> str:
+    """A data folder's name as results carry it: `train` itself says nothing, its parent does."""
+    folder = data.resolve()
+    if folder.name == "train":
+        folder = folder.parent
+    return re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-") or "data"

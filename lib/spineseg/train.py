@@ -1,0 +1,271 @@
+"""Train one run: one model on one fold of one study (sections 2.5 and 2.7)."""
+
+import math
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from tqdm import tqdm
+
+from spineseg.data.preprocess import Cache, Grid, prepare
+from spineseg.device import describe_device, make_fabric
+from spineseg.files import read_json, whole_file, write_csv, write_json
+from spineseg.inputs import augment, standardise
+from spineseg.models import build_model
+from spineseg.profiles import Profile
+from spineseg.study import Study
+
+DECAY = 0.99  # Eq. 4
+CHECKPOINT = "checkpoint.pt"
+FINISHED = "run.json"
+
+
+class RunError(RuntimeError):
+    """A run that cannot be trained, resumed or used."""
+
+
+def train(study: Study, model: str = "aspp_unet", fold: int | str = 0) -> Path:
+    """Train a run to its end and return its folder.
+
+    A finished run is returned at once; an interrupted one goes on after its last whole epoch and
+    ends with the same weights as if it had never stopped. The folder holds checkpoint.pt, log.csv
+    (train and test loss an epoch) and, written last, run.json.
+    Raises DataError for bad scans and RunError for a run made from other scans or settings.
+    """
+    cache = prepare(study)
+    folder = study.run(model, fold)
+    facts = _facts(study, cache, model, fold)
+    if is_finished(folder):
+        _refuse_other(read_json(folder / FINISHED), facts, folder)
+        return folder
+    fabric = make_fabric()
+    fabric.launch()
+    training = Training(facts, cache, study.profile, fabric)
+    if (folder / CHECKPOINT).is_file():
+        saved = load_checkpoint(folder)
+        _refuse_other(saved["facts"], facts, folder)
+        training.restore(saved)
+    training.run(folder)
+    if fabric.is_global_zero:
+        run = {
+            **facts,
+            "device": describe_device(fabric),
+            "versions": {
+                "python": platform.python_version(),
+                **{package: version(package) for package in ("spineseg", "torch", "SimpleITK")},
+            },
+            "training_seconds": round(sum(row["seconds"] for row in training.log), 1),
+        }
+        write_json(folder / FINISHED, run)
+    fabric.barrier()
+    return folder
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run in this folder came to its end."""
+    return (folder / FINISHED).is_file()
+
+
+def load_checkpoint(folder: Path) -> dict[str, Any]:
+    """The checkpoint of a run: tensors and plain values only, nothing that could run code."""
+    path = folder / CHECKPOINT
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise RunError(f"{path}: no checkpoint; train this run first") from None
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"{path}: not a readable checkpoint ({reason}); remove it") from None
+
+
+def load_network(folder: Path) -> tuple[nn.Module, Grid, dict[str, Any]]:
+    """The trained network of a run in evaluation mode, its grid, and the run's facts."""
+    saved = load_checkpoint(folder)
+    facts = saved["facts"]
+    network = build_model(facts["model"], facts["profile"]["width"])
+    network.load_state_dict(saved["network"])
+    grid = facts["grid"]
+    return (
+        network.eval().to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        Grid(grid["slices"], grid["size"], tuple(grid["columns"])),
+        facts,
+    )
+
+
+def _facts(study: Study, cache: Cache, model: str, fold: int | str) -> dict[str, Any]:
+    """What a run is made from; two runs of equal facts are the same run. Plain JSON values."""
+    grid = asdict(cache.grid(fold))
+    return {
+        "study": study.name,
+        "model": model,
+        "fold": str(fold),
+        "data": str(study.data),
+        "data_key": cache.index["key"],
+        "profile": asdict(study.profile),
+        "grid": {**grid, "columns": list(grid["columns"])},
+        "train": cache.train_ids(fold),
+        "test": cache.test_ids(fold),
+    }
+
+
+def _refuse_other(found: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
+    differing = [key for key in wanted if key != "data" and found.get(key) != wanted[key]]
+    if differing:
+        raise RunError(
+            f"{folder}: holds a run that differs in {', '.join(differing)}; remove the folder, or "
+            "give the data folder or the profile another name"
+        )
+
+
+class Training:
+    """A network on its way: weights, optimiser, schedule and the log of the epochs so far."""
+
+    def __init__(self, facts: dict[str, Any], cache: Cache, profile: Profile, fabric: Fabric):
+        self.facts, self.profile, self.fabric = facts, profile, fabric
+        self.images, self.masks = _slices(cache, facts["train"], facts["grid"], fabric)
+        self.test_images, self.test_masks = _slices(cache, facts["test"], facts["grid"], fabric)
+        self.epoch_size = max(profile.images_per_epoch or len(self.images), profile.batch_size)
+        self.batches = self.epoch_size // profile.batch_size
+        torch.manual_seed(profile.seed)
+        network = build_model(facts["model"], profile.width)
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = _optimizer(network, profile)
+        self.network, self.optimizer = fabric.setup(network, optimizer)
+        self.schedule = _schedule(optimizer, profile, self.batches)
+        self.log: list[dict[str, float]] = []
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        self.network.load_state_dict(saved["network"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.schedule.load_state_dict(saved["schedule"])
+        self.log = saved["log"]
+
+    def save(self, folder: Path) -> None:
+        checkpoint = {
+            "facts": self.facts,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "log": self.log,
+        }
+        with whole_file(folder / CHECKPOINT) as temporary:
+            torch.save(checkpoint, temporary)
+        write_csv(folder / "log.csv", pd.DataFrame(self.log))
+
+    def run(self, folder: Path) -> None:
+        """Train the epochs that are still to do; a checkpoint after each."""
+        done = len(self.log)
+        with tqdm(
+            desc=f"train {self.facts['model']} fold {self.facts['fold']}",
+            total=self.profile.epochs * self.batches,
+            initial=done * self.batches,
+            unit="batch",
+            disable=None if self.fabric.is_global_zero else True,
+        ) as bar:
+            for epoch in range(done, self.profile.epochs):
+                self.log.append({"epoch": epoch + 1, **self._epoch(epoch, bar)})
+                if self.fabric.is_global_zero:
+                    self.save(folder)
+                self.fabric.barrier()
+
+    def _epoch(self, epoch: int, bar: tqdm) -> dict[str, float]:
+        started = time.perf_counter()
+        rate = self.schedule.get_last_lr()[0]
+        train_loss = self._train_epoch(epoch, bar)
+        test_loss = self._test_loss()
+        bar.set_postfix(epoch=epoch + 1, train=f"{train_loss:.3f}", test=f"{test_loss:.3f}")
+        return {
+            "train_loss": train_loss,
+            "test_loss": test_loss,
+            "learning_rate": rate,
+            "seconds": time.perf_counter() - started,
+        }
+
+    def _train_epoch(self, epoch: int, bar: tqdm) -> float:
+        self.network.train()
+        seed = self.profile.seed * 1_000_003 + epoch
+        draws = torch.Generator().manual_seed(seed * 1009 + self.fabric.global_rank)
+        total = torch.zeros((), device=self.fabric.device)
+        for batch in self._batches(seed):
+            images, masks = self.images[batch], self.masks[batch]
+            if self.profile.augment:
+                images, masks = augment(images, masks, draws)
+            loss = self._loss(images, masks)
+            self.optimizer.zero_grad()
+            self.fabric.backward(loss)
+            self.optimizer.step()
+            self.schedule.step()
+            total += loss.detach()
+            bar.update()
+        return float(self.fabric.all_reduce(total / self.batches))
+
+    def _batches(self, seed: int) -> Iterator[Tensor]:
+        """This process's share of each batch; only a last, incomplete batch is left out."""
+        order = epoch_order(len(self.images), self.epoch_size, seed).to(self.fabric.device)
+        for batch in range(self.batches):
+            first = batch * self.profile.batch_size + self.fabric.global_rank
+            last = (batch + 1) * self.profile.batch_size
+            yield order[first : last : self.fabric.world_size]
+
+    def _loss(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Eq. 1: cross-entropy, averaged over pixels."""
+        inputs = standardise(images).contiguous(memory_format=torch.channels_last)
+        return F.cross_entropy(self.network(inputs), masks.long())
+
+    @torch.no_grad()
+    def _test_loss(self) -> float:
+        """Eq. 1 on held-out slices; NaN where nothing is held out."""
+        if not len(self.test_images):
+            return math.nan
+        self.network.eval()
+        wanted = min(self.profile.test_images or len(self.test_images), len(self.test_images))
+        picked = torch.linspace(0, len(self.test_images) - 1, wanted).long()
+        total = torch.zeros((), device=self.fabric.device)
+        for batch in picked.to(self.fabric.device).split(self.profile.batch_size):
+            total += self._loss(self.test_images[batch], self.test_masks[batch]) * len(batch)
+        return float(total / wanted)
+
+
+def epoch_order(available: int, wanted: int, seed: int) -> Tensor:
+    """`wanted` slice numbers in random order, each as often as any other (give or take one)."""
+    generator = torch.Generator().manual_seed(seed)
+    rounds = math.ceil(wanted / available)
+    orders = [torch.randperm(available, generator=generator) for _ in range(rounds)]
+    return torch.cat(orders)[:wanted]
+
+
+def _slices(
+    cache: Cache, ids: list[str], grid: dict[str, Any], fabric: Fabric
+) -> tuple[Tensor, Tensor]:
+    """All cropped slices of these cases and their masks, uint8 (slices, rows, columns)."""
+    window = slice(*grid["columns"])
+    rows = cache.rows(ids)
+
+    def gather(volumes: np.ndarray) -> Tensor:
+        cropped = volumes[rows][..., window]
+        return fabric.to_device(torch.from_numpy(cropped.reshape(-1, *cropped.shape[2:])))
+
+    return gather(cache.images), gather(cache.masks)
+
+
+def _optimizer(network: nn.Module, profile: Profile) -> torch.optim.Optimizer:
+    kind = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[profile.optimizer]
+    return kind(network.parameters(), profile.learning_rate, weight_decay=profile.weight_decay)
+
+
+def _schedule(optimizer: torch.optim.Optimizer, profile: Profile, batches: int) -> LRScheduler:
+    """Stepped after each batch: Eq. 4 (x 0.99 after each epoch) or one cycle over the whole run."""
+    if profile.schedule == "exponential":
+        return LambdaLR(optimizer, lambda step: DECAY ** (step // batches))
+    return OneCycleLR(optimizer, profile.learning_rate, total_steps=profile.epochs * batches)
