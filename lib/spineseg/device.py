@@ -1,6 +1,7 @@
 """The machine a run finds: through Lightning Fabric, one process or many."""
 
 import platform
+from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -11,11 +12,12 @@ def make_fabric() -> Fabric:
     return Fabric(accelerator="auto", devices="auto", precision=_precision())
 
 
-def _precision() -> str:
+def _precision() -> Literal["bf16-mixed", "32-true"]:
     if torch.cuda.is_available():
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        fast = bool(getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16"))
+        capabilities = getattr(torch.cpu, "get_capabilities", dict[str, bool])()
+        fast = bool(capabilities.get("avx512_bf16", False))
     return "bf16-mixed" if fast else "32-true"
 
 

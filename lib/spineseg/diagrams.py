@@ -8,7 +8,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import nn
 
 from spineseg.models.blocks import ASPP, ConvBNReLU, DoubleConv, ImagePooling
-from spineseg.plots import COLUMN, PAGE
+from spineseg.plots import PAGE
 
 FILL = {"DoubleConv": "#56B4E9", "ASPP": "#E69F00", "MaxPool": "#DDDDDD", "Up": "#009E73"}
 PLAIN = "#F2F2F2"
@@ -49,16 +49,16 @@ def fig4(shapes: pd.DataFrame) -> Figure:
 
     `shapes` holds the rows of down.i, aspp.i, up.i and head. Dashed arrows are the skips.
     """
-    rows = shapes.set_index("module")
-    depth = sum(name.startswith("down.") for name in rows.index)
+    rows = {row["module"]: row for _, row in shapes.iterrows()}
+    depth = sum(name.startswith("down.") for name in rows)
     figure, axes = _canvas(PAGE, 4.4)
     for level in range(depth):
         y = depth - level
-        skip, up = rows.loc[f"down.{level}"], rows.loc[f"up.{depth - 1 - level}"]
+        skip, up = rows[f"down.{level}"], rows[f"up.{depth - 1 - level}"]
         left = level * 0.35
         right = 2 * depth + 1 - left
         _box(axes, left, y, f"DC\n{_size(skip)}", FILL["DoubleConv"])
-        aspp = rows.loc[f"aspp.{level}"]
+        aspp = rows[f"aspp.{level}"]
         if aspp["type"] == "ASPP":
             _box(axes, left + 1.15, y, f"ASPP\n{_size(aspp)}", FILL["ASPP"])
             _arrow(axes, (left + 0.5, y), (left + 0.65, y))
@@ -68,11 +68,11 @@ def fig4(shapes: pd.DataFrame) -> Figure:
         _arrow(axes, (left + 1.15, y - 0.28), below, text="MaxPool")
         start = (right - 0.35, y - 0.72) if level < depth - 1 else (depth + 0.5 + 0.6, 0.1)
         _arrow(axes, start, (right, y - 0.28))
-    bottom = rows.loc[f"aspp.{depth - 1}"]
+    bottom = rows[f"aspp.{depth - 1}"]
     halved = f"{bottom['channels']} x {bottom['rows'] // 2} x {bottom['columns'] // 2}"
     _box(axes, depth + 0.5, 0, f"pooled\n{halved}", FILL["MaxPool"])
     right = 2 * depth + 1
-    _box(axes, right, depth + 1, f"Conv 1x1\n{_size(rows.loc['head'])}", PLAIN)
+    _box(axes, right, depth + 1, f"Conv 1x1\n{_size(rows['head'])}", PLAIN)
     _arrow(axes, (right + 0.6, depth + 0.28), (right + 0.3, depth + 0.72))
     axes.set(xlim=(-0.7, right + 1), ylim=(-0.5, depth + 1.5))
     return figure
@@ -88,9 +88,15 @@ def _box(axes: Axes, x: float, y: float, text: str, fill: str, width: float = 0.
     corner = (x - width / 2, y - 0.28)
     axes.add_patch(
         FancyBboxPatch(
-            corner, width, 0.56, boxstyle="round,pad=0.02", facecolor=fill, edgecolor="#444444",
-            alpha=0.85, linewidth=0.6,
-        )  # fmt: skip
+            corner,
+            width,
+            0.56,
+            boxstyle="round,pad=0.02",
+            facecolor=fill,
+            edgecolor="#444444",
+            alpha=0.85,
+            linewidth=0.6,
+        )
     )
     axes.text(x, y, text, ha="center", va="center", fontsize=6)
 
@@ -98,9 +104,15 @@ def _box(axes: Axes, x: float, y: float, text: str, fill: str, width: float = 0.
 def _arrow(axes, start, end, text: str = "", dashed: bool = False, bend: float = 0.0) -> None:
     axes.add_patch(
         FancyArrowPatch(
-            start, end, arrowstyle="-|>", mutation_scale=6, linewidth=0.7, color="#444444",
-            linestyle="--" if dashed else "-", connectionstyle=f"arc3,rad={bend}",
-        )  # fmt: skip
+            start,
+            end,
+            arrowstyle="-|>",
+            mutation_scale=6,
+            linewidth=0.7,
+            color="#444444",
+            linestyle="--" if dashed else "-",
+            connectionstyle=f"arc3,rad={bend}",
+        )
     )
     if text:
         axes.text((start[0] + end[0]) / 2 + 0.05, (start[1] + end[1]) / 2, text, fontsize=5)

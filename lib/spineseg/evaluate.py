@@ -10,16 +10,14 @@ from tqdm import tqdm
 
 from spineseg import paths
 from spineseg.data.check import require_valid
-from spineseg.data.preprocess import gray_range, prepare, to_gray
-from spineseg.data.sources import Case, ChallengeFolder
-from spineseg.data.splits import folds_to_run
-from spineseg.data.volume import read_mask, read_scan, to_canonical
+from spineseg.data.preprocess import gray_range, to_gray
+from spineseg.data.sources import Case, ChallengeFolder, read_labelled
 from spineseg.files import read_json, whole_file, write_csv, write_json
-from spineseg.labels import CLASSES, FOREGROUND, challenge_to_class
+from spineseg.labels import CLASSES, FOREGROUND, NUM_CLASSES
 from spineseg.metrics import dsc, iou, overlaps
 from spineseg.predict import Segmenter
 from spineseg.study import Study
-from spineseg.train import FINISHED, RunError, is_finished
+from spineseg.train import FINISHED, RunError, is_finished, train
 
 METRICS = {"DSC": dsc, "IoU": iou}
 AGGREGATIONS = ("volume", "slice", "pooled")
@@ -44,17 +42,15 @@ def evaluate_run(run: Path, data: Path | None = None) -> Path:
         target = paths.root() / "results" / f"{facts['study']}-on-{paths.dataset_name(data)}"
     rows: list[dict[str, Any]] = []
     examples = {}
-    pooled = 0
+    pooled = np.zeros((1, NUM_CLASSES, 3), np.int64)
     for case in tqdm(cases, f"score {facts['model']} fold {facts['fold']}", unit="case"):
-        image = to_canonical(read_scan(case.image))
-        mask = to_canonical(read_mask(case.mask))
-        truth = challenge_to_class(sitk.GetArrayViewFromImage(mask))
+        image, truth = read_labelled(case)
         predicted = segmenter(image)
         counts = overlaps(truth, predicted)
         rows += score_rows(case.id, "volume", counts.sum(0, keepdims=True))
         rows += score_rows(case.id, "slice", counts)
-        pooled = pooled + counts.sum(0, keepdims=True)
-        examples[case.id] = _example(image, truth, predicted)
+        pooled += counts.sum(0, keepdims=True)
+        examples[case.id] = slice_to_draw(image, truth, predicted=predicted)
     rows += score_rows("all", "pooled", pooled)
     scores = pd.DataFrame(rows).assign(
         data=paths.dataset_name(scored),
@@ -104,15 +100,17 @@ def _held_out(facts: dict[str, Any], run: Path) -> list[Case]:
     return [cases[case] for case in facts["test"]]
 
 
-def _example(image: sitk.Image, truth: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
-    """The slice with the most labelled voxels, with all that is needed to draw it."""
+def slice_to_draw(
+    image: sitk.Image, truth: np.ndarray, **others: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The slice with the most labelled voxels: image (gray), truth, others, spacing (mm)."""
     index = int((truth > 0).sum((1, 2)).argmax())
     intensities = sitk.GetArrayViewFromImage(image)
     return {
         "image": to_gray(intensities[index], *gray_range(intensities)),
         "truth": truth[index],
-        "predicted": predicted[index],
-        "spacing": np.array(image.GetSpacing()[1::-1]),  # row, column; mm
+        **{name: classes[index] for name, classes in others.items()},
+        "spacing": np.array(image.GetSpacing()[1::-1]),  # row, column
     }
 
 
@@ -122,13 +120,25 @@ def _write_examples(path: Path, scores: pd.DataFrame, examples: dict[str, dict])
     ranked = by_volume.groupby("case")["value"].mean().sort_values(ascending=False)
     last = len(ranked) - 1
     ranks = {"best": 0, "median": last // 2, "worst": last}
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for rank, position in ranks.items():
         case = ranked.index[position]
         arrays |= {f"{rank}_{key}": value for key, value in examples[case].items()}
         arrays |= {f"{rank}_case": np.array(case), f"{rank}_dsc": np.array(ranked.iloc[position])}
     with whole_file(path) as temporary:
-        np.savez_compressed(temporary, **arrays)
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+
+
+def results_of(study: Study, models: tuple[str, ...] = ("aspp_unet",)) -> Path:
+    """The results folder of a study; whatever is missing for it is trained and scored first."""
+    if not (study.results / "summary.csv").is_file():
+        for model in models:
+            for fold in study.folds_to_run():
+                run = train(study, model, fold)
+                if not (run / SCORES).is_file():
+                    evaluate_run(run)
+        gather(study, models)
+    return study.results
 
 
 def gather(study: Study, models: tuple[str, ...] = ("aspp_unet",)) -> pd.DataFrame:
@@ -138,7 +148,7 @@ def gather(study: Study, models: tuple[str, ...] = ("aspp_unet",)) -> pd.DataFra
     run was made from) and examples.npz (of the first model's first fold).
     Raises RunError, naming each, when a run or its scores are missing.
     """
-    folds = folds_to_run(prepare(study).index["folds"], study.profile.held_out)
+    folds = study.folds_to_run()
     runs = [study.run(model, fold) for model in models for fold in folds]
     if missing := [str(r) for r in runs if not (is_finished(r) and (r / SCORES).is_file())]:
         raise RunError(f"not trained and scored yet: {', '.join(missing)}; run `make reproduce`")
@@ -195,3 +205,27 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
         summary[column] = pd.Categorical(summary[column], order)
     summary = summary.sort_values(["model", *orders], ignore_index=True)
     return summary[[*keys, "class", "mean", "sd", "cases"]].astype({"cases": int})
+
+
+def summary_text(study: Study, summary: pd.DataFrame) -> str:
+    """The closing lines of a reproduction: scores, time, and where things lie."""
+    table = summary.pivot_table(
+        "mean", ["model", "aggregation", "metric"], "class", observed=True
+    ).round(3)
+    runs = read_json(study.results / "runs.json")
+    minutes = sum(run["training_seconds"] for run in runs) / 60
+    tested = sum(len(run["test"]) for run in runs)
+    places = {
+        "scores": study.results,
+        "figures": study.figures,
+        "notebooks": study.runs / "notebooks",
+        "runs": study.runs,
+    }
+    return "\n".join(
+        [
+            f"{study.name}: {tested} held-out cases in {len(runs)} folds, {runs[0]['device']}",
+            table.to_string(),
+            f"training took {minutes:.1f} minutes in all",
+            *(f"{what:<10}{folder}" for what, folder in places.items()),
+        ]
+    )

@@ -11,10 +11,10 @@ import SimpleITK as sitk
 
 from spineseg import paper
 from spineseg.data.preprocess import Cache, gray_range, to_gray
-from spineseg.data.sources import Case
-from spineseg.data.volume import canonical_shape, read_mask, read_scan, to_canonical
-from spineseg.evaluate import score_rows
-from spineseg.labels import CLASSES, NUM_CLASSES, challenge_to_class
+from spineseg.data.sources import Case, read_labelled
+from spineseg.data.volume import canonical_shape
+from spineseg.evaluate import score_rows, slice_to_draw
+from spineseg.labels import CLASSES, NUM_CLASSES
 from spineseg.metrics import overlaps
 from spineseg.predict import to_own_grid
 
@@ -54,7 +54,7 @@ def measure_cases(cases: Sequence[Case]) -> pd.DataFrame:
     """One row a case and class: voxels, volume (mL), slices, gray mean and SD (0..255)."""
     rows: list[dict[str, Any]] = []
     for case in cases:
-        image, classes = _read(case)
+        image, classes = read_labelled(case)
         intensities = sitk.GetArrayViewFromImage(image)
         gray = to_gray(intensities, *gray_range(intensities)).ravel().astype(np.float64)
         flat = classes.ravel()
@@ -79,30 +79,23 @@ def measure_cases(cases: Sequence[Case]) -> pd.DataFrame:
 
 
 def middle_slice(case: Case) -> dict[str, np.ndarray]:
-    """The slice with the most labelled voxels: image (gray), truth (classes), spacing (mm)."""
-    image, classes = _read(case)
-    index = int((classes > 0).sum((1, 2)).argmax())
-    intensities = sitk.GetArrayViewFromImage(image)
-    return {
-        "image": to_gray(intensities[index], *gray_range(intensities)),
-        "truth": classes[index],
-        "spacing": np.array(image.GetSpacing()[1::-1]),
-    }
+    """The slice with the most labelled voxels, as `slice_to_draw` gives it."""
+    return slice_to_draw(*read_labelled(case))
 
 
 def preprocessing_loss(cases: Sequence[Case], cache: Cache, fold: int | str) -> pd.DataFrame:
     """What preprocessing costs before any network: one row for each held-out case.
 
-    `outside` is the share of labelled voxels that the crop leaves out; `DSC` the score of the true
-    mask after it went to the unified, cropped grid and back: no network can be expected to exceed
-    it by much.
+    `slices` is the scan's own number, `outside` the share of labelled voxels that the crop leaves
+    out, `DSC` the score of the true mask after it went to the unified, cropped grid and back: no
+    network can be expected to exceed that by much.
     """
     grid = cache.grid(fold)
     first, last = grid.columns
     by_id = {case.id: case for case in cases}
     rows = []
     for case_id in cache.test_ids(fold):
-        image, truth = _read(by_id[case_id])
+        image, truth = read_labelled(by_id[case_id])
         unified = cache.masks[cache.rows([case_id])[0]]
         labelled = np.count_nonzero(unified)
         cropped = unified[..., first:last]
@@ -113,15 +106,9 @@ def preprocessing_loss(cases: Sequence[Case], cache: Cache, fold: int | str) -> 
         rows.append(
             {
                 "case": case_id,
-                "outside": 1 - np.count_nonzero(cropped) / max(1, labelled),
+                "slices": len(truth),
+                "outside": 1 - np.count_nonzero(cropped) / max(1, int(labelled)),
                 "DSC": float(np.mean(dice)),
             }
         )
     return pd.DataFrame(rows)
-
-
-def _read(case: Case) -> tuple[sitk.Image, np.ndarray]:
-    """The canonical scan and its classes."""
-    image = to_canonical(read_scan(case.image))
-    mask = to_canonical(read_mask(case.mask))
-    return image, challenge_to_class(sitk.GetArrayViewFromImage(mask))

@@ -23,7 +23,7 @@ def overlaps(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 
 def dsc(counts: np.ndarray) -> np.ndarray:
-    """Dice coefficient (Eq. 2) of counts (..., 3); NaN where truth and prediction are both empty."""
+    """Dice coefficient (Eq. 2) of counts (..., 3); NaN where both masks are empty."""
     truth, predicted, both = np.moveaxis(counts, -1, 0)
     return _ratio(2 * both, truth + predicted)
 

@@ -18,7 +18,7 @@ def table3() -> pd.DataFrame:
 
 
 def beside_table3(summary: pd.DataFrame, aggregation: str = "volume") -> pd.DataFrame:
-    """Our scores beside the printed ones, in per cent: model, metric, class, paper, ours, difference.
+    """Our scores beside the printed ones: model, metric, class, paper, ours, difference; per cent.
 
     `summary` is that of one study (see `evaluate.summarise`); `aggregation` says which of ours to
     take, since the paper does not say how it averaged. Classes that the data lack stay empty.

@@ -74,6 +74,15 @@ def class_legend(figure: Figure, names: Sequence[str] = FOREGROUND) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(names), handlelength=1)
 
 
+def labelled_slice(example: Mapping[str, np.ndarray]) -> Figure:
+    """Fig. 1 (a), uncropped: one slice and its classes (`explore.middle_slice`)."""
+    figure, axes = plt.subplots(1, 2, figsize=(PAGE * 0.8, PAGE * 0.45), layout="constrained")
+    overlay(axes[0], example["image"], None, example["spacing"])
+    overlay(axes[1], example["image"], example["truth"], example["spacing"])
+    class_legend(figure)
+    return figure
+
+
 def fig1(example: Mapping[str, np.ndarray], columns: tuple[float, float]) -> Figure:
     """Fig. 1: (a) the labels after the crop, (b) the original slice, (c) the slice after the crop.
 
@@ -128,11 +137,17 @@ def curves(log: pd.DataFrame) -> Figure:
     long = log.melt(["epoch", "fold"], ["train_loss", "test_loss"], "part", "loss").dropna()
     long["part"] = long["part"].map({"train_loss": "training", "test_loss": "testing"})
     sns.lineplot(
-        long, x="epoch", y="loss", hue="part", style="part", errorbar=("pi", 100), ax=axes,
+        long,
+        x="epoch",
+        y="loss",
+        hue="part",
+        style="part",
+        errorbar=("pi", 100),
+        ax=axes,
         palette=["#0072B2", "#D55E00"],
-    )  # fmt: skip
+    )
     axes.set(xlabel="epoch", ylabel="cross-entropy", ylim=(0, None))
-    axes.get_legend().set_title(None)
+    axes.legend(title=None)
     sns.despine(ax=axes)
     return figure
 

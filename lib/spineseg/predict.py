@@ -63,7 +63,8 @@ def to_own_grid(cropped: np.ndarray, grid: Grid, canonical: sitk.Image) -> np.nd
 def predict_scan(scan: Path, mask: Path, run: Path | None = None) -> dict[str, int]:
     """Write the mask of a scan, in its own grid and orientation, labelled as the challenge does.
 
-    `run` is a finished run's folder, by default the newest. Returns the voxels of each class. Raises ScanError for a bad scan and RunError where there is no such run.
+    `run` is a finished run's folder, by default the newest. Returns the voxels of each
+    class. Raises ScanError for a bad scan and RunError where there is no such run.
     """
     image = read_scan(scan)
     canonical = to_canonical(image)

@@ -23,7 +23,7 @@ class Profile:
     margin: float  # kept beside the label band on either side, as a fraction of the width
     width: int  # channels of the first stage of a network
     folds: int  # parts of the cross-validation
-    held_out: int | None  # run folds until this many cases were tested; None: all folds
+    held_out: int | None  # run folds until this many patients were tested; None: all folds
     epochs: int
     images_per_epoch: int | None  # slices drawn an epoch; None: each training slice once
     test_images: int | None  # held-out slices in the epoch's test loss; None: all
@@ -34,6 +34,17 @@ class Profile:
     schedule: Literal["exponential", "onecycle"]  # exponential: x 0.99 an epoch (Eq. 4)
     augment: bool
     seed: int
+
+    def folds_to_run(self, patients: int) -> list[int]:
+        """The first folds that together hold out at least `held_out` patients, or all of them.
+
+        Smaller folds come first (see `split_folds`).
+        """
+        smaller, larger = divmod(patients, self.folds)
+        sizes = [smaller] * (self.folds - larger) + [smaller + 1] * larger
+        if self.held_out is None:
+            return list(range(self.folds))
+        return [fold for fold in range(self.folds) if sum(sizes[:fold]) < self.held_out]
 
 
 def load_profile(name: str | Path) -> Profile:
@@ -49,7 +60,9 @@ def load_profile(name: str | Path) -> Profile:
     try:
         knobs = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
-        raise ProfileError(f"{path}: not readable as YAML; {' '.join(str(error).split())}") from None
+        raise ProfileError(
+            f"{path}: not readable as YAML; {' '.join(str(error).split())}"
+        ) from None
     if not isinstance(knobs, dict):
         raise ProfileError(f"{path}: not a list of knobs; write one `knob: value` a line")
     wanted = {field.name for field in dataclasses.fields(Profile)} - {"name"}

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from spineseg import paths
+from spineseg.data.sources import Case, ChallengeFolder
 from spineseg.profiles import Profile, load_profile
 
 ALL = "all"
@@ -37,6 +40,25 @@ class Study:
     @property
     def figures(self) -> Path:
         return paths.root() / "figures" / self.name
+
+    def cases(self) -> list[Case]:
+        """The scans of the data folder, sorted; ScanError where there are none or two of a case."""
+        return ChallengeFolder(self.data).cases()
+
+    def files(self) -> list[Path]:
+        """Every image and mask, sound or not; ScanError where there are none."""
+        folder = ChallengeFolder(self.data)
+        groups = (*folder.images.values(), *folder.masks.values())
+        return [file for group in groups for file in group]
+
+    def folds_to_run(self) -> list[int]:
+        """The folds that the profile asks for on this data; the challenge has a case a patient."""
+        return self.profile.folds_to_run(len(ChallengeFolder(self.data).images))
+
+    def stamp(self, table: pd.DataFrame, device: str = "any") -> pd.DataFrame:
+        """The table behind the columns data, profile, device (`any`: the device plays no part)."""
+        keys = {"data": paths.dataset_name(self.data), "profile": self.profile.name}
+        return pd.DataFrame({**keys, "device": device}, index=table.index).join(table)
 
     def run(self, model: str, fold: int | str) -> Path:
         """The folder of one run; `fold` is 0, 1, … or 'all'."""

@@ -105,6 +105,7 @@ def load_network(folder: Path) -> tuple[nn.Module, Grid, dict[str, Any]]:
 
 def _facts(study: Study, cache: Cache, model: str, fold: int | str) -> dict[str, Any]:
     """What a run is made from; two runs of equal facts are the same run. Plain JSON values."""
+    train_ids, test_ids = cache.train_ids(fold), cache.test_ids(fold)
     grid = asdict(cache.grid(fold))
     return {
         "study": study.name,
@@ -114,8 +115,8 @@ def _facts(study: Study, cache: Cache, model: str, fold: int | str) -> dict[str,
         "data_key": cache.index["key"],
         "profile": asdict(study.profile),
         "grid": {**grid, "columns": list(grid["columns"])},
-        "train": cache.train_ids(fold),
-        "test": cache.test_ids(fold),
+        "train": train_ids,
+        "test": test_ids,
     }
 
 
@@ -171,7 +172,7 @@ class Training:
             total=self.profile.epochs * self.batches,
             initial=done * self.batches,
             unit="batch",
-            disable=None if self.fabric.is_global_zero else True,
+            disable=not self.fabric.is_global_zero,
         ) as bar:
             for epoch in range(done, self.profile.epochs):
                 self.log.append({"epoch": epoch + 1, **self._epoch(epoch, bar)})
@@ -181,7 +182,7 @@ class Training:
 
     def _epoch(self, epoch: int, bar: tqdm) -> dict[str, float]:
         started = time.perf_counter()
-        rate = self.schedule.get_last_lr()[0]
+        rate = float(self.schedule.get_last_lr()[0])
         train_loss = self._train_epoch(epoch, bar)
         test_loss = self._test_loss()
         bar.set_postfix(epoch=epoch + 1, train=f"{train_loss:.3f}", test=f"{test_loss:.3f}")
@@ -208,7 +209,9 @@ class Training:
             self.schedule.step()
             total += loss.detach()
             bar.update()
-        return float(self.fabric.all_reduce(total / self.batches))
+        mean = self.fabric.all_reduce(total / self.batches)
+        assert isinstance(mean, Tensor)
+        return mean.item()
 
     def _batches(self, seed: int) -> Iterator[Tensor]:
         """This process's share of each batch; only a last, incomplete batch is left out."""

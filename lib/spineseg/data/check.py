@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 from tqdm import tqdm
 
-from spineseg.data.sources import Case, ChallengeFolder
+from spineseg.data.sources import Case, ChallengeFolder, challenge_case
 from spineseg.data.volume import (
     ScanError,
     as_labels,
@@ -114,7 +114,7 @@ def _inspect(number: int, images: list[Path], masks: list[Path]) -> Report:
                 Finding(masks[0], what, "draw or resample it on the scan's grid")
             )
         else:
-            report.cases.append(Case(f"Case{number}", images[0], masks[0], f"Case{number}"))
+            report.cases.append(challenge_case(number, images[0], masks[0]))
     return report
 
 

@@ -22,15 +22,15 @@ from tqdm import tqdm
 
 from spineseg import paths
 from spineseg.data.check import require_valid
-from spineseg.data.sources import Case, ChallengeFolder
-from spineseg.data.splits import split_folds
-from spineseg.data.volume import read_mask, read_scan, to_canonical
+from spineseg.data.sources import Case, read_labelled
+from spineseg.data.splits import SplitError, split_folds
+from spineseg.data.volume import canonical_shape
 from spineseg.files import read_json, write_json
-from spineseg.labels import challenge_to_class
 from spineseg.study import ALL, Study
 
 PERCENTILES = (0.5, 99.5)
 COLUMN_STEP = 16  # the networks halve a slice four times
+SPLIT = "split.json"
 VERSION = 1  # raise it when the arrays in the cache change
 
 
@@ -99,14 +99,14 @@ def _blur_for(image: sitk.Image, frame: sitk.Image) -> sitk.Image:
     return image
 
 
-def unify_mask(mask: sitk.Image, slices: int, size: int) -> np.ndarray:
-    """A canonical challenge mask as classes on the unified grid: uint8 (slices, size, size)."""
-    classes = sitk.GetImageFromArray(challenge_to_class(sitk.GetArrayViewFromImage(mask)))
-    classes.CopyInformation(mask)
-    frame = unified_frame(mask, slices, size)
-    if classes.GetSize() != frame.GetSize():
-        classes = sitk.Resample(classes, frame, interpolator=sitk.sitkLabelLinear)
-    return sitk.GetArrayFromImage(classes)
+def unify_classes(classes: np.ndarray, image: sitk.Image, slices: int, size: int) -> np.ndarray:
+    """The classes of a canonical scan's voxels on the unified grid: uint8 (slices, size, size)."""
+    mask = sitk.GetImageFromArray(classes)
+    mask.CopyInformation(image)
+    frame = unified_frame(image, slices, size)
+    if mask.GetSize() != frame.GetSize():
+        mask = sitk.Resample(mask, frame, interpolator=sitk.sitkLabelLinear)
+    return sitk.GetArrayFromImage(mask)
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,13 @@ class Cache:
         return [case for case in index["cases"] if case not in test]
 
     def test_ids(self, fold: int | str) -> list[str]:
-        return [] if fold == ALL else self.index["folds"][int(fold)]
+        """The cases that a fold holds out; raises SplitError where there is no such fold."""
+        folds = self.index["folds"]
+        if fold == ALL:
+            return []
+        if int(fold) >= len(folds):
+            raise SplitError(f"there is no fold {fold}; choose 0 to {len(folds) - 1}, or all")
+        return folds[int(fold)]
 
     def grid(self, fold: int | str) -> Grid:
         """The grid of a run: its columns are the training part's label band plus the margin."""
@@ -153,26 +159,26 @@ def prepare(study: Study) -> Cache:
 
     Raises DataError, listing every problem, before any work when the folder holds bad files.
     """
-    cases = ChallengeFolder(study.data).cases()
     settings = {
         "version": VERSION,
         **{knob: getattr(study.profile, knob) for knob in ("max_size", "margin", "folds", "seed")},
     }
-    key = _key(cases, settings)
+    key = _key(study.files(), settings)
     folder = paths.root() / "cache" / f"{study.name}-{key}"
     if not (folder / "index.json").is_file():
         cases = require_valid(study.data, progress=True)
         _build(study, cases, key, folder)
-    return Cache(folder)
+    cache = Cache(folder)
+    parts = {key: cache.index[key] for key in ("folds", "windows")}
+    write_json(study.runs / SPLIT, {"cache": folder.name, **parts})
+    return cache
 
 
-def _key(cases: Sequence[Case], settings: dict) -> str:
+def _key(files: Sequence[Path], settings: dict) -> str:
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for case in cases:
-        for path in (case.image, case.mask):
-            digest.update(path.name.encode() if path else b"-")
-            if path:
-                digest.update(path.read_bytes())
+    for file in files:
+        digest.update(os.fsencode(file.name))
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:12]
 
 
@@ -189,8 +195,9 @@ def _build(study: Study, cases: list[Case], key: str, folder: Path) -> None:
         masks = _new_array(temporary / "masks.npy", shape)
 
         def unify(row: int) -> None:
-            images[row] = unify_image(to_canonical(read_scan(cases[row].image)), slices, size)
-            masks[row] = unify_mask(to_canonical(read_mask(cases[row].mask)), slices, size)
+            image, classes = read_labelled(cases[row])
+            images[row] = unify_image(image, slices, size)
+            masks[row] = unify_classes(classes, image, slices, size)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             done = pool.map(unify, range(len(cases)))
@@ -215,18 +222,15 @@ def _build(study: Study, cases: list[Case], key: str, folder: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _new_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def _new_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
 
 
 def _common_shape(cases: list[Case]) -> tuple[int, int]:
     """The most frequent (slices, longer in-plane side) among the scans, larger first in a tie."""
-    shapes = []
-    for case in cases:
-        image = to_canonical(read_scan(case.image))
-        columns, rows, slices = image.GetSize()
-        shapes.append((slices, max(rows, columns)))
-    return max(Counter(shapes).items(), key=lambda item: (item[1], item[0]))[0]
+    shapes = [canonical_shape(case.image) for case in cases]
+    counts = Counter((slices, max(rows, columns)) for slices, rows, columns in shapes)
+    return max(counts, key=lambda shape: (counts[shape], shape))
 
 
 def label_band(mask: np.ndarray) -> tuple[int, int] | None:

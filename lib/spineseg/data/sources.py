@@ -4,7 +4,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from spineseg.data.volume import ScanError, extension
+import numpy as np
+import SimpleITK as sitk
+
+from spineseg.data.volume import ScanError, extension, read_mask, read_scan, to_canonical
+from spineseg.labels import challenge_to_class
 
 
 @dataclass(frozen=True)
@@ -15,6 +19,23 @@ class Case:
     image: Path
     mask: Path | None
     patient: str
+
+
+def challenge_case(number: int, image: Path, mask: Path | None) -> Case:
+    """The challenge has one scan a patient."""
+    return Case(f"Case{number}", image, mask, patient=f"Case{number}")
+
+
+def read_labelled(case: Case) -> tuple[sitk.Image, np.ndarray]:
+    """The canonical scan, and the class of each of its voxels as uint8 (slices, rows, columns).
+
+    Raises ScanError for a file that cannot be used or a case without a mask.
+    """
+    if case.mask is None:
+        raise ScanError(case.image, "scan without a mask", "add the mask or remove the scan")
+    mask = to_canonical(read_mask(case.mask))
+    classes = challenge_to_class(sitk.GetArrayViewFromImage(mask))
+    return to_canonical(read_scan(case.image)), classes
 
 
 class ChallengeFolder:
@@ -52,7 +73,7 @@ class ChallengeFolder:
             raise clash
         masks = {number: mask for number, (mask,) in self.masks.items()}
         return [
-            Case(f"Case{number}", image, masks.get(number), patient=f"Case{number}")
+            challenge_case(number, image, masks.get(number))
             for number, (image,) in self.images.items()
         ]
 

@@ -26,19 +26,7 @@ def split_folds(cases: Sequence[Case], folds: int, seed: int) -> list[list[str]]
         )
     parts = KFold(folds, shuffle=True, random_state=seed).split(patients)
     tests = sorted(
-        ({patients[i] for i in test} for _, test in parts), key=lambda part: (len(part), sorted(part))
+        ({patients[i] for i in test} for _, test in parts),
+        key=lambda part: (len(part), sorted(part)),
     )
     return [sorted(case.id for case in cases if case.patient in test) for test in tests]
-
-
-def folds_to_run(folds: list[list[str]], held_out: int | None) -> list[int]:
-    """The first folds that together test at least `held_out` cases; None, or too few: all."""
-    if held_out is None:
-        return list(range(len(folds)))
-    wanted, tested = [], 0
-    for fold, test in enumerate(folds):
-        if tested >= held_out:
-            break
-        wanted.append(fold)
-        tested += len(test)
-    return wanted

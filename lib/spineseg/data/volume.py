@@ -5,12 +5,15 @@ voxels. The canonical orientation is sagittal: the array axes run right to left 
 to inferior (rows) and anterior to posterior (columns).
 """
 
+import gzip
 import math
 import os
 import re
 import struct
 import tempfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,13 +33,20 @@ DEFLATE_LIMIT = 1032  # the most that a deflate stream can expand
 BLOCK = 1 << 16
 GZIP_MAGIC = b"\x1f\x8b"
 NIFTI_HEADER = 348
-NIFTI_BYTES = {2: 1, 4: 2, 8: 4, 16: 4, 64: 8, 256: 1, 512: 2, 768: 4, 1024: 8, 1280: 8}
+NIFTI_TYPES = {
+    **{2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8"},
+    **{256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"},
+}
 
 COPY = "copy it again"
 DETACHED = ("its voxels are in another file", "save header and voxels in one")
 EXPORT = "export it again"
 GRAY = "save one gray-scale value a voxel"
+ONE_VOLUME = "save one 3-D volume a file"
+NOT_FINITE = ("holds NaN or infinite values", EXPORT)
 NOT_A_GRID = "spacing or position is not a number, or spacing is not above 0"
+
+orientation = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines
 
 # ITK's warnings go to stderr, past Python; what they warn of is refused below.
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -50,8 +60,8 @@ class ScanError(ValueError):
         self.path, self.what, self.remedy = path, what, remedy
 
     def __str__(self) -> str:
-        name = os.fsencode(self.path).decode(errors="replace")
-        return f"{name}: {self.what}; {self.remedy}"
+        line = f"{self.path}: {self.what}; {self.remedy}"
+        return "".join(letter if letter.isprintable() else "?" for letter in line)
 
 
 def extension(path: Path) -> str | None:
@@ -98,23 +108,32 @@ def read_volume(path: Path) -> sitk.Image:
     Refused, with a ScanError: other file types than `EXTENSIONS`; a header that claims more than
     `MAX_VOXELS` or more than the file can hold; truncated or damaged files; voxels kept in a
     second file; 2-D (also a single slice), 4-D, colour and complex images; spacing that is not
-    positive; NaN or infinite values. Where NIfTI's sform and qform disagree, the sform counts.
+    positive; NaN or infinite values. Where the two positions that NIfTI can state disagree, ITK
+    takes the sform if its code is 1 and its axes are at right angles, otherwise the qform.
     """
     path = Path(path)
-    suffix = _suffix(path)
-    try:
-        if not path.is_file():
-            what = "is not a file" if path.exists() else "does not exist"
-            raise ScanError(path, what, "check the name")
-        image = _read(path, suffix)
-    except (OSError, zlib.error) as error:
-        raise ScanError(path, f"cannot be read ({_reason(error, path)})", COPY) from None
-    except RuntimeError as error:
-        raise ScanError(path, f"not a valid image ({_reason(error, path)})", EXPORT) from None
+    with _one_line(path):
+        image = _open(path).Execute()
+    geometry = (*image.GetOrigin(), *image.GetSpacing(), *image.GetDirection())
+    if not np.isfinite(geometry).all() or min(image.GetSpacing()) <= 0:
+        raise ScanError(path, NOT_A_GRID, EXPORT)
     values = sitk.GetArrayViewFromImage(image)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise ScanError(path, "holds NaN or infinite values", EXPORT)
+        raise ScanError(path, *NOT_FINITE)
     return image
+
+
+def canonical_shape(path: Path) -> tuple[int, int, int]:
+    """(slices, rows, columns) of the canonical volume, from a file's header alone.
+
+    Raises ScanError for a header that `read_volume` refuses.
+    """
+    path = Path(path)
+    with _one_line(path):
+        reader = _open(path)
+        axes = orientation(reader.GetDirection()).translate(str.maketrans("LIP", "RSA"))
+    size = dict(zip(axes, reader.GetSize(), strict=True))
+    return size["R"], size["S"], size["A"]
 
 
 def to_canonical(image: sitk.Image) -> sitk.Image:
@@ -132,8 +151,7 @@ def from_canonical(image: sitk.Image, like: sitk.Image) -> sitk.Image:
     """
     if mismatch := geometry_mismatch(image, to_canonical(like)):
         raise ValueError(f"not the canonical image of this scan: {mismatch}")
-    orient = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines
-    restored = sitk.DICOMOrient(image, orient(like.GetDirection()))
+    restored = sitk.DICOMOrient(image, orientation(like.GetDirection()))
     restored.CopyInformation(like)
     return restored
 
@@ -189,7 +207,7 @@ class _Payload(NamedTuple):
     start: int  # of the raw or compressed bytes
     compressed: bool
     skip: int = 0  # raw bytes from there to the first voxel
-    voxel_bytes: int | None = None  # None: as wide as in memory
+    dtype: np.dtype | None = None  # known for NIfTI, whose voxels may widen in memory
 
     def holds(self, size: int) -> bool:
         """Whether there are `size` bytes of voxels; damaged compressed bytes are a zlib.error."""
@@ -201,27 +219,39 @@ class _Payload(NamedTuple):
         stream = zlib.decompressobj(DEFLATE)
         with open(self.path, "rb") as file:
             file.seek(self.start)
-            while held <= 2 * needed and (block := file.read(BLOCK)):
-                while block:
-                    held += len(stream.decompress(block))
-                    block = stream.unused_data.lstrip(b"\0")
-                    if stream.eof:
-                        stream = zlib.decompressobj(DEFLATE)
-        return needed <= held
+            while block := file.read(BLOCK):
+                held += len(stream.decompress(block))
+                while more := stream.unused_data.lstrip(b"\0"):
+                    stream = zlib.decompressobj(DEFLATE)
+                    held += len(stream.decompress(more))
+        return stream.eof and needed <= held
+
+    def is_finite(self, voxels: int) -> bool:
+        """False where NIfTI's floats are not all numbers: the ITK reader puts 0 in their place."""
+        if self.dtype is None or self.dtype.kind != "f":
+            return True
+        with gzip.open(self.path) if self.compressed else open(self.path, "rb") as file:
+            file.seek(self.skip)
+            for first in range(0, voxels, BLOCK):
+                block = file.read(min(BLOCK, voxels - first) * self.dtype.itemsize)
+                if not np.isfinite(np.frombuffer(block, self.dtype)).all():
+                    return False
+        return True
 
 
-def _read(path: Path, suffix: str) -> sitk.Image:
+def _open(path: Path) -> sitk.ImageFileReader:
+    """A reader that has only the header in memory, and the header checked."""
+    suffix = _suffix(path)
+    if not path.is_file():
+        what = "is not a file" if path.exists() else "does not exist"
+        raise ScanError(path, what, "check the name")
     payload = {".mha": _meta_payload, ".nrrd": _nrrd_payload}.get(suffix, _nifti_payload)(path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(EXTENSIONS[suffix])
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
     _check_claim(reader, payload)
-    image = reader.Execute()
-    geometry = (*image.GetOrigin(), *image.GetSpacing(), *image.GetDirection())
-    if not np.isfinite(geometry).all() or min(image.GetSpacing()) <= 0:
-        raise ScanError(path, NOT_A_GRID, EXPORT)
-    return image
+    return reader
 
 
 def _check_claim(reader: sitk.ImageFileReader, payload: _Payload) -> None:
@@ -232,14 +262,15 @@ def _check_claim(reader: sitk.ImageFileReader, payload: _Payload) -> None:
     if voxels > MAX_VOXELS:
         raise ScanError(payload.path, f"the header claims {shape} voxels", EXPORT)
     if len(size) != 3 or min(size) < 2:
-        what = f"{shape} voxels are not a 3-D volume"
-        raise ScanError(payload.path, what, "save one 3-D volume a file")
+        raise ScanError(payload.path, f"{shape} voxels are not a 3-D volume", ONE_VOLUME)
     if reader.GetNumberOfComponents() != 1:
         raise ScanError(payload.path, "several numbers a voxel", GRAY)
-    voxel = sitk.Image([1, 1, 1], reader.GetPixelID())
-    if not payload.holds(voxels * (payload.voxel_bytes or voxel.GetSizeOfPixelComponent())):
+    in_memory = sitk.Image([1, 1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
+    if not payload.holds(voxels * (payload.dtype.itemsize if payload.dtype else in_memory)):
         what = f"truncated: the header claims {shape} voxels, more than the file holds"
         raise ScanError(payload.path, what, COPY)
+    if not payload.is_finite(voxels):
+        raise ScanError(payload.path, *NOT_FINITE)
 
 
 def _nifti_payload(path: Path) -> _Payload:
@@ -259,7 +290,7 @@ def _nifti_payload(path: Path) -> _Payload:
     if not 1 <= rank <= 7 or min(dims[:rank]) < 1:
         raise ScanError(path, "the header gives an impossible size", EXPORT)
     (datatype,) = struct.unpack_from(f"{order}h", header, 70)
-    if datatype not in NIFTI_BYTES:
+    if datatype not in NIFTI_TYPES:
         raise ScanError(path, f"NIfTI datatype {datatype} is not one real number a voxel", GRAY)
     spacing = struct.unpack_from(f"{order}3f", header, 80)[:rank]
     (offset,) = struct.unpack_from(f"{order}f", header, 108)
@@ -271,12 +302,14 @@ def _nifti_payload(path: Path) -> _Payload:
     if not np.isfinite((*spacing, *placement, offset)).all() or min(spacing) <= 0:
         raise ScanError(path, NOT_A_GRID, EXPORT)
     skip = max(int(offset), NIFTI_HEADER)
-    return _Payload(path, 0, compressed, skip, NIFTI_BYTES[datatype])
+    return _Payload(path, 0, compressed, skip, np.dtype(order + NIFTI_TYPES[datatype]))
 
 
 def _meta_payload(path: Path) -> _Payload:
     required = {b"ndims", b"dimsize", b"elementtype"}
     fields, end = _text_header(path, required, last=b"elementdatafile")
+    if fields[b"ndims"] != b"3":  # the ITK reader crashes on absurd numbers
+        raise ScanError(path, "not a 3-D volume", ONE_VOLUME)
     if fields[b"elementdatafile"] != b"local":
         raise ScanError(path, *DETACHED)
     if not fields.get(b"binarydata", b"true").startswith((b"t", b"1")):
@@ -299,17 +332,28 @@ def _text_header(path: Path, required: set[bytes], last: bytes) -> tuple[dict[by
     fields: dict[bytes, bytes] = {}
     with open(path, "rb") as file:
         for line in iter(lambda: file.readline(BLOCK), b""):
-            key, value = re.split(b"[=:]", line.lower() + b"=", maxsplit=1)
-            fields[key.strip()] = value[:-1].strip()
-            if key.strip() == last and required <= fields.keys():
-                return fields, file.tell()
-            if file.tell() > BLOCK:
+            key, value = (part.strip() for part in re.split(b"[=:]|$", line.lower(), maxsplit=1))
+            if file.tell() > BLOCK or key in required & fields.keys():
                 break
+            fields[key] = value
+            if key == last and required <= fields.keys():
+                return fields, file.tell()
     raise ScanError(path, f"not a {path.suffix} image with its voxels inside", EXPORT)
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Turn what Python and ITK raise for a bad file into a ScanError."""
+    try:
+        yield
+    except (OSError, zlib.error) as error:
+        raise ScanError(path, f"cannot be read ({_reason(error, path)})", COPY) from None
+    except RuntimeError as error:
+        raise ScanError(path, f"not a valid image ({_reason(error, path)})", EXPORT) from None
 
 
 def _reason(error: Exception, path: Path) -> str:
     """What went wrong, without ITK's source lines, object addresses and repeated file name."""
-    text = str(error).rsplit("ERROR: ", 1)[-1].replace(str(path), "file")
+    text = re.split(r"ERROR: |\[nrrd\] ", str(error))[-1].replace(str(path), "file")
     text = re.sub(r"\w+\(0x[0-9a-f]+\): |\[Errno \d+\] |Reason: .*", "", text)
     return " ".join(text.split())[:120]

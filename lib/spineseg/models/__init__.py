@@ -1,5 +1,6 @@
 """The networks, by name: `build_model` is the one way in."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -7,7 +8,7 @@ from torch import nn
 
 from spineseg.models.aspp_unet import STAGES, ASPPUNet
 
-MODELS = {
+MODELS: dict[str, Callable[..., nn.Module]] = {
     "aspp_unet": ASPPUNet,
     "unet": partial(ASPPUNet, aspp=(False,) * STAGES),
 }

@@ -54,7 +54,9 @@ class ASPPUNet(nn.Module):
         )
         self.up = nn.ModuleList(
             Up(inputs, outputs)
-            for inputs, outputs in zip([widths[-1], *reversed(widths)], reversed(widths), strict=False)
+            for inputs, outputs in zip(
+                [widths[-1], *reversed(widths)], reversed(widths), strict=False
+            )
         )
         self.head = nn.Conv2d(width, num_classes, 1)
 

@@ -37,8 +37,8 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
         blur=rng.uniform(0.5, 1.6),
         matrix=int(rng.integers(288, 449)),
         noise=float(np.exp(rng.normal(np.log(0.018), 0.5))),
-        coil_reach=rng.uniform(45, 160),
-        coil_power=rng.uniform(0.3, 2.2),
+        coil_reach=rng.uniform(60, 220),
+        coil_power=rng.uniform(0.2, 1.7),
         coil_length=rng.uniform(130, 260),
         shading=rng.uniform(0.03, 0.2),
         texture=rng.uniform(0.02, 0.12),
@@ -79,18 +79,23 @@ def acquire(
     field = sensitivity(grid, spine, scanner, rng)
     texture = rng.standard_normal((slices, 160, 160))
     height, width = min(rows, scanner.matrix), min(cols, scanner.matrix)
-    noise = rng.standard_normal((2, slices, height, width), dtype=np.float64)
+    noise = rng.standard_normal((2, slices, height, width))
 
     signal = canvas.signal * resize(field, rows, cols)
     signal *= 1 + np.float32(scanner.texture) * resize(texture, rows, cols)
     if scanner.ghost:
         signal += np.float32(scanner.ghost) * shifted(signal, scanner.ghost_shift / grid.pixel)
-    finest = grid.pixel * max(rows, cols) / scanner.matrix
-    sigma = np.float32(scanner.noise * min(1.0, finest / grid.pixel))
-    real = signal + sigma * resize(noise[0], rows, cols)
-    imaginary = sigma * resize(noise[1], rows, cols)
-    magnitude = np.sqrt(real * real + imaginary * imaginary)
-    return (magnitude * np.float32(scanner.gain) + np.float32(0.5)).astype(np.uint16)
+
+    acquired_pixel = grid.pixel * max(rows, cols) / scanner.matrix
+    sigma = scanner.noise * min(1.0, acquired_pixel / grid.pixel)
+    real, imaginary = (resize(sigma * channel, rows, cols) for channel in noise)
+    real += signal
+    real *= real
+    imaginary *= imaginary
+    real += imaginary
+    magnitude = np.sqrt(real, out=real)
+    magnitude *= np.float32(scanner.gain)
+    return (magnitude + np.float32(0.5)).astype(np.uint16)
 
 
 def shifted(signal: Floats, rows: float) -> Floats:

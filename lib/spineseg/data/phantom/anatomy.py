@@ -22,19 +22,19 @@ FIRST_BODY_LABEL = 2  # L5
 FIRST_DISC_LABEL = 11  # L5/S
 
 # Millimetres, in the order of LEVELS; a disc is named by the vertebra above it.
-BODY_HEIGHT = np.array([26.5, 26.5, 26.5, 26, 25, 24, 22, 20.5, 19.5, 19, 18.5, 18, 18])
+BODY_HEIGHT = np.array([25.5, 26, 26.5, 26, 25, 24, 21.5, 20.5, 19.5, 19, 18.5, 18, 18])
 BODY_DEPTH = np.array([34, 34, 33.5, 32.5, 31.5, 31, 30, 29.5, 29, 28, 27, 26, 25])
 BODY_WIDTH = np.array([51, 49, 47, 45, 43, 42, 39, 36, 34, 32, 31, 30, 29])
-DISC_HEIGHT = np.array([10, 10.5, 10.5, 9.5, 8.5, 7, 5.5, 4.8, 4.5, 4.2, 4, 4, 4])
+DISC_HEIGHT = np.array([10, 9.5, 10, 9.5, 8.5, 7, 5.5, 4.8, 4.5, 4.2, 4, 4, 4])
 # Share of the lordosis L1-S1 that has been turned through at each body's middle.
 LORDOSIS_TURN = np.array([0.37, 0.64, 0.81, 0.92, 0.99, 1.0])
 KYPHOSIS = 3.3  # degrees a level above T12
 
 SEGMENTS = ("S1", "S2", "S3", "S4", "S5", "Co1", "Co2", "Co3")
-SEGMENT_HEIGHT = np.array([28, 23, 19.5, 17, 15, 10, 8, 7])
-SEGMENT_DEPTH = np.array([29, 20, 15, 12, 9, 8, 7, 5])
+SEGMENT_HEIGHT = np.array([29, 23.5, 19.5, 17, 15, 10, 8, 7])
+SEGMENT_DEPTH = np.array([29, 21.5, 17, 13, 10, 8, 7, 5])
 SEGMENT_WIDTH = np.array([84, 68, 54, 44, 34, 20, 12, 8])
-SEGMENT_TURN = np.array([4, 6, -4, -17, -17, -22, -15, -12])  # degrees, before each segment
+SEGMENT_TURN = np.array([0, 11, 2, -14, -19, -22, -15, -12])  # degrees, before each segment
 
 
 class View(NamedTuple):
@@ -88,8 +88,8 @@ def draw_view(rng: np.random.Generator) -> View:
         fov=float(fov),
         thickness=float(np.clip(rng.normal(4.4, 0.12), 4.0, 5.0)),
         x=float(rng.normal(0, 2.0)),
-        y=float(rng.normal(10, 9)),
-        spine_at=float(np.clip(rng.normal(0.42, 0.035), 0.33, 0.55)),
+        y=float(rng.normal(25, 9)),
+        spine_at=float(np.clip(rng.normal(0.39, 0.035), 0.3, 0.52)),
         roll=float(rng.normal(0, np.radians(2.5))),
     )
 
@@ -122,8 +122,8 @@ def draw_slip(rng: np.random.Generator) -> np.ndarray:
 def draw_patient(rng: np.random.Generator) -> Patient:
     """Draw one patient; the order of the draws is part of the seed's meaning."""
     levels = len(LEVELS)
-    scale = rng.normal(1, 0.055)
-    sacral_slope = rng.normal(38, 8)
+    scale = rng.normal(0.985, 0.055)
+    sacral_slope = rng.normal(39, 9)
     lordosis = np.clip(0.75 * sacral_slope + rng.normal(19, 8), 10, 75)
     wear = rng.beta(1.3, 1.5)  # of the whole spine
     lowness = np.clip(1.1 - 0.12 * np.arange(levels), 0.2, 1)  # low discs wear first
@@ -162,7 +162,7 @@ def draw_patient(rng: np.random.Generator) -> Patient:
         segment_turn=np.radians(
             SEGMENT_TURN * rng.uniform(0.5, 1.4) + rng.normal(0, 5, len(SEGMENTS))
         ),
-        segment_disc=rng.uniform(1.0, 3.0, len(SEGMENTS)) * np.array([0, 1.6, 1, 1, 1, 1, 1, 1]),
+        segment_disc=rng.uniform(0.3, 2.0, len(SEGMENTS)) * np.array([0, 1.8, 1, 1, 1, 1, 1, 1]),
         canal_depth=float(rng.normal(7.6, 0.9)),
         canal_width=float(rng.normal(11, 1.0)),
         spinous=float(rng.normal(1, 0.1)),
@@ -250,7 +250,8 @@ def sagittal_chain(patient: Patient) -> tuple[np.ndarray, np.ndarray, np.ndarray
         bodies.append(point)
         point, direction = point + up[level] * half_body, up[level]
 
-    segments, segment_tilts = [], []
+    segments: list[np.ndarray] = []
+    segment_tilts: list[float] = []
     point, angle = np.zeros(2), patient.sacral_slope
     for height, turn, gap in zip(
         patient.segment_height, patient.segment_turn, patient.segment_disc, strict=True
@@ -270,7 +271,8 @@ def build_spine(patient: Patient) -> Spine:
     body_yz, tilt, segment_yz, segment_tilt = sagittal_chain(patient)
     centre_shift = lateral_shift(patient, np.zeros(1))[0][0]
 
-    def frame(y: float, z: float, sagittal: float) -> Frame:
+    def frame(centre: np.ndarray, sagittal: float) -> Frame:
+        y, z = centre
         shift, slope = lateral_shift(patient, np.array([y]))
         x = shift[0] - centre_shift
         axial = patient.view.roll + patient.torsion * x
@@ -278,7 +280,7 @@ def build_spine(patient: Patient) -> Spine:
 
     bodies = tuple(
         Barrel(
-            frame(*body_yz[level], tilt[level]),
+            frame(body_yz[level], tilt[level]),
             half_depth=patient.body_depth[level] / 2,
             half_height=patient.body_height[level] / 2,
             half_width=patient.body_width[level] / 2,
@@ -295,13 +297,13 @@ def build_spine(patient: Patient) -> Spine:
     )
     sacrum = tuple(
         Barrel(
-            frame(*segment_yz[i], segment_tilt[i]),
+            frame(segment_yz[i], segment_tilt[i]),
             half_depth=patient.segment_depth[i] / 2,
             half_height=patient.segment_height[i] / 2,
             half_width=patient.scale * SEGMENT_WIDTH[i] / 2,
             concavity=(0.8, 0.3) if i == 0 else (0.2, 0.2),
-            taper=-0.14,
-            waist=0.05,
+            taper=-0.2 if i == 0 else -0.13,
+            waist=0.08,
             roundness=0.6,
             corner=min(3.0, 0.25 * patient.segment_height[i]),
         )
@@ -335,7 +337,7 @@ def disc_between(lower: Barrel, upper: Barrel, degeneration: float) -> Barrel:
         frame,
         half_depth=(upper.half_depth + min(lower.half_depth, 1.1 * upper.half_depth)) / 2 + swell,
         half_height=height / 2 + 0.3,
-        half_width=min(upper.half_width, lower.half_width) + swell,
+        half_width=0.97 * min(upper.half_width, lower.half_width),
         top=opening - upper.bottom,
         bottom=opening - lower.top,
         concavity=(-(upper.concavity[1] + 0.5), -(lower.concavity[0] + 0.5)),

@@ -111,18 +111,24 @@ def write_cases(plans: list[CasePlan], out: Path, workers: int) -> Iterator[None
     """Write the cases in worker processes, yielding once for each that is done."""
     if workers == 1:
         for plan in plans:
-            yield write_case(plan, out)
+            write_case(plan, out)
+            yield
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    try:
         for job in as_completed([pool.submit(write_case, plan, out) for plan in plans]):
-            yield job.result()
+            job.result()
+            yield
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def refuse_other_set(out: Path, settings: dict) -> None:
     """Raise ValueError if the folder holds data other than a set of these settings."""
     for name in (COMPLETE, PARTIAL):
         if (out / name).exists():
-            found = json.loads((out / name).read_text())["settings"]
+            found = json.loads((out / name).read_text())
+            found.pop("versions", None)
             if found != settings:
                 raise ValueError(
                     f"{out} holds phantoms of other settings ({found}, asked for {settings}): "
@@ -145,7 +151,7 @@ def write_dataset(
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Write a set of phantoms as ``train/MR/Case{n}.nii.gz`` and ``train/Mask/mask_case{n}.nii.gz``.
+    """Write phantoms as ``train/MR/Case{n}.nii.gz`` and ``train/Mask/mask_case{n}.nii.gz``.
 
     `scale` multiplies Table 1's in-plane sizes; `workers` defaults to one a core. A finished set
     of the same settings is returned at once, an interrupted one is resumed. ``phantom.json``,
@@ -157,16 +163,17 @@ def write_dataset(
     out = Path(out)
     settings = {"cases": cases, "scale": scale, "seed": seed, "bodies_only": bodies_only}
     refuse_other_set(out, settings)
-    if (out / COMPLETE).exists():
+    plans = plan_cases(cases, scale, seed, bodies_only)
+    todo = [plan for plan in plans if not plan.finished(out)]
+    if not todo and (out / COMPLETE).exists():
         return out
 
     for folder in ("MR", "Mask"):
         (out / "train" / folder).mkdir(parents=True, exist_ok=True)
-    record = {"settings": settings, "versions": {p: version(p) for p in ("spineseg", "numpy")}}
+    record = settings | {"versions": {name: version(name) for name in ("spineseg", "numpy")}}
+    (out / COMPLETE).unlink(missing_ok=True)
     (out / PARTIAL).write_text(json.dumps(record, indent=2) + "\n")
 
-    plans = plan_cases(cases, scale, seed, bodies_only)
-    todo = [plan for plan in plans if not plan.finished(out)]
     workers = max(1, min(workers or os.cpu_count() or 1, len(todo)))
     bar = tqdm(total=cases, initial=cases - len(todo), desc="phantom", disable=not progress)
     with bar:

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating]  # float32 wherever there is one a voxel
 Box = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 SUBSLICES = 3  # samples through a slice's thickness: its partial volume
@@ -29,15 +29,18 @@ def linear_weights(size: int, new_size: int) -> tuple[NDArray[np.intp], NDArray[
 
 def resize(values: NDArray, rows: int, cols: int) -> Floats:
     """Linear in-plane interpolation of (slices, r, c) to (slices, rows, cols), same extent."""
-    values = values.astype(np.float32)
-    for axis, new_size in ((2, cols), (1, rows)):
-        if values.shape[axis] != new_size:
-            low, high, weight = linear_weights(values.shape[axis], new_size)
-            weight = weight[:, None] if axis == 1 else weight
-            values = (
-                np.take(values, low, axis) * (1 - weight) + np.take(values, high, axis) * weight
-            )
-    return values
+    low_col, high_col, col_weight = linear_weights(values.shape[2], cols)
+    low_row, high_row, row_weight = linear_weights(values.shape[1], rows)
+    resized = np.empty((len(values), rows, cols), dtype=np.float32)
+    for plane, target in zip(values.astype(np.float32), resized, strict=True):
+        wide = plane[:, low_col]
+        wide += (plane[:, high_col] - wide) * col_weight
+        np.take(wide, low_row, axis=0, out=target, mode="clip")
+        rise = wide[high_row]
+        rise -= target
+        rise *= row_weight[:, None]
+        target += rise
+    return resized
 
 
 def ramp(distance: Floats, width: float) -> Floats:
@@ -149,16 +152,16 @@ class Ellipsoid:
     """Half-axes in mm along the frame's posterior, inferior and left; boxier with `boxy`."""
 
     frame: Frame
-    radii: tuple[float, float, float]
+    radii: ArrayLike
     boxy: bool = False
 
     def box(self) -> Box:
         return self.frame.box(self.radii)
 
     def depth(self, x: Floats, y: Floats, z: Floats) -> Floats:
-        level = np.float32(0)
-        slope = np.float32(1e-6)
-        for position, radius in zip(self.frame.local(x, y, z), self.radii, strict=True):
+        level: Floats = np.zeros(1, dtype=np.float32)
+        slope: Floats = np.full(1, 1e-6, dtype=np.float32)
+        for position, radius in zip(self.frame.local(x, y, z), np.asarray(self.radii), strict=True):
             unit = position / np.float32(radius)
             square = unit * unit
             if self.boxy:

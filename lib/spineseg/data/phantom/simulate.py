@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from spineseg.data.phantom.acquisition import acquire, draw_scanner
 from spineseg.data.phantom.anatomy import View, build_spine, draw_patient
 from spineseg.data.phantom.shapes import Canvas, Grid
-from spineseg.data.phantom.tissue import Painter, draw_habitus, draw_signals, paint_surroundings
+from spineseg.data.phantom.signals import draw_signals
+from spineseg.data.phantom.structures import Painter
+from spineseg.data.phantom.surroundings import draw_habitus, paint_surroundings
 
 Seed = int | np.random.SeedSequence | np.random.Generator
 
@@ -26,9 +28,9 @@ def place_grid(shape: tuple[int, int, int], view: View) -> Grid:
     """Voxel centres of the field of view in patient coordinates."""
     slices, rows, cols = shape
     pixel = view.fov / max(rows, cols)
-    x = view.x + (np.arange(slices) - (slices - 1) / 2) * view.thickness
-    y = view.y + (np.arange(rows) + 0.5 - rows / 2) * pixel
-    z = (np.arange(cols) + 0.5 - cols * view.spine_at) * pixel
+    x = view.x + (np.arange(slices, dtype=np.float64) - (slices - 1) / 2) * view.thickness
+    y = view.y + (np.arange(rows, dtype=np.float64) + 0.5 - rows / 2) * pixel
+    z = (np.arange(cols, dtype=np.float64) + 0.5 - cols * view.spine_at) * pixel
     return Grid(x, y, z, view.thickness, pixel)
 
 

@@ -1,6 +1,4 @@
-"""What the patient is made of: T2 signals, and the painting of one canvas back to front."""
-
-from dataclasses import dataclass
+"""The structures of and near the spine, painted on a canvas back to front."""
 
 import numpy as np
 
@@ -14,180 +12,11 @@ from spineseg.data.phantom.anatomy import (
     Curve,
     Spine,
 )
-from spineseg.data.phantom.shapes import (
-    Barrel,
-    Canvas,
-    Ellipsoid,
-    Floats,
-    Frame,
-    Grid,
-    ramp,
-    resize,
-)
+from spineseg.data.phantom.shapes import Barrel, Canvas, Ellipsoid, Frame
+from spineseg.data.phantom.signals import Signals
+from spineseg.data.phantom.surroundings import Habitus
 
-BACKGROUND_MATRIX = (
-    192  # soft tissue around the spine varies slowly: painted coarsely, then resized
-)
 CONUS = 5  # the cord ends near L1/T12: this many levels above L5
-
-
-@dataclass(frozen=True)
-class Signals:
-    """T2-weighted signal of each tissue; cerebrospinal fluid is near 1."""
-
-    csf: float
-    cord: float
-    fat: float
-    epidural_fat: float
-    muscle: float
-    marrow: float
-    sacral_marrow: float
-    posterior_marrow: float
-    cortex: float
-    annulus: float
-    nucleus: float  # of a healthy disc
-    ligament: float
-    flow: float  # aorta and vena cava
-    viscera: float
-    skin: float
-
-
-def draw_signals(rng: np.random.Generator) -> Signals:
-    fat = rng.uniform(0.5, 1.05)
-    muscle = rng.uniform(0.07, 0.24)
-    cortex = rng.uniform(0.02, 0.09)
-    marrow = muscle + rng.uniform(0.08, 0.45) * fat
-    return Signals(
-        csf=rng.uniform(0.7, 1.15),
-        cord=rng.uniform(0.22, 0.5),
-        fat=fat,
-        epidural_fat=fat * rng.uniform(0.6, 1.0),
-        muscle=muscle,
-        marrow=marrow,
-        sacral_marrow=marrow * rng.uniform(0.85, 1.2),
-        posterior_marrow=marrow * rng.uniform(0.85, 1.4),
-        cortex=cortex,
-        annulus=cortex + rng.uniform(0.0, 0.1),
-        nucleus=marrow + rng.uniform(0.05, 0.6),
-        ligament=cortex + rng.uniform(0.0, 0.06),
-        flow=rng.uniform(0.02, 0.2),
-        viscera=rng.uniform(0.15, 0.45),
-        skin=rng.uniform(0.2, 0.5),
-    )
-
-
-@dataclass(frozen=True)
-class Habitus:
-    """The body around the spine, in mm."""
-
-    back_fat: float
-    low_back_fat: float  # gained from L3 to the sacrum
-    back_muscle: float  # from the canal to the fascia
-    front_fat: float
-    girth: float  # from the canal to the front of the belly
-    belly: float  # bulge at its roundest
-    psoas: float  # half-axis
-    fatty_muscle: float  # fraction of fat streaks
-    visceral_fat: float  # threshold between bowel and fat
-    gas: float  # threshold above which bowel holds gas
-    bladder: float  # half-axis
-
-
-def draw_habitus(rng: np.random.Generator) -> Habitus:
-    return Habitus(
-        back_fat=rng.gamma(4, 3.0) + 3,
-        low_back_fat=rng.uniform(0, 18),
-        back_muscle=rng.uniform(30, 46),
-        front_fat=rng.gamma(3, 6) + 4,
-        girth=rng.uniform(105, 190),
-        belly=rng.uniform(0, 35),
-        psoas=rng.uniform(13, 21),
-        fatty_muscle=rng.beta(1.5, 4),
-        visceral_fat=rng.normal(0, 0.6),
-        gas=rng.uniform(1.0, 2.6),
-        bladder=rng.uniform(12, 38),
-    )
-
-
-def smooth_field(rng: np.random.Generator, shape: tuple[int, int, int], grid: Grid) -> Floats:
-    """Standard normal values on a coarse lattice over the field of view, linear in between."""
-    return resize(rng.standard_normal(shape), len(grid.y), len(grid.z))
-
-
-def blend(base: Floats, over: Floats | float, amount: Floats) -> Floats:
-    return base + amount * (np.asarray(over, dtype=np.float32) - base)
-
-
-def paint_surroundings(
-    grid: Grid, spine: Spine, signals: Signals, habitus: Habitus, rng: np.random.Generator
-) -> Floats:
-    """Signal (slices, rows, cols) of everything around the spine, air included."""
-    rows, cols = (min(size, BACKGROUND_MATRIX) for size in grid.shape[1:])
-    coarse = grid.resampled(rows, cols)
-    slices = len(grid.x)
-    canal_x, canal_z = spine.along(7.0).at(coarse.y)
-    wall_z = spine.along(-spine.bodies[L3].half_depth * 2).at(coarse.y)[1]
-
-    x = (coarse.x[:, None, None] - canal_x[:, None]).astype(np.float32)
-    y = coarse.y[None, :, None].astype(np.float32)
-    z = coarse.z[None, None, :].astype(np.float32)
-    behind_canal = z - canal_z[None, :, None].astype(np.float32)
-    before_bodies = wall_z[None, :, None].astype(np.float32) - z
-
-    # The belly: bowel loops in fat, some with fluid or gas.
-    loops = smooth_field(rng, (slices, 26, 26), coarse)
-    content = smooth_field(rng, (slices, 16, 16), coarse)
-    fine = smooth_field(rng, (slices, 96, 96), coarse)
-    viscera = np.float32(signals.viscera) * (1 + np.float32(0.35) * content)
-    signal = blend(viscera, 0.75 * signals.fat, ramp(loops - np.float32(habitus.visceral_fat), 0.5))
-    signal = blend(signal, 0.8 * signals.csf, ramp(content - np.float32(1.8), 0.4))
-    signal = blend(signal, 0.02, ramp(loops * content - np.float32(habitus.gas), 0.4))
-
-    # Fat right in front of and beside the bodies, then the psoas beside them, growing downwards.
-    signal = blend(signal, 0.85 * signals.fat, ramp(12 - before_bodies, 10))
-    psoas = np.float32(habitus.psoas) * np.clip(
-        np.float32(0.5) + (y + 60) / np.float32(200), 0.1, 1.1
-    )
-    dx = np.abs(x) - (np.float32(0.8 * spine.bodies[L3].half_width) + psoas * np.float32(0.6))
-    dz = behind_canal + np.float32(24) + y / 12
-    radius = np.sqrt(dx * dx + dz * dz * np.float32(0.45))
-    signal = blend(signal, signals.muscle, ramp(psoas - radius, 4))
-
-    # The back: muscle with streaks of fat; fat between the spinous processes.
-    streaks = smooth_field(rng, (slices, 40, 110), coarse)
-    fatty = ramp(streaks - np.float32(2 - 2.5 * habitus.fatty_muscle), 0.8)
-    low = np.clip((y - 50) / 60, 0, 1)
-    muscle = np.float32(signals.muscle) * (1 + np.float32(0.15) * fine)
-    muscle = blend(muscle, 0.8 * signals.fat, np.maximum(fatty, low * np.float32(0.5) * fatty))
-    midline = ramp(4 - np.abs(x), 4) * ramp(fine + np.float32(0.8), 1.5) * np.float32(0.8)
-    back = blend(muscle, 0.75 * signals.fat, midline)
-    signal = blend(signal, back, ramp(behind_canal - 2, 6))
-
-    # Subcutaneous fat, skin and air, behind and in front.
-    septa = 1 + np.float32(0.08) * smooth_field(rng, (slices, 60, 60), coarse)
-    subcutaneous = np.float32(signals.fat) * septa
-    sag = habitus.low_back_fat * np.clip((coarse.y + 20) / 110, 0, 1)
-    curve_back = 0.006 * coarse.x**2
-    fascia = np.float32(habitus.back_muscle) - (0.15 * coarse.y).clip(0, 14)[None, :, None].astype(
-        np.float32
-    )
-    skin_back = fascia + (habitus.back_fat + sag)[None, :, None].astype(np.float32)
-    skin_back = skin_back - curve_back[:, None, None].astype(np.float32)
-    signal = blend(signal, subcutaneous, ramp(behind_canal - fascia, 2.5))
-
-    bulge = habitus.belly * np.exp(-(((coarse.y - 20) / 90) ** 2))
-    mid_z = float(np.mean(canal_z))
-    front = (mid_z - habitus.girth - bulge)[None, :, None].astype(np.float32)
-    front = front + 2 * curve_back[:, None, None].astype(np.float32)
-    behind_front = z - front
-    signal = blend(
-        signal, signals.muscle, ramp(np.float32(habitus.front_fat + 8) - behind_front, 3)
-    )
-    signal = blend(signal, subcutaneous, ramp(np.float32(habitus.front_fat) - behind_front, 3))
-
-    inside = np.minimum(skin_back - behind_canal, behind_front)
-    signal = blend(signal, signals.skin, ramp(2 - inside, 2))
-    return resize(signal * ramp(inside, 1.5), len(grid.y), len(grid.z))
 
 
 class Painter:
@@ -232,20 +61,21 @@ class Painter:
         promontory = self.spine.sacrum[0].frame.origin
         size = self.habitus.bladder
         radii = (size * rng.uniform(0.9, 1.7), size * rng.uniform(0.6, 1.2), size * 1.3)
-        place = promontory + (rng.normal(0, 8), rng.uniform(35, 75), -rng.uniform(45, 80))
+        place = promontory + np.array([rng.normal(0, 8), rng.uniform(35, 75), -rng.uniform(45, 80)])
         fluid = tissue.csf * rng.uniform(0.7, 1.1)
         bladder = Ellipsoid(Frame.tilted(place, rng.normal(0, 0.4)), radii)
         self.canvas.paint(bladder, (0, tissue.muscle), (3, fluid))
 
-        place = promontory + (rng.normal(0, 10), rng.uniform(25, 60), -rng.uniform(10, 40))
-        radii = tuple(rng.uniform(12, 28, 3))
-        middle = Ellipsoid(Frame.tilted(place, rng.normal(0.6, 0.4)), radii)
+        place = promontory + np.array(
+            [rng.normal(0, 10), rng.uniform(25, 60), -rng.uniform(10, 40)]
+        )
+        middle = Ellipsoid(Frame.tilted(place, rng.normal(0.6, 0.4)), rng.uniform(12, 28, 3))
         self.canvas.paint(middle, (0, rng.uniform(0.15, 0.5)), (6, rng.uniform(0.1, 0.6)))
 
         for _ in range(rng.integers(3, 10)):
-            place = (rng.uniform(-40, 40), rng.uniform(-180, 90), -rng.uniform(50, 150))
-            radii = tuple(rng.gamma(4, 5, 3) + 4)
-            organ = Ellipsoid(Frame.tilted(place, rng.uniform(-0.8, 0.8)), radii)
+            place = np.array([rng.uniform(-40, 40), rng.uniform(-180, 90), -rng.uniform(50, 150)])
+            frame = Frame.tilted(place, rng.uniform(-0.8, 0.8))
+            organ = Ellipsoid(frame, rng.gamma(4, 5, 3) + 4)
             layers = ((0, rng.uniform(0.05, 0.5)), (rng.uniform(2, 6), rng.uniform(0.02, 0.6)))
             self.canvas.paint(organ, *layers, opacity=rng.uniform(0.4, 1), softness=2)
 
@@ -268,17 +98,18 @@ class Painter:
     def sacrum(self) -> None:
         """Segments under one label, with rudimentary discs, foramina and the median crest."""
         rng, tissue, spine = self.rng, self.signals, self.spine
+        between = rng.uniform(tissue.cortex, tissue.sacral_marrow)
         for upper, lower in zip(spine.sacrum, spine.sacrum[1:], strict=False):
             middle = (upper.frame.origin + lower.frame.origin) / 2
             gap = Ellipsoid(
                 Frame(middle, lower.frame.axes),
                 (0.95 * lower.half_depth, 0.5 * lower.half_height, 0.8 * lower.half_width),
             )
-            self.canvas.paint(gap, (0, tissue.cortex), label=SACRUM_LABEL)
+            self.canvas.paint(gap, (0, between), label=SACRUM_LABEL)
         rudiment = rng.uniform(0, 1) * tissue.nucleus
         for index, segment in enumerate(spine.sacrum):
             marrow = tissue.sacral_marrow * rng.normal(1, 0.07)
-            layers = ((0.0, tissue.cortex), (rng.uniform(0.6, 1.4), marrow))
+            layers = ((0.0, tissue.cortex), (rng.uniform(0.4, 1.2), marrow))
             self.canvas.paint(segment, *layers, label=SACRUM_LABEL)
             if 0 < index < 4:
                 top = segment.frame.at(0, -segment.half_height - 0.7, 0)
@@ -319,14 +150,14 @@ class Painter:
         size = np.interp(cord.y, [conus - 30, conus - 12, conus + 8], [1, 1.1, 0])
         self.canvas.paint(cord.tube(radius * size, 1.25 * radius * size), (0, tissue.cord))
 
-        darkness = rng.uniform(0.3, 0.9)
+        darkness = rng.uniform(0.1, 0.7)
         for _ in range(9):
             aside, behind = rng.normal(0, 0.45 * width), depth + rng.uniform(-1, 0.7 * depth)
             strand = self.spine.along(behind, float(np.clip(aside, -0.7 * width, 0.7 * width)))
             size = np.interp(strand.y, [conus - 20, conus, s1, sac_end], [0, 1, 0.7, 0])
             caliber = rng.uniform(0.7, 1.5)
             tube = strand.tube(caliber * size, 1.5 * caliber * size)
-            self.canvas.paint(tube, (0, tissue.cord), opacity=darkness)
+            self.canvas.paint(tube, (0, tissue.cord), opacity=darkness, softness=1)
 
     def ligaments(self) -> None:
         """The dark longitudinal ligaments in front of and behind the bodies."""
@@ -364,32 +195,41 @@ class Painter:
         labelled = level < LABELLED and not self.bodies_only
         label = FIRST_BODY_LABEL + level if labelled else 0
         marrow = tissue.posterior_marrow * rng.normal(1, 0.08)
-        layers = ((0.0, tissue.cortex), (rng.uniform(0.8, 1.4), marrow))
         size = body.half_height / 13
         back = body.half_depth + 2 * patient.canal_depth  # the canal's rear wall
         wide = patient.canal_width + 4 * size
         thoracic = float(np.clip((level - 3) / 4, 0, 1))
+        short = 0.75 if level == 0 else 1.0
 
         def process(
             u: float, v: float, w: float, radii: tuple[float, float, float], pitch: float = 0.0
-        ) -> None:
-            scaled = tuple(size * radius for radius in radii)
-            frame = body.frame.at(u, v * size, w, pitch)
-            self.canvas.paint(Ellipsoid(frame, scaled), *layers, label=label)
+        ) -> Ellipsoid:
+            varied = size * np.array(radii) * rng.normal(1, 0.07, 3)
+            return Ellipsoid(body.frame.at(u, v * size, w, pitch), varied)
 
+        processes = []
         for side in (-1, 1):
-            process(back - 4, -1, side * (wide + 10 * size), (4.5, 5, 13 - 3 * thoracic))
-            process(back - 2, -12, side * (wide + 1.5), (4.5, 9, 5), pitch=-0.15)
-            process(back + 2, 14, side * (wide - 1), (4.5, 11, 4.5), pitch=0.1)
-            process(back + 1, 1, side * wide, (5, 10, 5.5), pitch=0.1)
-            process(back + 2.5, 7, side * 0.5 * wide, (3.2, 8.5, 7), pitch=0.25)
-            process(body.half_depth + 5, -5, side * wide, (10, 6.5, 4.5), pitch=0.1)
-        reach = patient.spinous * (15 - 2 * thoracic) * (0.75 if level == 0 else 1)
-        radii = (reach, (9.5 - 3.5 * thoracic) * (0.75 if level == 0 else 1), 3.6)
-        pitch = 0.15 + 0.5 * thoracic + rng.normal(0, 0.08)
-        scaled = (size * radii[0], size * radii[1], size * radii[2])
-        frame = body.frame.at(back + size * reach * 0.95 + 1, (9 + 7 * thoracic) * size, 0, pitch)
-        self.canvas.paint(Ellipsoid(frame, scaled, boxy=True), *layers, label=label)
+            processes += [
+                process(back - 3, -1, side * (wide + 10 * size), (4.5, 5, 13 - 3 * thoracic)),
+                process(back - 1, -12, side * (wide + 1.5), (5, 9, 5.5), pitch=-0.15),
+                process(back + 3, 14, side * (wide - 1), (5.5, 11, 5), pitch=0.15),
+                process(back + 1, 1, side * wide, (6, 11, 6), pitch=0.1),
+                process(back + 2.5, 7, side * 0.5 * wide, (3.5, 9, 7), pitch=0.25),
+                process(body.half_depth + 6, -5, side * wide, (11, 6.5, 4.8), pitch=0.1),
+            ]
+        reach = patient.spinous * (15 - 2 * thoracic) * short
+        radii = (reach, (10 - 3.5 * thoracic) * short * rng.normal(1, 0.08), 3.8)
+        pitch = 0.15 + 0.5 * thoracic + rng.normal(0, 0.1)
+        root = body.frame.at(back + size * reach * 0.95 + 1, (9 + 7 * thoracic) * size, 0, pitch)
+        boxy = bool(rng.random() < 0.6)
+        processes.append(Ellipsoid(root, size * np.array(radii), boxy))
+
+        # All cortex before all marrow: the processes are one bone.
+        rim = rng.uniform(0.3, 1.2)
+        for shape in processes:
+            self.canvas.paint(shape, (0, tissue.cortex), label=label)
+        for shape in processes:
+            self.canvas.paint(shape, (rim, marrow), softness=1)
 
     def disc(self, level: int) -> None:
         """Annulus, nucleus darkened by degeneration, a bulge into the canal."""
@@ -402,28 +242,32 @@ class Painter:
             at = disc.frame.at(disc.half_depth - 2, rng.normal(0, 1), rng.normal(0, 4))
             radii = (bulge + 2, disc.half_height + rng.uniform(-1, 1.5), rng.uniform(6, 16))
             self.canvas.paint(Ellipsoid(at, radii), (0, tissue.annulus), label=label)
-        bright = blend(np.float32(tissue.nucleus), tissue.annulus * 1.2, np.float32(wear))
+        bright = tissue.nucleus + wear * (1.2 * tissue.annulus - tissue.nucleus)
         place = disc.frame.at(rng.normal(1, 1), 0, 0)
         radii = (0.72 * disc.half_depth, 0.9 * disc.half_height + 0.8, 0.75 * disc.half_width)
-        self.canvas.paint(Ellipsoid(place, radii, boxy=True), (0, float(bright)), softness=2)
-        if rng.random() < 0.6:
+        nucleus = Ellipsoid(place, radii, boxy=bool(rng.random() < 0.5))
+        self.canvas.paint(nucleus, (0, bright), softness=rng.uniform(1, 5))
+        if rng.random() < 0.35:
             cleft = (0.5 * disc.half_depth, 0.8, 0.5 * disc.half_width)
-            self.canvas.paint(Ellipsoid(place, cleft), (0, tissue.annulus), opacity=0.6)
+            self.canvas.paint(
+                Ellipsoid(place, cleft), (0, tissue.annulus), opacity=rng.uniform(0.2, 0.7)
+            )
 
     def body(self, level: int) -> None:
         """Cortex and marrow, joined to the pedicles; basivertebral vein and marrow lesions."""
         rng, tissue, body = self.rng, self.signals, self.spine.bodies[level]
         label = FIRST_BODY_LABEL + level if level < LABELLED else 0
         marrow = tissue.marrow * rng.normal(1, 0.06)
-        self.canvas.paint(body, (0, tissue.cortex), (rng.uniform(0.7, 1.5), marrow), label=label)
+        self.canvas.paint(body, (0, tissue.cortex), (rng.uniform(0.3, 1.3), marrow), label=label)
         for side in (-1, 1):
             wide = self.patient.canal_width + 0.3 * body.half_height
             neck = body.frame.at(body.half_depth, -0.38 * body.half_height, side * wide)
             self.canvas.paint(Ellipsoid(neck, (7.0, 4.0, 2.8)), (0, marrow), softness=2)
 
-        vein = body.frame.at(body.half_depth - 2, rng.normal(0, 1), 0)
+        length = rng.uniform(3, 10)
+        vein = body.frame.at(body.half_depth - length, rng.normal(0, 1), 0)
         signal = rng.choice([tissue.fat, tissue.csf, tissue.cortex, marrow])
-        radii = (rng.uniform(3, 10), rng.uniform(0.8, 2.5), rng.uniform(3, 9))
+        radii = (length, rng.uniform(0.8, 2.5), rng.uniform(3, 9))
         self.canvas.paint(Ellipsoid(vein, radii), (0, signal), opacity=rng.uniform(0.3, 0.9))
         if rng.random() < 0.12:
             self.lesion(body, marrow)

@@ -1,0 +1,69 @@
+# A thin front door. `make` alone lists the targets.
+PYTHON  ?= python3
+DATA    ?=
+PROFILE ?= quick
+VENV    := .venv
+BIN     := $(VENV)/bin
+READY   := $(VENV)/ready
+GRAPH    = $(BIN)/snakemake --cores all --quiet rules --rerun-incomplete --config data="$(DATA)" profile="$(PROFILE)"
+NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
+# Packages are compiled when first imported, not at installation; that needs leave to write.
+unexport PYTHONDONTWRITEBYTECODE
+export JUPYTER_PLATFORM_DIRS := 1
+
+.PHONY: help setup reproduce test test-quick predict phantom-only lab graph notebooks lint lock
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+setup: $(READY) ## build .venv from requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --no-compile --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --editable .
+	@touch $@
+
+reproduce: $(READY) ## everything from scans to figures  [DATA=folder] [PROFILE=smoke|quick|full]
+	@start=$$(date +%s); $(GRAPH) && \
+	$(BIN)/spineseg report --data "$(DATA)" --profile "$(PROFILE)" && \
+	seconds=$$(($$(date +%s) - start)) && \
+	printf 'everything took %d min %02d s\n' $$((seconds / 60)) $$((seconds % 60))
+
+test: $(READY) data/phantom/phantom.json ## the library's tests, then nbval on the notebooks
+	$(BIN)/pytest
+	TQDM_DISABLE=1 $(BIN)/pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg $(NOTEBOOKS)
+
+data/phantom/phantom.json: | $(READY)
+	$(BIN)/spineseg data phantom data/phantom
+
+test-quick: $(READY) ## regenerate the quick profile elsewhere and compare it with results/ (long)
+	$(BIN)/pytest tests/test_results.py --study quick
+
+predict: $(READY) ## label one scan with the newest run  SCAN=in.nii.gz MASK=out.nii.gz
+	@test -n "$(SCAN)" -a -n "$(MASK)" || { echo "say which: make predict SCAN=in.nii.gz MASK=out.nii.gz"; exit 2; }
+	@$(BIN)/spineseg predict "$(SCAN)" "$(MASK)"
+
+phantom-only: $(READY) ## train on phantoms alone, score on real scans  DATA=folder
+	@test -n "$(DATA)" || { echo "say which scans: make phantom-only DATA=folder"; exit 2; }
+	$(BIN)/spineseg data phantom data/phantom-bodies --bodies-only --scale 0.25
+	run=$$($(BIN)/spineseg train --data data/phantom-bodies --profile "$(PROFILE)" --fold all | tail -n 1) && \
+	$(BIN)/spineseg evaluate "$$run" --data "$(DATA)"
+
+lab: $(READY) ## JupyterLab on the notebooks
+	$(BIN)/jupyter lab --notebook-dir notebooks
+
+graph: $(READY) ## draw the steps and what each depends on (Graphviz dot on stdout)
+	@$(GRAPH) --rulegraph
+
+notebooks: reproduce ## take the notebooks executed by `make reproduce` as those to commit
+	for notebook in $(NOTEBOOKS); do $(BIN)/python tools/adopt_notebook.py "$$notebook"; done
+
+lint: $(READY) ## ruff and mypy
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+lock: $(READY) ## rewrite requirements.lock from pyproject.toml
+	$(BIN)/pip install --quiet uv
+	PATH="$(CURDIR)/$(BIN):$$PATH" tools/lock.sh

@@ -1,0 +1,135 @@
+"""The paper as a graph: scans -> cache -> runs -> scores -> tables, figures, executed notebooks.
+
+    snakemake --cores all --config data=/path/to/scans profile=quick
+
+Without `data` the phantom is made and used. What is finished is not done again.
+"""
+
+import shlex
+import sys
+
+from snakemake.exceptions import WorkflowError
+
+from spineseg.study import Study
+
+PHANTOM_CASES = 172
+MODELS = ["aspp_unet"]
+
+given = config.get("data") or None
+profile = config.get("profile", "quick")
+try:
+    study = Study.of(given, profile)
+    scans = [str(file) for file in study.files()] if given else [f"{study.data}/phantom.json"]
+    folds = study.folds_to_run() if given else study.profile.folds_to_run(PHANTOM_CASES)
+except ValueError as error:
+    raise WorkflowError(str(error)) from None
+
+# Folds train side by side where there are several: one thread a run wastes less than many.
+threads_a_run = max(1, workflow.cores // len(folds))
+spineseg = f"{shlex.quote(sys.executable)} -m spineseg.cli"
+of_study = f"--data {shlex.quote(str(study.data))} --profile {shlex.quote(profile)}"
+run = f"{study.runs}/{{model}}-fold-{{fold}}"
+
+# Each notebook: what it reads of results/, what it leaves there, and its figures.
+NOTEBOOKS = {
+    "01_data_exploration": (
+        [],
+        ["shapes.csv", "measured.csv", "slice.npz"],
+        ["fig1a", "intensities", "class_sizes"],
+    ),
+    "02_preprocessing": ([], ["preprocessing.csv"], ["fig1"]),
+    "03_network": (
+        [],
+        ["network.csv", "receptive_field.npz", "receptive_field.csv"],
+        ["fig2", "fig3", "fig4", "receptive_field"],
+    ),
+    "04_training": (
+        ["scores.csv", "summary.csv", "curves.csv", "examples.npz"],
+        ["table3.csv"],
+        ["fig8_9", "scores", "examples"],
+    ),
+}
+
+
+def results(names):
+    return [f"{study.results}/{name}" for name in names]
+
+
+def figures(names):
+    return [f"{study.figures}/{name}.{suffix}" for name in names for suffix in ("png", "svg")]
+
+
+rule all:
+    input:
+        expand(f"{study.runs}/notebooks/{{name}}.ipynb", name=NOTEBOOKS),
+
+
+if not given:
+
+    rule phantom:
+        output:
+            f"{study.data}/phantom.json",
+        threads: workflow.cores
+        shell:
+            f"{spineseg} data phantom {shlex.quote(str(study.data))} --cases {PHANTOM_CASES}"
+
+
+rule prepare:
+    input:
+        scans,
+    output:
+        f"{study.runs}/split.json",
+    threads: workflow.cores
+    shell:
+        f"{spineseg} data prepare {of_study}"
+
+
+rule train:
+    input:
+        f"{study.runs}/split.json",
+    output:
+        f"{run}/run.json",
+    threads: threads_a_run
+    shell:
+        "OMP_NUM_THREADS={threads} "
+        f"{spineseg} train {of_study} --model {{wildcards.model}} --fold {{wildcards.fold}}"
+
+
+rule score:
+    input:
+        f"{run}/run.json",
+    output:
+        f"{run}/scores.csv",
+        f"{run}/examples.npz",
+    threads: threads_a_run
+    shell:
+        f"OMP_NUM_THREADS={{threads}} {spineseg} evaluate $(dirname {{input}})"
+
+
+rule report:
+    input:
+        expand(f"{run}/scores.csv", model=MODELS, fold=folds),
+    output:
+        results(["scores.csv", "summary.csv", "curves.csv", "runs.json", "examples.npz"]),
+    shell:
+        f"{spineseg} report {of_study}"
+
+
+for name, (reads, writes, draws) in NOTEBOOKS.items():
+
+    rule:
+        name:
+            name
+        input:
+            f"{study.runs}/split.json",
+            results(reads),
+            notebook=f"{workflow.basedir}/notebooks/{name}.ipynb",
+        output:
+            results(writes),
+            figures(draws),
+            notebook=f"{study.runs}/notebooks/{name}.ipynb",
+        params:
+            parameters=f"-p data {shlex.quote(str(given or ''))} -p profile {shlex.quote(profile)}",
+        shell:
+            f"{shlex.quote(sys.executable)} -m papermill --cwd {workflow.basedir}/notebooks "
+            "{params.parameters} {input.notebook} {output.notebook}"

@@ -1,0 +1,92 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spineseg.models import MODELS, build_model, count_parameters
+from spineseg.models.blocks import ASPP, pad_to_multiple
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("size", [(16, 16), (37, 51), (110, 58)])
+def test_any_size_goes_in_and_comes_out(name, size):
+    network = build_model(name, width=4)
+    image = torch.randn(2, 1, *size, requires_grad=True)
+    logits = network(image)
+    assert logits.shape == (2, 9, *size)
+    logits.sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "millions"),
+    [
+        ("aspp_unet", {}, 21.76),
+        ("aspp_unet", {"branch": 1.0}, 27.68),
+        ("aspp_unet", {"branch": 0.25}, 18.80),
+        ("unet", {}, 15.83),
+    ],
+)
+def test_parameter_counts_of_the_reading(name, options, millions):
+    with torch.device("meta"):
+        assert round(count_parameters(build_model(name, **options)) / 1e6, 2) == millions
+
+
+def test_parameters_by_hand():
+    """A 3x3 convolution with bias and BN has 9 i o + o + 2 o values, and so on."""
+    double = lambda i, o: 9 * i * o + 9 * o * o + 2 * (o + 2 * o)  # noqa: E731
+    up = lambda i, o: 4 * i * o + o + double(2 * o, o)  # noqa: E731
+    w = 8
+    encoder = double(1, w) + double(w, 2 * w) + double(2 * w, 4 * w) + double(4 * w, 8 * w)
+    decoder = up(8 * w, 8 * w) + up(8 * w, 4 * w) + up(4 * w, 2 * w) + up(2 * w, w)
+    head = 9 * w + 9
+    assert count_parameters(build_model("unet", width=w)) == encoder + decoder + head
+    aspp = lambda c, b: (c * b + 2 * b) * 2 + 3 * (9 * c * b + 2 * b) + 5 * b * c + 2 * c  # noqa: E731
+    modules = sum(aspp(c, c // 2) for c in (w, 2 * w, 4 * w, 8 * w))
+    assert count_parameters(build_model("aspp_unet", width=w)) == encoder + decoder + head + modules
+
+
+def test_aspp_positions_say_where_modules_stand():
+    network = build_model("aspp_unet", width=4, aspp=(False, True, False, True))
+    assert [isinstance(module, ASPP) for module in network.aspp] == [False, True, False, True]
+
+
+def test_no_aspp_is_the_unet():
+    bare = build_model("aspp_unet", width=4, aspp=(False,) * 4)
+    bare.load_state_dict(build_model("unet", width=4).state_dict())
+
+
+def test_wrong_names_and_positions_are_refused():
+    with pytest.raises(ValueError, match="no such model; choose one of aspp_unet, unet"):
+        build_model("resnet")
+    with pytest.raises(ValueError, match="3 positions"):
+        build_model("aspp_unet", aspp=(True, True, True))
+
+
+def test_image_pooling_reaches_every_pixel():
+    module = ASPP(4, 2, rates=(1,)).eval()
+    image = torch.randn(1, 4, 31, 17, requires_grad=True)
+    module(image)[0, :, 0, 0].sum().backward()
+    assert (image.grad[0].abs().sum(0) > 0).all()
+
+
+def test_atrous_branch_is_a_dilated_convolution():
+    """Against a dense 13x13 kernel with holes written out."""
+    branch = ASPP(3, 2, rates=(6,)).branches[1][0]
+    dense = torch.zeros(2, 3, 13, 13)
+    dense[:, :, ::6, ::6] = branch.weight.detach()
+    image = torch.randn(1, 3, 29, 23)
+    expected = F.conv2d(image, dense, padding=6)
+    torch.testing.assert_close(branch(image), expected, atol=1e-5, rtol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_padding_adds_less_than_one_multiple_and_keeps_the_image(height, width):
+    image = torch.randn(1, 1, height, width)
+    padded = pad_to_multiple(image, 16)
+    assert padded.shape[2] % 16 == padded.shape[3] % 16 == 0
+    assert padded.shape[2] - height < 16
+    assert padded.shape[3] - width < 16
+    assert torch.equal(padded[..., :height, :width], image)

@@ -1,0 +1,178 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from spineseg.data.preprocess import prepare
+from spineseg.device import make_fabric
+from spineseg.files import read_json
+from spineseg.inputs import augment, standardise
+from spineseg.models import build_model
+from spineseg.paths import PROFILES
+from spineseg.study import Study
+from spineseg.train import (
+    RunError,
+    Training,
+    _facts,
+    epoch_order,
+    is_finished,
+    load_checkpoint,
+    load_network,
+    train,
+)
+
+RUN = "phantom-mini-smoke/aspp_unet-fold-0"
+
+
+def test_a_finished_run_is_a_fact(trained, phantom, monkeypatch):
+    monkeypatch.setenv("SPINESEG_ROOT", str(trained))
+    run = trained / "runs" / RUN
+    written = (run / "checkpoint.pt").stat().st_mtime_ns
+    assert train(Study.of(phantom, "smoke")) == run
+    assert (run / "checkpoint.pt").stat().st_mtime_ns == written
+    facts = read_json(run / "run.json")
+    assert {"device", "versions", "train", "test", "grid", "data_key", "profile"} <= facts.keys()
+    log = pd.read_csv(run / "log.csv")
+    assert log["epoch"].tolist() == [1, 2, 3]
+    assert log["train_loss"].iloc[-1] < log["train_loss"].iloc[0]
+    assert log["test_loss"].notna().all()
+
+
+def test_other_data_or_settings_are_refused(trained, phantom, tmp_path, monkeypatch):
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    monkeypatch.setenv("SPINESEG_ROOT", str(tmp_path))
+    profile = tmp_path / "smoke.yaml"
+    profile.write_text((PROFILES / "smoke.yaml").read_text().replace("epochs: 3", "epochs: 4"))
+    with pytest.raises(RunError, match="differs in profile; remove the folder"):
+        train(Study.of(phantom, profile))
+
+
+def test_killed_run_ends_with_the_weights_of_an_unbroken_one(trained, phantom, tmp_path):
+    """kill -9 during the second epoch or later, then the same command again."""
+    command = [sys.executable, "-m", "spineseg.cli", "train", "--data", str(phantom)]
+    command += ["--profile", "smoke"]
+    environment = {**os.environ, "SPINESEG_ROOT": str(tmp_path)}
+    run = tmp_path / "runs" / RUN
+    first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    while not (run / "log.csv").is_file() and first.poll() is None:
+        time.sleep(0.01)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert not is_finished(run)
+    done = len(pd.read_csv(run / "log.csv"))
+    assert 1 <= done < 3
+    second = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert second.stdout.splitlines()[-1] == str(run)
+    broken, unbroken = load_checkpoint(run), load_checkpoint(trained / "runs" / RUN)
+    for name, value in unbroken["network"].items():
+        assert torch.equal(value, broken["network"][name]), name
+    assert not list(run.glob(".*"))
+
+
+def test_plain_loop_gives_the_same_weights(phantom, workspace):
+    """The recipe written out: no Fabric, no classes, one epoch of the smoke profile."""
+    study = Study.of(phantom, "smoke")
+    profile = replace(study.profile, optimizer="sgd", schedule="exponential", augment=False)
+    study = replace(study, profile=profile)
+    cache = prepare(study)
+    training = Training(_facts(study, cache, "unet", 0), cache, profile, make_fabric())
+    training._train_epoch(0, tqdm(disable=True))
+
+    torch.manual_seed(profile.seed)
+    network = build_model("unet", profile.width).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(network.parameters(), lr=profile.learning_rate, weight_decay=0.01)
+    first, last = cache.grid(0).columns
+    rows = cache.rows(cache.train_ids(0))
+    images = torch.from_numpy(np.concatenate(cache.images[rows])[..., first:last].copy())
+    masks = torch.from_numpy(np.concatenate(cache.masks[rows])[..., first:last].copy())
+    order = epoch_order(len(images), profile.images_per_epoch, seed=0)
+    for batch in order.split(profile.batch_size):
+        x = images[batch].float()[:, None]
+        x = (x - x.mean((2, 3), keepdim=True)) / x.std((2, 3), keepdim=True).clamp_min(1)
+        optimizer.zero_grad()
+        F.cross_entropy(network(x), masks[batch].long()).backward()
+        optimizer.step()
+    for mine, plain in zip(training.network.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(mine.detach(), plain.detach(), atol=1e-4, rtol=1e-3)
+
+
+def test_learning_rate_follows_equation_4(phantom, workspace):
+    study = Study.of(phantom, "smoke")
+    study = replace(study, profile=replace(study.profile, optimizer="sgd", schedule="exponential"))
+    log = pd.read_csv(train(study, "unet") / "log.csv")
+    np.testing.assert_allclose(log["learning_rate"], 0.004 * 0.99 ** np.arange(3), rtol=1e-5)
+
+
+def test_all_trains_on_everything(phantom, workspace):
+    run = train(Study.of(phantom, "smoke"), "unet", "all")
+    assert read_json(run / "run.json")["test"] == []
+    assert pd.read_csv(run / "log.csv")["test_loss"].isna().all()
+
+
+@pytest.mark.parametrize("wanted", [3, 10, 25])
+def test_an_epoch_draws_slices_evenly(wanted):
+    order = epoch_order(10, wanted, seed=3)
+    counts = np.bincount(order, minlength=10)
+    assert len(order) == wanted
+    assert counts.max() - counts.min() <= 1
+    assert not torch.equal(order, epoch_order(10, wanted, seed=4))
+
+
+def test_checkpoints_from_outside_cannot_run_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "owned"), "w"))
+
+    torch.save({"facts": Evil()}, tmp_path / "checkpoint.pt")
+    with pytest.raises(RunError, match="not a readable checkpoint"):
+        load_network(tmp_path)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_standardise():
+    gray = torch.stack([torch.arange(256).reshape(16, 16), torch.full((16, 16), 7)]).byte()
+    image = standardise(gray)
+    assert image.shape == (2, 1, 16, 16)
+    assert image[0].mean().abs() < 1e-5
+    assert image[0].std() == pytest.approx(1, abs=1e-5)
+    assert not image[1].any()
+
+
+def test_augmentation_moves_image_and_mask_together():
+    """A mask that equals the image before must match it, up to interpolation, after."""
+    generator = torch.Generator().manual_seed(0)
+    disc = (
+        torch.cartesian_prod(torch.arange(64), torch.arange(48)) - torch.tensor([32, 24])
+    ).float()
+    disc = (disc.norm(dim=1) < 14).reshape(1, 64, 48).repeat(8, 1, 1)
+    image, mask = augment(disc.byte() * 200, disc.byte(), generator)
+    assert mask.dtype == torch.uint8
+    assert set(mask.unique().tolist()) == {0, 1}
+    bright = image > image.amax((1, 2), keepdim=True) / 2
+    dice = 2 * (bright & mask.bool()).sum((1, 2)) / (bright.sum((1, 2)) + mask.sum((1, 2)))
+    assert (dice > 0.9).all()
+    assert not torch.equal(mask[0], mask[1])
+
+
+def test_augmentation_is_seeded_and_keeps_circles_round():
+    disc = (
+        torch.cartesian_prod(torch.arange(64), torch.arange(32)) - torch.tensor([32, 16])
+    ).float()
+    disc = (disc.norm(dim=1) < 8).reshape(1, 64, 32).repeat(32, 1, 1).byte()
+    draws = [augment(disc, disc, torch.Generator().manual_seed(1)) for _ in range(2)]
+    assert torch.equal(draws[0][0], draws[1][0])
+    masks = draws[0][1]
+    heights = masks.any(2).sum(1).float()
+    widths = masks.any(1).sum(1).float()
+    whole = masks.sum((1, 2)) > 0
+    assert ((heights / widths)[whole].mean() - 1).abs() < 0.1
