@@ -34,7 +34,7 @@ reproduce: $(READY) ## everything from scans to figures  [DATA=folder] [PROFILE=
 
 test: $(READY) data/phantom/phantom.json ## the library's tests, then nbval on the notebooks
 	$(BIN)/pytest
-	TQDM_DISABLE=1 $(BIN)/pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg $(NOTEBOOKS)
+	TQDM_DISABLE=1 $(BIN)/pytest --nbval --nbval-current-env $(NOTEBOOKS)
 
 data/phantom/phantom.json: | $(READY)
 	$(BIN)/spineseg data phantom data/phantom
@@ -58,8 +58,10 @@ lab: $(READY) ## JupyterLab on the notebooks
 graph: $(READY) ## draw the steps and what each depends on (Graphviz dot on stdout)
 	@$(GRAPH) --rulegraph
 
-notebooks: reproduce ## take the notebooks executed by `make reproduce` as those to commit
-	for notebook in $(NOTEBOOKS); do $(BIN)/python tools/adopt_notebook.py "$$notebook"; done
+notebooks: ## run the quick profile on the phantom and keep the outputs in notebooks/
+	$(MAKE) reproduce DATA= PROFILE=quick
+	$(BIN)/python tools/adopt_notebook.py runs/phantom-quick/notebooks $(NOTEBOOKS)
+	$(BIN)/python tools/update_readme.py
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -18,7 +18,7 @@ from spineseg.data.phantom import FULL_SHAPES, Phantom, plan_shapes, simulate, w
 from spineseg.labels import CHALLENGE_LABELS
 
 SMALL = (12, 96, 96)
-FINGERPRINT = "PENDING"
+FINGERPRINT = "821a4a52e8e2ba59"
 FINGERPRINT_CASE = ((4, 72, 72), 20230)
 
 
@@ -152,6 +152,14 @@ def test_spinous_process_stands_apart_from_its_body(phantoms: list[Phantom]) -> 
 def test_fingerprint_is_the_committed_one() -> None:
     shape, seed = FINGERPRINT_CASE
     assert fingerprint(simulate(shape, seed)) == FINGERPRINT
+
+
+def test_simulating_needs_numpy_and_scipy_only() -> None:
+    code = (
+        "import sys; from spineseg.data.phantom import simulate; simulate((2, 32, 32), 0)\n"
+        "assert not {'SimpleITK', 'torch', 'tqdm', 'pandas'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_processor_features_do_not_matter() -> None:

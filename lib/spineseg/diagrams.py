@@ -16,19 +16,19 @@ PLAIN = "#F2F2F2"
 
 def fig2(module: ASPP) -> Figure:
     """Fig. 2: the parallel branches of an ASPP module, side by side, joined and projected."""
-    figure, axes = _canvas(PAGE, 3.0)
+    figure, axes = _canvas(PAGE, 3.6)
     branches = list(module.branches)
     middle = (len(branches) - 1) / 2
     _box(axes, middle, 3, f"input\n{_convolution(branches[0]).in_channels} channels", PLAIN)
     for column, branch in enumerate(branches):
         assert isinstance(branch, ConvBNReLU | ImagePooling)
-        _box(axes, column, 2, _words(branch), FILL["ASPP"])
-        _arrow(axes, (middle, 2.7), (column, 2.35))
-        _arrow(axes, (column, 1.65), (middle, 1.3))
-    _box(axes, middle, 1, f"Concat\n{_convolution(module.project).in_channels} channels", PLAIN)
-    _box(axes, middle, 0, f"{_words(module.project)}", FILL["ASPP"])
-    _arrow(axes, (middle, 0.7), (middle, 0.35))
-    axes.set(xlim=(-0.6, len(branches) - 0.4), ylim=(-0.5, 3.5))
+        _box(axes, column, 1.9, _words(branch), FILL["ASPP"], height=0.95)
+        _arrow(axes, (middle, 2.72), (column, 2.4))
+        _arrow(axes, (column, 1.4), (middle, 1.08))
+    _box(axes, middle, 0.8, f"Concat\n{_convolution(module.project).in_channels} channels", PLAIN)
+    _box(axes, middle, -0.2, _words(module.project), FILL["ASPP"], height=0.75)
+    _arrow(axes, (middle, 0.52), (middle, 0.18))
+    axes.set(xlim=(-0.6, len(branches) - 0.4), ylim=(-0.7, 3.4))
     return figure
 
 
@@ -57,23 +57,23 @@ def fig4(shapes: pd.DataFrame) -> Figure:
         skip, up = rows[f"down.{level}"], rows[f"up.{depth - 1 - level}"]
         left = level * 0.35
         right = 2 * depth + 1 - left
-        _box(axes, left, y, f"DC\n{_size(skip)}", FILL["DoubleConv"])
+        _box(axes, left, y, f"DC\n{_size(skip)}", FILL["DoubleConv"], width=1.15)
         aspp = rows[f"aspp.{level}"]
         if aspp["type"] == "ASPP":
-            _box(axes, left + 1.15, y, f"ASPP\n{_size(aspp)}", FILL["ASPP"])
-            _arrow(axes, (left + 0.5, y), (left + 0.65, y))
+            _box(axes, left + 1.4, y, f"ASPP\n{_size(aspp)}", FILL["ASPP"], width=1.15)
+            _arrow(axes, (left + 0.58, y), (left + 0.82, y))
         _box(axes, right, y, f"TranConv, Concat, DC\n{_size(up)}", FILL["Up"], width=1.7)
         _arrow(axes, (left, y + 0.28), (right, y + 0.28), dashed=True, bend=-0.06)
-        below = (left + 0.35, y - 0.72) if level < depth - 1 else (depth + 0.5 - 0.6, 0.1)
-        _arrow(axes, (left + 1.15, y - 0.28), below, text="MaxPool")
-        start = (right - 0.35, y - 0.72) if level < depth - 1 else (depth + 0.5 + 0.6, 0.1)
+        below = (left + 0.35, y - 0.72) if level < depth - 1 else (depth - 0.15, 0.15)
+        _arrow(axes, (left + 1.4, y - 0.3), below, text="MaxPool")
+        start = (right - 0.35, y - 0.72) if level < depth - 1 else (depth + 1.15, 0.15)
         _arrow(axes, start, (right, y - 0.28))
     bottom = rows[f"aspp.{depth - 1}"]
     halved = f"{bottom['channels']} x {bottom['rows'] // 2} x {bottom['columns'] // 2}"
-    _box(axes, depth + 0.5, 0, f"pooled\n{halved}", FILL["MaxPool"])
+    _box(axes, depth + 0.5, 0, f"pooled\n{halved}", FILL["MaxPool"], width=1.15)
     right = 2 * depth + 1
-    _box(axes, right, depth + 1, f"Conv 1x1\n{_size(rows['head'])}", PLAIN)
-    _arrow(axes, (right + 0.6, depth + 0.28), (right + 0.3, depth + 0.72))
+    _box(axes, right, depth + 1, f"Conv 1x1\n{_size(rows['head'])}", PLAIN, width=1.15)
+    _arrow(axes, (right + 0.35, depth + 0.28), (right + 0.35, depth + 0.72))
     axes.set(xlim=(-0.7, right + 1), ylim=(-0.5, depth + 1.5))
     return figure
 
@@ -84,13 +84,15 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _box(axes: Axes, x: float, y: float, text: str, fill: str, width: float = 0.86) -> None:
-    corner = (x - width / 2, y - 0.28)
+def _box(
+    axes: Axes, x: float, y: float, text: str, fill: str, width: float = 0.86, height: float = 0.56
+) -> None:
+    corner = (x - width / 2, y - height / 2)
     axes.add_patch(
         FancyBboxPatch(
             corner,
             width,
-            0.56,
+            height,
             boxstyle="round,pad=0.02",
             facecolor=fill,
             edgecolor="#444444",
@@ -115,7 +117,7 @@ def _arrow(axes, start, end, text: str = "", dashed: bool = False, bend: float =
         )
     )
     if text:
-        axes.text((start[0] + end[0]) / 2 + 0.05, (start[1] + end[1]) / 2, text, fontsize=5)
+        axes.text((start[0] + end[0]) / 2 + 0.1, (start[1] + end[1]) / 2 - 0.08, text, fontsize=5)
 
 
 def _size(row: pd.Series) -> str:

@@ -41,8 +41,9 @@ def trace(network: nn.Module, modules: Sequence[str], size: tuple[int, int]) -> 
 
     hooks = [wanted[name].register_forward_hook(note(name)) for name in modules]
     was_training = network.training
+    device = next(network.parameters()).device
     with torch.inference_mode():
-        network.eval()(torch.zeros(1, 1, *size))
+        network.eval()(torch.zeros(1, 1, *size, device=device))
     network.train(was_training)
     for hook in hooks:
         hook.remove()

@@ -124,6 +124,7 @@ def class_sizes(measured: pd.DataFrame) -> Figure:
 def _strip(axes: Axes, table: pd.DataFrame, value: str, names: Sequence[str]) -> None:
     """One point a case, the median as a bar."""
     present = [name for name in names if name in set(table["class"])]
+    table = table[table["class"].isin(present)]
     style = {"data": table, "x": "class", "y": value, "order": present, "ax": axes}
     palette = {name: COLOURS[name] for name in present}
     sns.stripplot(**style, hue="class", palette=palette, size=2, alpha=0.6, legend=False)
@@ -161,7 +162,7 @@ def scores_by_class(scores: pd.DataFrame, printed: pd.DataFrame | None = None) -
         means = printed.query("metric == 'DSC'").set_index("class")["mean"] / 100
         names = [label.get_text() for label in axes.get_xticklabels()]
         axes.plot(names, means[names], "D", color="black", markersize=3, label="paper, patients")
-        axes.legend(loc="lower left")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
     axes.set(xlabel="", ylabel="DSC", ylim=(0, 1))
     return figure
 

@@ -240,7 +240,7 @@ def label_band(mask: np.ndarray) -> tuple[int, int] | None:
 
 
 def crop_window(bands: Sequence[tuple[int, int] | None], size: int, margin: float) -> list[int]:
-    """The columns to keep: all bands and the margin, widened to a multiple of 16 where there is room.
+    """The columns to keep: all bands and the margin, widened to a multiple of 16 if there is room.
 
     At the paper's 880 columns, labels in 30 to 72 % of the width give 464 of them.
     """

@@ -10,26 +10,27 @@ from spineseg.data.phantom.anatomy import Spine
 from spineseg.data.phantom.shapes import Canvas, Floats, Grid, resize
 
 FIELD_MATRIX = 48  # coil sensitivity is smooth: evaluated coarsely in float64, then resized
+SHADING_SIGMA = (1.5, 7, 7)  # slices, and cells of that matrix
 
 
 @dataclass(frozen=True)
 class Scanner:
     """One scan's settings. Lengths in mm, signals relative to cerebrospinal fluid."""
 
-    blur: float
+    blur: float  # width over which the point spread smears an edge
     matrix: int  # acquired; finer images are interpolated from it
     noise: float  # standard deviation in each channel
-    coil_reach: float  # behind which distance from the back the signal falls off
-    coil_power: float
+    coil_reach: float  # distance from the back over which the signal falls off
+    coil_power: float  # how steeply it falls
     coil_length: float  # sensitive half-length along the spine
     shading: float  # log amplitude of the remaining slow variation
     texture: float  # fine multiplicative variation within tissue
     saturation: float  # signal left within the band in front of the spine
     saturation_gap: float  # from L3's centre forwards
-    saturation_tilt: float
-    ghost: float
+    saturation_tilt: float  # mm forwards a mm downwards
+    ghost: float  # amplitude
     ghost_shift: float
-    gain: float
+    gain: float  # stored units
 
 
 def draw_scanner(rng: np.random.Generator) -> Scanner:
@@ -40,7 +41,7 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
         coil_reach=rng.uniform(60, 220),
         coil_power=rng.uniform(0.2, 1.7),
         coil_length=rng.uniform(130, 260),
-        shading=rng.uniform(0.03, 0.2),
+        shading=rng.uniform(0.02, 0.15),
         texture=rng.uniform(0.02, 0.12),
         saturation=rng.uniform(0.05, 0.5) if rng.random() < 0.55 else 1.0,
         saturation_gap=rng.uniform(24, 50),
@@ -56,18 +57,19 @@ def sensitivity(
 ) -> NDArray[np.float64]:
     """Coil sensitivity times saturation on (slices, FIELD_MATRIX, FIELD_MATRIX)."""
     coarse = grid.resampled(FIELD_MATRIX, FIELD_MATRIX)
-    x, y, z = coarse.x[:, None, None], coarse.y[None, :, None], coarse.z[None, None, :]
+    y, z = coarse.y[None, :, None], coarse.z[None, None, :]
     behind = spine.along(55.0).at(np.zeros(1))[1][0]
     distance = np.maximum(behind - z, -30) / scanner.coil_reach
     reach = 1 / (1 + np.where(distance > 0, distance, 0.3 * distance) ** 2) ** scanner.coil_power
     length = 1 / (1 + (y / scanner.coil_length) ** 4)
 
     noise = rng.standard_normal((len(grid.x), FIELD_MATRIX, FIELD_MATRIX))
-    slow = gaussian_filter(noise, (1.5, 7, 7), mode="nearest") * 28  # to about unit variance
+    slow = gaussian_filter(noise, SHADING_SIGMA, mode="nearest")
+    slow *= np.sqrt(np.prod(2 * np.sqrt(np.pi) * np.array(SHADING_SIGMA)))  # to unit variance
     edge = -scanner.saturation_gap + scanner.saturation_tilt * y - z
     passed = 1 / (1 + np.exp(np.clip(edge / 3, -30, 30)))
     saturation = scanner.saturation + (1 - scanner.saturation) * passed
-    return reach * length * np.exp(scanner.shading * slow) * saturation + 0 * x
+    return reach * length * np.exp(scanner.shading * slow) * saturation
 
 
 def acquire(

@@ -1,4 +1,7 @@
-"""A folder of phantoms in the challenge's layout: names, orientation, spacing, storage types."""
+"""A folder of phantoms in the challenge's layout: names, orientation, spacing, storage types.
+
+SimpleITK and tqdm are imported where files are written: simulating needs numpy and scipy only.
+"""
 
 import json
 import os
@@ -11,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from spineseg.data.phantom.simulate import simulate
 
@@ -86,7 +88,7 @@ def write_psr(array: NDArray, spacing: tuple[float, float, float], path: Path) -
 
     `array` runs right to left, downwards and backwards; `spacing` in mm follows its axes.
     """
-    import SimpleITK as sitk  # simulating needs numpy and scipy only
+    import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(np.ascontiguousarray(array[::-1, ::-1]))
     image.SetSpacing(tuple(float(step) for step in spacing[::-1]))
@@ -158,6 +160,8 @@ def write_dataset(
     written last, marks a complete set. Raises ValueError for settings that make no set and for a
     folder that holds anything else.
     """
+    from tqdm import tqdm
+
     if cases < 1 or scale <= 0:
         raise ValueError(f"cases ({cases}) and scale ({scale}) must be positive")
     out = Path(out)

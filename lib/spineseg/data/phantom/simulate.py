@@ -15,7 +15,7 @@ from spineseg.data.phantom.surroundings import draw_habitus, paint_surroundings
 Seed = int | np.random.SeedSequence | np.random.Generator
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Phantom:
     """One scan. Axes are slices right to left, rows downwards, columns front to back."""
 

@@ -1,5 +1,7 @@
 """The structures of and near the spine, painted on a canvas back to front."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from spineseg.data.phantom.anatomy import (
@@ -10,6 +12,7 @@ from spineseg.data.phantom.anatomy import (
     LEVELS,
     SACRUM_LABEL,
     Curve,
+    Patient,
     Spine,
 )
 from spineseg.data.phantom.shapes import Barrel, Canvas, Ellipsoid, Frame
@@ -19,25 +22,20 @@ from spineseg.data.phantom.surroundings import Habitus
 CONUS = 5  # the cord ends near L1/T12: this many levels above L5
 
 
+@dataclass(frozen=True)
 class Painter:
-    """Paints one patient's structures on a canvas; random touches come from its generator."""
+    """Paints one patient's structures on a canvas; random touches come from `rng`."""
 
-    def __init__(
-        self,
-        canvas: Canvas,
-        spine: Spine,
-        signals: Signals,
-        habitus: Habitus,
-        rng: np.random.Generator,
-        bodies_only: bool,
-    ) -> None:
-        self.canvas = canvas
-        self.spine = spine
-        self.patient = spine.patient
-        self.signals = signals
-        self.habitus = habitus
-        self.rng = rng
-        self.bodies_only = bodies_only
+    canvas: Canvas
+    spine: Spine
+    signals: Signals
+    habitus: Habitus
+    rng: np.random.Generator
+    bodies_only: bool
+
+    @property
+    def patient(self) -> Patient:
+        return self.spine.patient
 
     def paint(self) -> None:
         self.organs()
@@ -61,22 +59,22 @@ class Painter:
         promontory = self.spine.sacrum[0].frame.origin
         size = self.habitus.bladder
         radii = (size * rng.uniform(0.9, 1.7), size * rng.uniform(0.6, 1.2), size * 1.3)
-        place = promontory + np.array([rng.normal(0, 8), rng.uniform(35, 75), -rng.uniform(45, 80)])
+        offset = (rng.normal(0, 8), rng.uniform(35, 75), -rng.uniform(45, 80))
+        bladder = Ellipsoid(Frame.tilted(np.add(promontory, offset), rng.normal(0, 0.4)), radii)
         fluid = tissue.csf * rng.uniform(0.7, 1.1)
-        bladder = Ellipsoid(Frame.tilted(place, rng.normal(0, 0.4)), radii)
         self.canvas.paint(bladder, (0, tissue.muscle), (3, fluid))
 
-        place = promontory + np.array(
-            [rng.normal(0, 10), rng.uniform(25, 60), -rng.uniform(10, 40)]
-        )
-        middle = Ellipsoid(Frame.tilted(place, rng.normal(0.6, 0.4)), rng.uniform(12, 28, 3))
-        self.canvas.paint(middle, (0, rng.uniform(0.15, 0.5)), (6, rng.uniform(0.1, 0.6)))
+        offset = (rng.normal(0, 10), rng.uniform(25, 60), -rng.uniform(10, 40))
+        frame = Frame.tilted(np.add(promontory, offset), rng.normal(0.6, 0.4))
+        layers = ((0.0, rng.uniform(0.15, 0.5)), (6.0, rng.uniform(0.1, 0.6)))
+        self.canvas.paint(Ellipsoid(frame, rng.uniform(12, 28, 3)), *layers)
 
         for _ in range(rng.integers(3, 10)):
-            place = np.array([rng.uniform(-40, 40), rng.uniform(-180, 90), -rng.uniform(50, 150)])
+            ahead = rng.uniform(35, self.habitus.girth - 55)
+            place = np.array([rng.uniform(-40, 40), rng.uniform(-180, 90), -ahead])
             frame = Frame.tilted(place, rng.uniform(-0.8, 0.8))
             organ = Ellipsoid(frame, rng.gamma(4, 5, 3) + 4)
-            layers = ((0, rng.uniform(0.05, 0.5)), (rng.uniform(2, 6), rng.uniform(0.02, 0.6)))
+            layers = ((0.0, rng.uniform(0.05, 0.5)), (rng.uniform(2, 6), rng.uniform(0.02, 0.6)))
             self.canvas.paint(organ, *layers, opacity=rng.uniform(0.4, 1), softness=2)
 
     def vessels(self) -> None:
@@ -108,7 +106,7 @@ class Painter:
             self.canvas.paint(gap, (0, between), label=SACRUM_LABEL)
         rudiment = rng.uniform(0, 1) * tissue.nucleus
         for index, segment in enumerate(spine.sacrum):
-            marrow = tissue.sacral_marrow * rng.normal(1, 0.07)
+            marrow = tissue.sacral_marrow * rng.uniform(0.8, 1.15)
             layers = ((0.0, tissue.cortex), (rng.uniform(0.4, 1.2), marrow))
             self.canvas.paint(segment, *layers, label=SACRUM_LABEL)
             if 0 < index < 4:
@@ -209,7 +207,7 @@ class Painter:
 
         processes = []
         for side in (-1, 1):
-            processes += [
+            processes += [  # transverse, articular (two), isthmus, lamina, pedicle
                 process(back - 3, -1, side * (wide + 10 * size), (4.5, 5, 13 - 3 * thoracic)),
                 process(back - 1, -12, side * (wide + 1.5), (5, 9, 5.5), pitch=-0.15),
                 process(back + 3, 14, side * (wide - 1), (5.5, 11, 5), pitch=0.15),

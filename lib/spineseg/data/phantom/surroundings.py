@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
 from spineseg.data.phantom.anatomy import L3, Spine
 from spineseg.data.phantom.shapes import Floats, Grid, ramp, resize
 from spineseg.data.phantom.signals import Signals
 
 BACKGROUND_MATRIX = 192
+SMOOTHING = 12.0  # mm: the back's outline does not follow each step of the spine
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Habitus:
     back_fat: float
     low_back_fat: float  # gained from L3 to the sacrum
     back_muscle: float  # from the canal to the fascia
+    sacral_muscle: float  # fraction of that left behind the sacrum
     front_fat: float
     girth: float  # from the canal to the front of the belly
     belly: float  # bulge at its roundest
@@ -38,6 +41,7 @@ def draw_habitus(rng: np.random.Generator) -> Habitus:
         back_fat=rng.gamma(3, 3.0) + 3,
         low_back_fat=rng.uniform(-4, 14),
         back_muscle=rng.uniform(30, 46),
+        sacral_muscle=rng.uniform(0.2, 0.65),
         front_fat=rng.gamma(3, 6) + 4,
         girth=rng.uniform(105, 190),
         belly=rng.uniform(0, 35),
@@ -85,6 +89,7 @@ class Surroundings:
         self.rng = rng
         self.body = spine.bodies[L3]
         canal_x, canal_z = spine.along(7.0).at(grid.y)
+        canal_z = gaussian_filter1d(canal_z, SMOOTHING / grid.pixel, mode="nearest")
         front_z = spine.along(-2.0 * self.body.half_depth).at(grid.y)[1]
         z = grid.z[None, None, :].astype(np.float32)
         self.y = down(grid.y)
@@ -142,7 +147,8 @@ class Surroundings:
         fat = self.signals.fat * (1 + 0.08 * self.field(60, 60))
         rounding = (0.006 * self.grid.x[:, None, None] ** 2).astype(np.float32)
 
-        fascia = habitus.back_muscle - np.clip(0.15 * y, 0, 14)
+        thinning = (1 - habitus.sacral_muscle) * np.clip((y - 30) / 100, 0, 1)
+        fascia = habitus.back_muscle * (1 - thinning)
         skin = fascia + habitus.back_fat + habitus.low_back_fat * np.clip((y + 20) / 110, 0, 1)
         signal = blend(signal, fat, ramp(self.behind_canal - down(fascia), 2.5))
 

@@ -1,0 +1,54 @@
+"""What nbval cannot see: cells that never ran, parameters, noise, and rules that match nothing."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from spineseg.paths import REPOSITORY
+
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request) -> nbformat.NotebookNode:
+    return nbformat.read(request.param, as_version=4)
+
+
+def test_there_are_four():
+    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04"]
+
+
+def test_every_cell_ran_in_order_without_error(notebook):
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
+
+
+def test_parameters_are_the_phantom_and_quick(notebook, request):
+    path = next(p for p in NOTEBOOKS if p.stem in request.node.name)
+    parameters = papermill.inspect_notebook(path)
+    assert {name: p["default"] for name, p in parameters.items()} == {
+        "data": '""',
+        "profile": '"quick"',
+    }
+
+
+def test_nothing_of_one_machine_is_committed(notebook):
+    text = nbformat.writes(notebook)
+    assert "widgets" not in notebook.metadata
+    assert "papermill" not in notebook.metadata
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert str(Path.home()) not in text
+    assert str(REPOSITORY) not in text
+    assert not re.search(r"\d+(\.\d+)?(it|s)/", text)
+
+
+def test_sections_a_reader_expects(notebook):
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    for heading in ("**The question.**", "**Predict before you run.**", "## What it says"):
+        assert heading in prose
+    assert "## Exercises" in prose
