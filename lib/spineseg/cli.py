@@ -79,7 +79,7 @@ def _add_train(commands) -> None:
         "train", help="train one model on one fold", description=_train.__doc__
     )
     _add_study(train)
-    train.add_argument("--model", default="aspp_unet", help="default: aspp_unet")
+    train.add_argument("--model", default="aspp_unet", help="a network's name (default: aspp_unet)")
     train.add_argument(
         "--fold", type=_fold, default="0", metavar="K", help="0, 1, … or all (default: 0)"
     )
@@ -122,7 +122,10 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
         "--data", metavar="DIR", help="scans in the challenge's layout (default: data/phantom)"
     )
     parser.add_argument(
-        "--profile", default="quick", metavar="P", help="smoke, quick, full, or a .yaml file"
+        "--profile",
+        default="quick",
+        metavar="P",
+        help="smoke, quick, full, or a .yaml file (default: quick)",
     )
 
 

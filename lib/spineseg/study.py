@@ -7,6 +7,7 @@ import pandas as pd
 
 from spineseg import paths
 from spineseg.data.sources import Case, ChallengeFolder
+from spineseg.data.volume import ScanError
 from spineseg.profiles import Profile, load_profile
 
 ALL = "all"
@@ -43,17 +44,23 @@ class Study:
 
     def cases(self) -> list[Case]:
         """The scans of the data folder, sorted; ScanError where there are none or two of a case."""
-        return ChallengeFolder(self.data).cases()
+        return self._folder().cases()
 
     def files(self) -> list[Path]:
         """Every image and mask, sound or not; ScanError where there are none."""
-        folder = ChallengeFolder(self.data)
+        folder = self._folder()
         groups = (*folder.images.values(), *folder.masks.values())
         return [file for group in groups for file in group]
 
     def folds_to_run(self) -> list[int]:
         """The folds that the profile asks for on this data; the challenge has a case a patient."""
-        return self.profile.folds_to_run(len(ChallengeFolder(self.data).images))
+        return self.profile.folds_to_run(len(self._folder().images))
+
+    def _folder(self) -> ChallengeFolder:
+        if self.data == paths.default_data() and not self.data.is_dir():
+            remedy = "run `make reproduce`, or `spineseg data phantom data/phantom`"
+            raise ScanError(self.data, "the phantom is not made yet", remedy)
+        return ChallengeFolder(self.data)
 
     def stamp(self, table: pd.DataFrame, device: str = "any") -> pd.DataFrame:
         """The table behind the columns data, profile, device (`any`: the device plays no part)."""

@@ -149,7 +149,10 @@ def _scan(path: Path, notes: list[Finding]) -> sitk.Image:
         notes.append(Finding(path, what, "accepted, please check"))
     if scan.GetDepth() != SLICES:
         what = f"{scan.GetDepth()} slices"
-        notes.append(Finding(path, what, f"will be resampled to {SLICES}"))
+        remedy = (
+            f"the paper has {SLICES}; training brings all scans to the number most of them have"
+        )
+        notes.append(Finding(path, what, remedy))
     return scan
 
 

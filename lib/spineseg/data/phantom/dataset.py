@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spineseg.data.phantom.simulate import simulate
+from spineseg.data.phantom.simulate import REVISION, simulate
 
 # The paper's Table 1: (slices, rows, cols) and how many of its 172 volumes have that shape.
 FULL_SHAPES = {
@@ -165,7 +165,13 @@ def write_dataset(
     if cases < 1 or scale <= 0:
         raise ValueError(f"cases ({cases}) and scale ({scale}) must be positive")
     out = Path(out)
-    settings = {"cases": cases, "scale": scale, "seed": seed, "bodies_only": bodies_only}
+    settings = {
+        "cases": cases,
+        "scale": scale,
+        "seed": seed,
+        "bodies_only": bodies_only,
+        "revision": REVISION,
+    }
     refuse_other_set(out, settings)
     plans = plan_cases(cases, scale, seed, bodies_only)
     todo = [plan for plan in plans if not plan.finished(out)]
