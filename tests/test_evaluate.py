@@ -91,6 +91,18 @@ def test_other_data_is_scored_whole(run, phantom, trained):
     )
 
 
+def test_a_class_that_other_data_never_labels_is_not_scored(run, phantom, tmp_path, capsys):
+    bodies = tmp_path / "no-sacrum"
+    shutil.copytree(phantom, bodies)
+    for case in ChallengeFolder(bodies).cases():
+        mask = sitk.Cast(sitk.ReadImage(str(case.mask)), sitk.sitkUInt8)
+        sitk.WriteImage(mask * sitk.Cast(mask != 1, sitk.sitkUInt8), str(case.mask))
+    folder = evaluate_run(run, bodies)
+    assert "not labelled in this data, not scored: S" in capsys.readouterr().err
+    summary = pd.read_csv(folder / "summary.csv")
+    assert set(summary["class"]) == {*FOREGROUND, "mean"} - {"S"}
+
+
 def test_nothing_is_averaged_over_missing_runs(phantom, workspace, trained):
     study = Study.of(phantom, "smoke")
     with pytest.raises(RunError, match=r"not trained and scored yet: .*aspp_unet-fold-0"):

@@ -60,7 +60,9 @@ def differences(new: pd.DataFrame, old: pd.DataFrame, tolerances: dict) -> list[
         if allowed == "any":
             continue
         if column not in tolerances or not pd.api.types.is_numeric_dtype(old[column]):
-            same = np.array_equal(new[column].fillna("-").astype(str), old[column].fillna("-").astype(str))
+            same = np.array_equal(
+                new[column].fillna("-").astype(str), old[column].fillna("-").astype(str)
+            )
             if not same:
                 found.append(f"{column} differs")
         elif not np.allclose(new[column], old[column], rtol=0, atol=allowed, equal_nan=True):

@@ -1,5 +1,6 @@
 """Score runs case by case on the scans' own grids, and gather the scores of a study."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def evaluate_run(run: Path, data: Path | None = None) -> Path:
     """Score a finished run on its held-out cases, or on every case of another data folder.
 
     Writes scores.csv (see `score_rows`) and examples.npz (best, median and worst case) into the
-    run's folder or, for another data folder, into results/<study>-on-<data>/; returns that folder.
+    run's folder or, for another data folder, with summary.csv into results/<study>-on-<data>/;
+    returns that folder. Classes that the other folder labels nowhere are not scored.
     Raises RunError for an unfinished run or one that holds nothing out, DataError for bad scans.
     """
     segmenter = Segmenter(run)
@@ -52,6 +54,8 @@ def evaluate_run(run: Path, data: Path | None = None) -> Path:
         pooled += counts.sum(0, keepdims=True)
         examples[case.id] = slice_to_draw(image, truth, predicted=predicted)
     rows += score_rows("all", "pooled", pooled)
+    if data is not None:
+        rows = _only_labelled(rows, pooled)
     scores = pd.DataFrame(rows).assign(
         data=paths.dataset_name(scored),
         profile=facts["profile"]["name"],
@@ -60,9 +64,20 @@ def evaluate_run(run: Path, data: Path | None = None) -> Path:
         fold=facts["fold"],
     )
     first = ["data", "profile", "device", "model", "fold"]
-    write_csv(target / SCORES, scores[first + [c for c in scores if c not in first]])
+    scores = scores[first + [column for column in scores if column not in first]]
+    write_csv(target / SCORES, scores)
+    if data is not None:
+        write_csv(target / "summary.csv", summarise(scores))
     _write_examples(target / EXAMPLES, scores, examples)
     return target
+
+
+def _only_labelled(rows: list[dict[str, Any]], counts: np.ndarray) -> list[dict[str, Any]]:
+    """Leave out classes that another data set labels nowhere: it cannot tell if they were found."""
+    unlabelled = [CLASSES[i] for i in np.flatnonzero(counts[0, :, 0] == 0)]
+    if unlabelled:
+        print(f"not labelled in this data, not scored: {', '.join(unlabelled)}", file=sys.stderr)
+    return [row for row in rows if row["class"] not in unlabelled]
 
 
 def score_rows(case: str, aggregation: str, counts: np.ndarray) -> list[dict[str, Any]]:
