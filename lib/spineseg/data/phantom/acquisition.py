@@ -83,23 +83,20 @@ def acquire(
     height, width = min(rows, scanner.matrix), min(cols, scanner.matrix)
     noise = rng.standard_normal((2, slices, height, width))
 
-    signal = canvas.signal * resize(field, rows, cols)
-    signal *= 1 + np.float32(scanner.texture) * resize(texture, rows, cols)
-    if scanner.ghost:
-        signal += np.float32(scanner.ghost) * shifted(signal, scanner.ghost_shift / grid.pixel)
-
     acquired_pixel = grid.pixel * max(rows, cols) / scanner.matrix
-    sigma = scanner.noise * min(1.0, acquired_pixel / grid.pixel)
-    real, imaginary = (resize(sigma * channel, rows, cols) for channel in noise)
-    real += signal
-    real *= real
-    imaginary *= imaginary
-    real += imaginary
-    magnitude = np.sqrt(real, out=real)
-    magnitude *= np.float32(scanner.gain)
-    return (magnitude + np.float32(0.5)).astype(np.uint16)
+    noise *= scanner.noise * min(1.0, acquired_pixel / grid.pixel)
 
+    def at_full_size(plane: NDArray[np.float64]) -> Floats:
+        return resize(plane[None], rows, cols)[0]
 
-def shifted(signal: Floats, rows: float) -> Floats:
-    """The signal moved down by whole rows, wrapping round as a phase-encoding ghost does."""
-    return np.roll(signal, round(rows), axis=1)
+    image = np.empty(grid.shape, dtype=np.uint16)
+    for k in range(slices):
+        signal = canvas.signal[k] * at_full_size(field[k])
+        signal *= 1 + np.float32(scanner.texture) * at_full_size(texture[k])
+        if scanner.ghost:  # wraps round, as in the phase-encoding direction
+            shift = round(scanner.ghost_shift / grid.pixel)
+            signal += np.float32(scanner.ghost) * np.roll(signal, shift, axis=0)
+        real, imaginary = signal + at_full_size(noise[0, k]), at_full_size(noise[1, k])
+        magnitude = np.sqrt(real * real + imaginary * imaginary)
+        image[k] = magnitude * np.float32(scanner.gain) + np.float32(0.5)
+    return image

@@ -45,7 +45,9 @@ def resize(values: NDArray, rows: int, cols: int) -> Floats:
 
 def ramp(distance: Floats, width: float) -> Floats:
     """Coverage of a voxel whose centre lies `distance` mm inside an edge blurred over `width`."""
-    return np.clip(distance / np.float32(width) + np.float32(0.5), 0, 1)
+    coverage = distance / np.float32(width)
+    coverage += np.float32(0.5)
+    return np.clip(coverage, 0, 1, out=coverage)
 
 
 @dataclass(frozen=True)
