@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import SimpleITK as sitk
-from tqdm import tqdm
 
 from spineseg import paths
 from spineseg.data.check import require_valid
@@ -17,6 +16,7 @@ from spineseg.files import read_json, whole_file, write_csv, write_json
 from spineseg.labels import CLASSES, FOREGROUND, NUM_CLASSES
 from spineseg.metrics import dsc, iou, overlaps
 from spineseg.predict import Segmenter
+from spineseg.progress import progress_bar
 from spineseg.study import Study
 from spineseg.train import FINISHED, RunError, is_finished, train
 
@@ -45,7 +45,8 @@ def evaluate_run(run: Path, data: Path | None = None) -> Path:
     rows: list[dict[str, Any]] = []
     examples = {}
     pooled = np.zeros((1, NUM_CLASSES, 3), np.int64)
-    for case in tqdm(cases, f"score {facts['model']} fold {facts['fold']}", unit="case"):
+    words = f"score {facts['model']} fold {facts['fold']}"
+    for case in progress_bar(cases, desc=words, unit="case"):
         image, truth = read_labelled(case)
         predicted = segmenter(image)
         counts = overlaps(truth, predicted)

@@ -43,7 +43,7 @@ def augment(gray: Tensor, classes: Tensor, generator: torch.Generator) -> tuple[
 def _affine_field(gray: Tensor, uniform) -> Tensor:
     """Where each output pixel is taken from: rotation, scale, shear and shift about the centre."""
     angle = uniform(-math.radians(12), math.radians(12))
-    scale = torch.exp(uniform(-0.3, 0.3))
+    scale = torch.exp(uniform(-0.25, 0.25))
     shear = uniform(-0.1, 0.1)
     height, width = gray.shape[1:]
     aspect = height / width  # grid coordinates run -1..1 along both sides
@@ -51,7 +51,7 @@ def _affine_field(gray: Tensor, uniform) -> Tensor:
     matrix = torch.stack(
         [
             torch.stack([cos, (shear * scale - sin) * aspect, uniform(-0.2, 0.2)], dim=1),
-            torch.stack([sin / aspect, cos, uniform(-0.3, 0.3)], dim=1),
+            torch.stack([sin / aspect, cos, uniform(-0.1, 0.1)], dim=1),
         ],
         dim=1,
     )

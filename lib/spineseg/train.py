@@ -24,6 +24,7 @@ from spineseg.files import read_json, whole_file, write_csv, write_json
 from spineseg.inputs import augment, standardise
 from spineseg.models import build_model
 from spineseg.profiles import Profile
+from spineseg.progress import progress_bar
 from spineseg.study import Study
 
 DECAY = 0.99  # Eq. 4
@@ -167,12 +168,12 @@ class Training:
     def run(self, folder: Path) -> None:
         """Train the epochs that are still to do; a checkpoint after each."""
         done = len(self.log)
-        with tqdm(
+        with progress_bar(
             desc=f"train {self.facts['model']} fold {self.facts['fold']}",
             total=self.profile.epochs * self.batches,
             initial=done * self.batches,
             unit="batch",
-            disable=not self.fabric.is_global_zero,
+            shown=self.fabric.is_global_zero,
         ) as bar:
             for epoch in range(done, self.profile.epochs):
                 self.log.append({"epoch": epoch + 1, **self._epoch(epoch, bar)})

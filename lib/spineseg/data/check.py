@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from tqdm import tqdm
 
 from spineseg.data.sources import Case, ChallengeFolder, challenge_case
 from spineseg.data.volume import (
@@ -20,6 +19,7 @@ from spineseg.data.volume import (
     to_canonical,
 )
 from spineseg.labels import CHALLENGE_LABELS
+from spineseg.progress import progress_bar
 
 SLICES = 12  # paper, section 2.1
 IN_PLANE = (0.1, 5.0)  # mm
@@ -80,7 +80,8 @@ def check_folder(root: Path, progress: bool = False) -> Report:
         inspected = pool.map(
             lambda n: _inspect(n, folder.images.get(n, []), folder.masks.get(n, [])), numbers
         )
-        for found in tqdm(inspected, "check", len(numbers), unit="case", disable=not progress):
+        cases = {"desc": "check", "total": len(numbers), "unit": "case"}
+        for found in progress_bar(inspected, shown=progress, **cases):
             report.cases.extend(found.cases)
             report.problems.extend(found.problems)
             report.notes.extend(found.notes)

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from tqdm import tqdm
 
 from spineseg import paths
 from spineseg.data.check import require_valid
@@ -26,6 +25,7 @@ from spineseg.data.sources import Case, read_labelled
 from spineseg.data.splits import SplitError, split_folds
 from spineseg.data.volume import canonical_shape
 from spineseg.files import read_json, write_json
+from spineseg.progress import progress_bar
 from spineseg.study import ALL, Study
 
 PERCENTILES = (0.5, 99.5)
@@ -201,7 +201,7 @@ def _build(study: Study, cases: list[Case], key: str, folder: Path) -> None:
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             done = pool.map(unify, range(len(cases)))
-            list(tqdm(done, "preprocess", len(cases), unit="case"))
+            list(progress_bar(done, desc="preprocess", total=len(cases), unit="case"))
         images.flush()
         masks.flush()
         bands = {case.id: label_band(masks[row]) for row, case in enumerate(cases)}

@@ -160,7 +160,7 @@ def write_dataset(
     written last, marks a complete set. Raises ValueError for settings that make no set and for a
     folder that holds anything else.
     """
-    from tqdm import tqdm
+    from spineseg.progress import progress_bar
 
     if cases < 1 or scale <= 0:
         raise ValueError(f"cases ({cases}) and scale ({scale}) must be positive")
@@ -185,7 +185,8 @@ def write_dataset(
     (out / PARTIAL).write_text(json.dumps(record, indent=2) + "\n")
 
     workers = max(1, min(workers or os.cpu_count() or 1, len(todo)))
-    bar = tqdm(total=cases, initial=cases - len(todo), desc="phantom", disable=not progress)
+    done = cases - len(todo)
+    bar = progress_bar(total=cases, initial=done, desc="phantom", unit="case", shown=progress)
     with bar:
         for _ in write_cases(todo, out, workers):
             bar.update()
