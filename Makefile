@@ -11,7 +11,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 unexport PYTHONDONTWRITEBYTECODE
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: help setup reproduce test test-quick predict phantom-only lab graph notebooks lint lock
+.PHONY: help setup reproduce test test-quick predict phantom-only lab graph references notebooks lint lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -57,6 +57,11 @@ lab: $(READY) ## JupyterLab on the notebooks
 
 graph: $(READY) ## draw the steps and what each depends on (Graphviz dot on stdout)
 	@$(GRAPH) --rulegraph
+
+references: ## regenerate the numbers that `make test` compares with
+	rm -rf data/phantom-mini
+	$(BIN)/spineseg data phantom data/phantom-mini --cases 10 --scale 0.0625
+	$(MAKE) reproduce DATA=data/phantom-mini PROFILE=smoke
 
 notebooks: ## run the quick profile on the phantom and keep the outputs in notebooks/
 	$(MAKE) reproduce DATA= PROFILE=quick
