@@ -9,7 +9,8 @@ import nbformat
 def adopt(executed: Path, committed: Path) -> None:
     """Copy outputs and execution counts of papermill's copy into the committed notebook."""
     new, old = (nbformat.read(path, as_version=4) for path in (executed, committed))
-    cells = [cell for cell in new.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    injected = "injected-parameters"
+    cells = [cell for cell in new.cells if injected not in cell.metadata.get("tags", [])]
     for count, (cell, ran) in enumerate(
         ((c, r) for c, r in zip(old.cells, cells, strict=True) if c.cell_type == "code"), start=1
     ):
