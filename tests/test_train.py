@@ -113,6 +113,17 @@ def test_learning_rate_follows_equation_4(phantom, workspace):
     np.testing.assert_allclose(log["learning_rate"], 0.004 * 0.99 ** np.arange(3), rtol=1e-5)
 
 
+def test_bf16_trains_too(phantom, workspace, monkeypatch):
+    """Mixed precision, which this CPU may only emulate: the loss falls as in float32."""
+    monkeypatch.setattr("spineseg.device._precision", lambda: "bf16-mixed")
+    run = train(Study.of(phantom, "smoke"), "unet")
+    loss = pd.read_csv(run / "log.csv")["train_loss"]
+    assert loss.iloc[-1] < loss.iloc[0]
+    assert "bf16" in read_json(run / "run.json")["device"]
+    weights = load_checkpoint(run)["network"]
+    assert all(value.dtype != torch.bfloat16 for value in weights.values())
+
+
 def test_all_trains_on_everything(phantom, workspace):
     run = train(Study.of(phantom, "smoke"), "unet", "all")
     assert read_json(run / "run.json")["test"] == []

@@ -11,24 +11,31 @@ from spineseg.paths import REPOSITORY
 README = REPOSITORY / "README.md"
 START, END = "<!-- scores: written by tools/update_readme.py -->", "<!-- end of scores -->"
 CLASSES = [*FOREGROUND, "mean"]
+STUDIES = {
+    "phantom-quick": "phantom, 34 of 172 held out",
+    "real-t2-lumbar-quick": "eleven patients, cross-validated",
+    "phantom-bodies-quick-on-real-t2-lumbar": "trained on phantoms alone, tested on the eleven",
+}
 
 
 def scores_table() -> str:
     """Mean DSC by class: the paper's row first, then one row for each summary in results/."""
     printed = paper.table3().query("model == 'ASPP-UNet' and metric == 'DSC'")
-    rows = [_row("**paper**: 172 patients, full", printed.set_index("class")["mean"] / 100, "34")]
-    for path in sorted((REPOSITORY / "results").glob("*-quick*/summary.csv")):
-        summary = pd.read_csv(path).query("aggregation == 'volume' and metric == 'DSC'")
-        name = f"ours: {_words(path.parent.name)}, {summary['device'].iloc[0]}"
+    rows = [
+        _row(
+            "**paper**: 172 patients, five folds; K80",
+            printed.set_index("class")["mean"] / 100,
+            "172",
+        )
+    ]
+    for study, words in STUDIES.items():
+        summary = pd.read_csv(REPOSITORY / "results" / study / "summary.csv")
+        summary = summary.query("aggregation == 'volume' and metric == 'DSC'")
+        first = summary.iloc[0]
+        name = f"ours: {words}; {first['profile']}, {first['device']}"
         rows.append(_row(name, summary.set_index("class")["mean"], str(summary["cases"].max())))
     head = f"| mean DSC | {' | '.join(CLASSES)} | cases tested |"
     return "\n".join([head, "|---" * (len(CLASSES) + 2) + "|", *rows])
-
-
-def _words(folder: str) -> str:
-    trained, _, tested = folder.partition("-on-")
-    data, profile = trained.rsplit("-", 1)
-    return f"{data}, {profile}" + (f", tested on {tested}" if tested else "")
 
 
 def _row(name: str, means: pd.Series, cases: str) -> str:

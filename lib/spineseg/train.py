@@ -28,6 +28,7 @@ from spineseg.progress import progress_bar
 from spineseg.study import Study
 
 DECAY = 0.99  # Eq. 4
+WARM_UP = 0.15  # share of one cycle in which the learning rate rises
 CHECKPOINT = "checkpoint.pt"
 FINISHED = "run.json"
 
@@ -272,4 +273,5 @@ def _schedule(optimizer: torch.optim.Optimizer, profile: Profile, batches: int) 
     """Stepped after each batch: Eq. 4 (x 0.99 after each epoch) or one cycle over the whole run."""
     if profile.schedule == "exponential":
         return LambdaLR(optimizer, lambda step: DECAY ** (step // batches))
-    return OneCycleLR(optimizer, profile.learning_rate, total_steps=profile.epochs * batches)
+    steps = profile.epochs * batches
+    return OneCycleLR(optimizer, profile.learning_rate, total_steps=steps, pct_start=WARM_UP)
