@@ -15,20 +15,26 @@ from spineseg.study import Study
 PHANTOM_CASES = 172
 MODELS = ["aspp_unet"]
 
-given = config.get("data") or None
 profile = config.get("profile", "quick")
 try:
-    study = Study.of(given, profile)
-    scans = [str(file) for file in study.files()] if given else [f"{study.data}/phantom.json"]
-    folds = study.folds_to_run() if given else study.profile.folds_to_run(PHANTOM_CASES)
+    study = Study.of(config.get("data"), profile)
+    phantom = study.phantom
+    if study == phantom:
+        scans = [f"{phantom.data}/phantom.json"]
+        folds = study.profile.folds_to_run(PHANTOM_CASES)
+    else:
+        scans = [str(file) for file in study.files()]
+        folds = study.folds_to_run()
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
 # Folds train side by side where there are several: one thread a run wastes less than many.
 threads_a_run = max(1, workflow.cores // len(folds))
 spineseg = f"{shlex.quote(sys.executable)} -m spineseg.cli"
-of_study = f"--data {shlex.quote(str(study.data))} --profile {shlex.quote(profile)}"
+of_profile = f"--profile {shlex.quote(profile)}"
+of_study = f"--data {shlex.quote(str(study.data))} {of_profile}"
 run = f"{study.runs}/{{model}}-fold-{{fold}}"
+pretrained = f"{phantom.runs}/{{model}}-fold-all/run.json"
 
 # Each notebook: what it reads of results/, what it leaves there, and its figures.
 NOTEBOOKS = {
@@ -64,14 +70,25 @@ rule all:
         expand(f"{study.runs}/notebooks/{{name}}.ipynb", name=NOTEBOOKS),
 
 
-if not given:
+rule phantom:
+    output:
+        f"{phantom.data}/phantom.json",
+    threads: workflow.cores
+    shell:
+        f"{spineseg} data phantom {shlex.quote(str(phantom.data))} --cases {PHANTOM_CASES}"
 
-    rule phantom:
+
+if study.starts_from_phantom:
+
+    rule pretrain:
+        input:
+            f"{phantom.data}/phantom.json",
         output:
-            f"{study.data}/phantom.json",
+            pretrained,
         threads: workflow.cores
         shell:
-            f"{spineseg} data phantom {shlex.quote(str(study.data))} --cases {PHANTOM_CASES}"
+            f"OMP_NUM_THREADS={{threads}} {spineseg} train {of_profile} "
+            "--model {wildcards.model} --fold all"
 
 
 rule prepare:
@@ -87,6 +104,7 @@ rule prepare:
 rule train:
     input:
         f"{study.runs}/split.json",
+        pretrained if study.starts_from_phantom else [],
     output:
         f"{run}/run.json",
     threads: threads_a_run
@@ -129,7 +147,8 @@ for name, (reads, writes, draws) in NOTEBOOKS.items():
             figures(draws),
             notebook=f"{study.runs}/notebooks/{name}.ipynb",
         params:
-            parameters=f"-p data {shlex.quote(str(given or ''))} -p profile {shlex.quote(profile)}",
+            data=shlex.quote("" if study == phantom else str(study.data)),
+            profile=shlex.quote(profile),
         shell:
             f"{shlex.quote(sys.executable)} -m papermill --cwd {workflow.basedir}/notebooks "
-            "{params.parameters} {input.notebook} {output.notebook}"
+            "-p data {params.data} -p profile {params.profile} {input.notebook} {output.notebook}"

@@ -18,7 +18,7 @@ from spineseg.data.phantom import FULL_SHAPES, Phantom, plan_shapes, simulate, w
 from spineseg.labels import CHALLENGE_LABELS
 
 SMALL = (12, 96, 96)
-FINGERPRINT = "821a4a52e8e2ba59"
+FINGERPRINT = "de0f5940d1caba01"
 FINGERPRINT_CASE = ((4, 72, 72), 20230)
 
 

@@ -53,7 +53,7 @@ def test_other_data_or_settings_are_refused(trained, phantom, tmp_path, monkeypa
     monkeypatch.setenv("SPINESEG_ROOT", str(tmp_path))
     profile = tmp_path / "smoke.yaml"
     profile.write_text((PROFILES / "smoke.yaml").read_text().replace("epochs: 3", "epochs: 4"))
-    with pytest.raises(RunError, match="differs in profile; remove the folder"):
+    with pytest.raises(RunError, match="differs in profile, epochs; remove the folder"):
         train(Study.of(phantom, profile))
 
 

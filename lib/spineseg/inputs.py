@@ -32,25 +32,25 @@ def augment(gray: Tensor, classes: Tensor, generator: torch.Generator) -> tuple[
     mask = F.grid_sample(
         classes[:, None].float(), field, mode="nearest", padding_mode="zeros", align_corners=False
     )
-    image = (image / 255) ** torch.exp(uniform(-0.5, 0.5, 1, 1, 1))
-    gain = F.interpolate(uniform(-0.4, 0.4, 1, 4, 3), image.shape[2:], mode="bicubic")
+    image = (image / 255) ** torch.exp(uniform(-0.3, 0.3, 1, 1, 1))
+    gain = F.interpolate(uniform(-0.3, 0.3, 1, 4, 3), image.shape[2:], mode="bicubic")
     image = image * torch.exp(gain)
     noise = torch.randn(image.shape, generator=generator).to(image.device)
-    image = image + noise * uniform(0.0, 0.06, 1, 1, 1)
+    image = image + noise * uniform(0.0, 0.03, 1, 1, 1)
     return (image.clamp(0, 1) * 255)[:, 0], mask[:, 0].to(torch.uint8)
 
 
 def _affine_field(gray: Tensor, uniform) -> Tensor:
     """Where each output pixel is taken from: rotation, scale, shear and shift about the centre."""
-    angle = uniform(-math.radians(12), math.radians(12))
-    scale = torch.exp(uniform(-0.25, 0.25))
+    angle = uniform(-math.radians(10), math.radians(10))
+    scale = torch.exp(uniform(-0.2, 0.2))
     shear = uniform(-0.1, 0.1)
     height, width = gray.shape[1:]
     aspect = height / width  # grid coordinates run -1..1 along both sides
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     matrix = torch.stack(
         [
-            torch.stack([cos, (shear * scale - sin) * aspect, uniform(-0.2, 0.2)], dim=1),
+            torch.stack([cos, (shear * scale - sin) * aspect, uniform(-0.15, 0.15)], dim=1),
             torch.stack([sin / aspect, cos, uniform(-0.1, 0.1)], dim=1),
         ],
         dim=1,

@@ -27,6 +27,16 @@ class Study:
         return cls(folder, load_profile(profile))
 
     @property
+    def phantom(self) -> "Study":
+        """The default phantom under the same profile."""
+        return Study(paths.default_data(), self.profile)
+
+    @property
+    def starts_from_phantom(self) -> bool:
+        """Whether runs start from the weights of a run on the whole phantom."""
+        return self.profile.finetune_epochs is not None and self != self.phantom
+
+    @property
     def name(self) -> str:
         return f"{paths.dataset_name(self.data)}-{self.profile.name}"
 
@@ -66,6 +76,13 @@ class Study:
         """The table behind the columns data, profile, device (`any`: the device plays no part)."""
         keys = {"data": paths.dataset_name(self.data), "profile": self.profile.name}
         return pd.DataFrame({**keys, "device": device}, index=table.index).join(table)
+
+    @property
+    def epochs(self) -> int:
+        """How long a run of this study trains."""
+        if self.starts_from_phantom and self.profile.finetune_epochs is not None:
+            return self.profile.finetune_epochs
+        return self.profile.epochs
 
     def run(self, model: str, fold: int | str) -> Path:
         """The folder of one run; `fold` is 0, 1, … or 'all'."""

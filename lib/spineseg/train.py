@@ -25,12 +25,13 @@ from spineseg.inputs import augment, standardise
 from spineseg.models import build_model
 from spineseg.profiles import Profile
 from spineseg.progress import progress_bar
-from spineseg.study import Study
+from spineseg.study import ALL, Study
 
 DECAY = 0.99  # Eq. 4
 WARM_UP = 0.15  # share of one cycle in which the learning rate rises
 CHECKPOINT = "checkpoint.pt"
 FINISHED = "run.json"
+ORIGIN = ("study", "model", "fold", "data_key")
 
 
 class RunError(RuntimeError):
@@ -43,11 +44,14 @@ def train(study: Study, model: str = "aspp_unet", fold: int | str = 0) -> Path:
     A finished run is returned at once; an interrupted one goes on after its last whole epoch and
     ends with the same weights as if it had never stopped. The folder holds checkpoint.pt, log.csv
     (train and test loss an epoch) and, written last, run.json.
-    Raises DataError for bad scans and RunError for a run made from other scans or settings.
+    Where the profile says so, a run on scans starts from the weights of one on the whole phantom,
+    which is trained first. Raises DataError for bad scans and RunError for a run made from other
+    scans or settings.
     """
     cache = prepare(study)
+    start = train(study.phantom, model, ALL) if study.starts_from_phantom else None
     folder = study.run(model, fold)
-    facts = _facts(study, cache, model, fold)
+    facts = _facts(study, cache, model, fold, start)
     if is_finished(folder):
         _refuse_other(read_json(folder / FINISHED), facts, folder)
         return folder
@@ -58,6 +62,8 @@ def train(study: Study, model: str = "aspp_unet", fold: int | str = 0) -> Path:
         saved = load_checkpoint(folder)
         _refuse_other(saved["facts"], facts, folder)
         training.restore(saved)
+    elif start:
+        training.network.load_state_dict(load_checkpoint(start)["network"])
     training.run(folder)
     if fabric.is_global_zero:
         run = {
@@ -105,7 +111,9 @@ def load_network(folder: Path) -> tuple[nn.Module, Grid, dict[str, Any]]:
     )
 
 
-def _facts(study: Study, cache: Cache, model: str, fold: int | str) -> dict[str, Any]:
+def _facts(
+    study: Study, cache: Cache, model: str, fold: int | str, start: Path | None = None
+) -> dict[str, Any]:
     """What a run is made from; two runs of equal facts are the same run. Plain JSON values."""
     train_ids, test_ids = cache.train_ids(fold), cache.test_ids(fold)
     grid = asdict(cache.grid(fold))
@@ -117,6 +125,8 @@ def _facts(study: Study, cache: Cache, model: str, fold: int | str) -> dict[str,
         "data_key": cache.index["key"],
         "profile": asdict(study.profile),
         "grid": {**grid, "columns": list(grid["columns"])},
+        "epochs": study.epochs,
+        "started_from": start and {key: read_json(start / FINISHED)[key] for key in ORIGIN},
         "train": train_ids,
         "test": test_ids,
     }
@@ -145,7 +155,8 @@ class Training:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = _optimizer(network, profile)
         self.network, self.optimizer = fabric.setup(network, optimizer)
-        self.schedule = _schedule(optimizer, profile, self.batches)
+        self.epochs = facts["epochs"]
+        self.schedule = _schedule(optimizer, profile, self.batches, self.epochs * self.batches)
         self.log: list[dict[str, float]] = []
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -171,12 +182,12 @@ class Training:
         done = len(self.log)
         with progress_bar(
             desc=f"train {self.facts['model']} fold {self.facts['fold']}",
-            total=self.profile.epochs * self.batches,
+            total=self.epochs * self.batches,
             initial=done * self.batches,
             unit="batch",
             shown=self.fabric.is_global_zero,
         ) as bar:
-            for epoch in range(done, self.profile.epochs):
+            for epoch in range(done, self.epochs):
                 self.log.append({"epoch": epoch + 1, **self._epoch(epoch, bar)})
                 if self.fabric.is_global_zero:
                     self.save(folder)
@@ -269,9 +280,10 @@ def _optimizer(network: nn.Module, profile: Profile) -> torch.optim.Optimizer:
     return kind(network.parameters(), profile.learning_rate, weight_decay=profile.weight_decay)
 
 
-def _schedule(optimizer: torch.optim.Optimizer, profile: Profile, batches: int) -> LRScheduler:
+def _schedule(
+    optimizer: torch.optim.Optimizer, profile: Profile, batches: int, steps: int
+) -> LRScheduler:
     """Stepped after each batch: Eq. 4 (x 0.99 after each epoch) or one cycle over the whole run."""
     if profile.schedule == "exponential":
         return LambdaLR(optimizer, lambda step: DECAY ** (step // batches))
-    steps = profile.epochs * batches
     return OneCycleLR(optimizer, profile.learning_rate, total_steps=steps, pct_start=WARM_UP)

@@ -88,7 +88,7 @@ def draw_view(rng: np.random.Generator) -> View:
         fov=float(fov),
         thickness=float(np.clip(rng.normal(4.4, 0.12), 4.0, 5.0)),
         x=float(rng.normal(0, 2.0)),
-        y=float(rng.normal(25, 9)),
+        y=float(rng.normal(16, 8)),
         spine_at=float(np.clip(rng.normal(0.39, 0.035), 0.3, 0.52)),
         roll=float(rng.normal(0, np.radians(2.5))),
     )

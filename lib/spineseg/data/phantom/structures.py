@@ -186,12 +186,20 @@ class Painter:
 
     # -- vertebrae ------------------------------------------------------------------------------
 
+    def label(self, first: int, level: int, part: Barrel) -> int:
+        """The label of a body or disc; 0 above T9 and where its centre is out of view.
+
+        Annotators leave out a vertebra of which only the lower edge is seen.
+        """
+        grid = self.canvas.grid
+        in_view = part.frame.origin[1] >= grid.y[0] - grid.pixel / 2
+        return first + level if level < LABELLED and in_view else 0
+
     def arch(self, level: int) -> None:
         """Pedicles, articular processes, laminae, transverse and spinous process."""
         rng, tissue, patient = self.rng, self.signals, self.patient
         body = self.spine.bodies[level]
-        labelled = level < LABELLED and not self.bodies_only
-        label = FIRST_BODY_LABEL + level if labelled else 0
+        label = 0 if self.bodies_only else self.label(FIRST_BODY_LABEL, level, body)
         marrow = tissue.posterior_marrow * rng.normal(1, 0.08)
         size = body.half_height / 13
         back = body.half_depth + 2 * patient.canal_depth  # the canal's rear wall
@@ -232,7 +240,7 @@ class Painter:
     def disc(self, level: int) -> None:
         """Annulus, nucleus darkened by degeneration, a bulge into the canal."""
         rng, tissue, disc = self.rng, self.signals, self.spine.discs[level]
-        label = FIRST_DISC_LABEL + level if level < LABELLED else 0
+        label = self.label(FIRST_DISC_LABEL, level, disc)
         wear = self.patient.degeneration[level]
         self.canvas.paint(disc, (0, tissue.annulus), label=label)
         bulge = self.patient.bulge[level]
@@ -254,7 +262,7 @@ class Painter:
     def body(self, level: int) -> None:
         """Cortex and marrow, joined to the pedicles; basivertebral vein and marrow lesions."""
         rng, tissue, body = self.rng, self.signals, self.spine.bodies[level]
-        label = FIRST_BODY_LABEL + level if level < LABELLED else 0
+        label = self.label(FIRST_BODY_LABEL, level, body)
         marrow = tissue.marrow * rng.normal(1, 0.06)
         self.canvas.paint(body, (0, tissue.cortex), (rng.uniform(0.3, 1.3), marrow), label=label)
         for side in (-1, 1):
