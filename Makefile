@@ -48,7 +48,7 @@ predict: $(READY) ## label one scan with the newest run  SCAN=in.nii.gz MASK=out
 
 phantom-only: $(READY) ## train on phantoms alone, score on real scans  DATA=folder
 	@test -n "$(DATA)" || { echo "say which scans: make phantom-only DATA=folder"; exit 2; }
-	$(BIN)/spineseg data phantom data/phantom-bodies --bodies-only --scale 0.25
+	$(BIN)/spineseg data phantom data/phantom-bodies --bodies-only
 	run=$$($(BIN)/spineseg train --data data/phantom-bodies --profile "$(PROFILE)" --fold all | tail -n 1) && \
 	$(BIN)/spineseg evaluate "$$run" --data "$(DATA)"
 

@@ -33,9 +33,7 @@ class Profile:
     weight_decay: float
     schedule: Literal["exponential", "onecycle"]  # exponential: x 0.99 an epoch (Eq. 4)
     augment: bool
-    finetune_epochs: (
-        int | None
-    )  # on scans: epochs after a start from phantom weights; None: no such
+    finetune_epochs: int | None  # on scans, from phantom weights on; None: from scratch
     seed: int
 
     def folds_to_run(self, patients: int) -> list[int]:
