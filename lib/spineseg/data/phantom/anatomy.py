@@ -22,12 +22,15 @@ FIRST_BODY_LABEL = 2  # L5
 FIRST_DISC_LABEL = 11  # L5/S
 
 # Millimetres, in the order of LEVELS; a disc is named by the vertebra above it.
-BODY_HEIGHT = np.array([25.5, 26, 26.5, 26, 25, 24, 21.5, 20.5, 19.5, 19, 18.5, 18, 18])
+BODY_HEIGHT = np.array([25.5, 26, 26.5, 26, 25, 23.5, 21, 20.5, 19.5, 19, 18.5, 18, 18])
 BODY_DEPTH = np.array([34, 34, 33.5, 32.5, 31.5, 31, 30, 29.5, 29, 28, 27, 26, 25])
 BODY_WIDTH = np.array([51, 49, 47, 45, 43, 42, 39, 36, 34, 32, 31, 30, 29])
-DISC_HEIGHT = np.array([10, 9.5, 10, 9.5, 8.5, 7, 5.5, 4.8, 4.5, 4.2, 4, 4, 4])
+DISC_HEIGHT = np.array([10, 9.5, 10, 9.5, 8.5, 7, 4.9, 4.8, 4.5, 4.2, 4, 4, 4])
 # Share of the lordosis L1-S1 that has been turned through at each body's middle.
 LORDOSIS_TURN = np.array([0.37, 0.64, 0.81, 0.92, 0.99, 1.0])
+SPINOUS_REACH = 26.0  # behind the canal
+CREST_REACH = 5.0  # behind the sacrum
+LABEL_BAND = 0.385  # of the width
 KYPHOSIS = 3.3  # degrees a level above T12
 
 SEGMENTS = ("S1", "S2", "S3", "S4", "S5", "Co1", "Co2", "Co3")
@@ -40,11 +43,12 @@ SEGMENT_TURN = np.array([0, 11, 2, -14, -19, -22, -15, -12])  # degrees, before 
 class View(NamedTuple):
     """What the technician chose: field of view (mm) and its centre relative to that of L3."""
 
-    fov: float
+    fov: float  # at least; see `fit_view`
     thickness: float  # mm from slice to slice
     x: float
     y: float
-    spine_at: float  # fraction of the width that lies in front of L3's centre
+    z: float  # middle of the labelled band, front to back; see `fit_view`
+    middle_at: float  # fraction of the width that lies in front of that middle
     roll: float  # radians, the patient's rotation about the long axis
 
 
@@ -89,7 +93,8 @@ def draw_view(rng: np.random.Generator) -> View:
         thickness=float(np.clip(rng.normal(4.4, 0.12), 4.0, 5.0)),
         x=float(rng.normal(0, 2.0)),
         y=float(rng.normal(16, 8)),
-        spine_at=float(np.clip(rng.normal(0.39, 0.035), 0.3, 0.52)),
+        z=0.0,
+        middle_at=float(0.51 + np.clip(rng.normal(0, 0.004), -0.006, 0.006)),
         roll=float(rng.normal(0, np.radians(2.5))),
     )
 
@@ -123,7 +128,7 @@ def draw_patient(rng: np.random.Generator) -> Patient:
     """Draw one patient; the order of the draws is part of the seed's meaning."""
     levels = len(LEVELS)
     scale = rng.normal(0.985, 0.055)
-    sacral_slope = rng.normal(39, 9)
+    sacral_slope = rng.normal(36, 7)
     lordosis = np.clip(0.75 * sacral_slope + rng.normal(19, 8), 10, 75)
     wear = rng.beta(1.3, 1.5)  # of the whole spine
     lowness = np.clip(1.1 - 0.12 * np.arange(levels), 0.2, 1)  # low discs wear first
@@ -134,7 +139,7 @@ def draw_patient(rng: np.random.Generator) -> Patient:
     hourglass = rng.uniform(0.03, 0.14)
     return Patient(
         scale=float(scale),
-        sacral_slope=float(np.radians(np.clip(sacral_slope, 15, 62))),
+        sacral_slope=float(np.radians(np.clip(sacral_slope, 15, 52))),
         lordosis=float(np.radians(lordosis)),
         scoliosis=float(rng.normal(0, 3.5)),
         scoliosis_apex=float(rng.uniform(-30, 110)),
@@ -315,6 +320,35 @@ def build_spine(patient: Patient) -> Spine:
         for level, (lower, upper) in enumerate(zip(below, bodies, strict=True))
     )
     return Spine(patient, bodies, discs, sacrum)
+
+
+def labelled_extent(spine: Spine, view: View) -> tuple[float, float]:
+    """Foremost and rearmost z (mm) of the labelled bones that lie in the view's rows."""
+    canal, spinous = 2 * spine.patient.canal_depth, spine.patient.spinous
+    reach = [(body, canal + SPINOUS_REACH * spinous) for body in spine.bodies[:LABELLED]]
+    reach += [(segment, CREST_REACH) for segment in spine.sacrum]
+    corners = np.array(
+        [
+            part.frame.point(u, v, 0)
+            for part, behind in reach
+            for u in (-part.half_depth, part.half_depth + behind)
+            for v in (-part.half_height, part.half_height)
+        ]
+    )
+    z = corners[np.abs(corners[:, 1] - view.y) <= view.fov / 2, 2]
+    return float(z.min()), float(z.max())
+
+
+def fit_view(spine: Spine) -> View:
+    """The view with the labelled bones amid its columns, wide enough that they take 42 % at most.
+
+    In the challenge they lie in 30 to 72 % of the width, whatever the patient's curvature.
+    """
+    view = spine.patient.view
+    for _ in range(2):  # a wider view holds more rows, and so may hold more bone
+        front, back = labelled_extent(spine, view)
+        view = view._replace(fov=max(view.fov, (back - front) / LABEL_BAND), z=(front + back) / 2)
+    return view
 
 
 def wedge_below(patient: Patient, level: int) -> float:

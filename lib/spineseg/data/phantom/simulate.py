@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spineseg.data.phantom.acquisition import acquire, draw_scanner
-from spineseg.data.phantom.anatomy import View, build_spine, draw_patient
+from spineseg.data.phantom.anatomy import View, build_spine, draw_patient, fit_view
 from spineseg.data.phantom.shapes import Canvas, Grid
 from spineseg.data.phantom.signals import draw_signals
 from spineseg.data.phantom.structures import Painter
@@ -32,7 +32,7 @@ def place_grid(shape: tuple[int, int, int], view: View) -> Grid:
     pixel = view.fov / max(rows, cols)
     x = view.x + (np.arange(slices, dtype=np.float64) - (slices - 1) / 2) * view.thickness
     y = view.y + (np.arange(rows, dtype=np.float64) + 0.5 - rows / 2) * pixel
-    z = (np.arange(cols, dtype=np.float64) + 0.5 - cols * view.spine_at) * pixel
+    z = view.z + (np.arange(cols, dtype=np.float64) + 0.5 - cols * view.middle_at) * pixel
     return Grid(x, y, z, view.thickness, pixel)
 
 
@@ -50,7 +50,7 @@ def simulate(shape: tuple[int, int, int], seed: Seed, *, bodies_only: bool = Fal
 
     patient = draw_patient(who)
     spine = build_spine(patient)
-    grid = place_grid(shape, patient.view)
+    grid = place_grid(shape, fit_view(spine))
     scanner, signals, habitus = draw_scanner(how), draw_signals(what), draw_habitus(what)
 
     surroundings = paint_surroundings(grid, spine, signals, habitus, what)
