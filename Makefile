@@ -4,6 +4,8 @@ DATA    ?=
 PROFILE ?= quick
 VENV    := .venv
 BIN     := $(VENV)/bin
+ROOT    := $(or $(SPINESEG_ROOT),.)
+PHANTOM := $(ROOT)/data/phantom/phantom.json
 READY   := $(VENV)/ready
 GRAPH    = $(BIN)/snakemake --cores all --quiet rules --rerun-incomplete --config data="$(DATA)" profile="$(PROFILE)"
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
@@ -11,7 +13,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 unexport PYTHONDONTWRITEBYTECODE
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: help setup reproduce test test-quick predict phantom-only lab graph references notebooks lint lock
+.PHONY: help setup reproduce test test-quick predict phantom-only lab graph references notebooks unlock lint lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -32,12 +34,12 @@ reproduce: $(READY) ## everything from scans to figures  [DATA=folder] [PROFILE=
 	seconds=$$(($$(date +%s) - start)) && \
 	printf 'everything took %d min %02d s\n' $$((seconds / 60)) $$((seconds % 60))
 
-test: $(READY) data/phantom/phantom.json ## the library's tests, then nbval on the notebooks
+test: $(READY) $(PHANTOM) ## the library's tests, then nbval on the notebooks
 	$(BIN)/pytest
 	TQDM_DISABLE=1 $(BIN)/pytest --nbval --nbval-current-env $(NOTEBOOKS)
 
-data/phantom/phantom.json: | $(READY)
-	$(BIN)/spineseg data phantom data/phantom
+$(PHANTOM): | $(READY)
+	$(BIN)/spineseg data phantom $(ROOT)/data/phantom
 
 test-quick: $(READY) ## regenerate the quick profile elsewhere and compare it with results/ (long)
 	$(BIN)/pytest tests/test_results.py --study quick
@@ -46,11 +48,11 @@ predict: $(READY) ## label one scan with the newest run  SCAN=in.nii.gz MASK=out
 	@test -n "$(SCAN)" -a -n "$(MASK)" || { echo "say which: make predict SCAN=in.nii.gz MASK=out.nii.gz"; exit 2; }
 	@$(BIN)/spineseg predict "$(SCAN)" "$(MASK)"
 
-phantom-only: $(READY) ## train on phantoms alone, score on real scans  DATA=folder
+phantom-only: $(READY) $(PHANTOM) ## train on phantoms alone, score on real scans  DATA=folder
 	@test -n "$(DATA)" || { echo "say which scans: make phantom-only DATA=folder"; exit 2; }
-	$(BIN)/spineseg data phantom data/phantom-bodies --bodies-only
-	run=$$($(BIN)/spineseg train --data data/phantom-bodies --profile "$(PROFILE)" --fold all | tail -n 1) && \
-	$(BIN)/spineseg evaluate "$$run" --data "$(DATA)"
+	$(BIN)/spineseg data phantom $(ROOT)/data/phantom-bodies --bodies-only
+	said=$$($(BIN)/spineseg train --data $(ROOT)/data/phantom-bodies --profile "$(PROFILE)" --fold all) && \
+	$(BIN)/spineseg evaluate "$$(echo "$$said" | tail -n 1)" --data "$(DATA)"
 
 lab: $(READY) ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir notebooks
@@ -58,15 +60,19 @@ lab: $(READY) ## JupyterLab on the notebooks
 graph: $(READY) ## draw the steps and what each depends on (Graphviz dot on stdout)
 	@$(GRAPH) --rulegraph
 
-references: ## regenerate the numbers that `make test` compares with
-	rm -rf data/phantom-mini
+references: $(READY) ## regenerate the numbers that `make test` compares with
+	rm -rf $(addsuffix /phantom-mini-smoke,runs results) data/phantom-mini cache/phantom-mini-smoke-*
 	$(BIN)/spineseg data phantom data/phantom-mini --cases 10 --scale 0.0625
 	$(MAKE) reproduce DATA=data/phantom-mini PROFILE=smoke
 
-notebooks: ## run the quick profile on the phantom and keep the outputs in notebooks/
+notebooks: ## run the quick profile on the phantom afresh and keep the outputs in notebooks/
+	rm -rf runs/phantom-quick results/phantom-quick
 	$(MAKE) reproduce DATA= PROFILE=quick
 	$(BIN)/python tools/adopt_notebook.py runs/phantom-quick/notebooks $(NOTEBOOKS)
 	$(BIN)/python tools/update_readme.py
+
+unlock: $(READY) ## after a killed `make reproduce` that left the graph locked
+	@$(GRAPH) --unlock
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -5,19 +5,27 @@
 Without `data` the phantom is made and used. What is finished is not done again.
 """
 
+import os
 import shlex
+import shutil
 import sys
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from spineseg import paths
 from spineseg.study import Study
 
+os.environ["SPINESEG_ROOT"] = str(paths.root())  # jobs run in other folders
 PHANTOM_CASES = 172
 MODELS = ["aspp_unet"]
 
-profile = config.get("profile", "quick")
+profile = str(config.get("profile", "quick"))
+if profile.endswith(".yaml"):
+    profile = str(Path(profile).resolve())
+data = str(config.get("data") or "")
 try:
-    study = Study.of(config.get("data"), profile)
+    study = Study.of(data, profile)
     phantom = study.phantom
     if study == phantom:
         scans = [f"{phantom.data}/phantom.json"]
@@ -29,7 +37,8 @@ except ValueError as error:
     raise WorkflowError(str(error)) from None
 
 # Folds train side by side where there are several: one thread a run wastes less than many.
-threads_a_run = max(1, workflow.cores // len(folds))
+# A GPU is given to one run at a time.
+threads_a_run = workflow.cores if shutil.which("nvidia-smi") else max(1, workflow.cores // len(folds))
 spineseg = f"{shlex.quote(sys.executable)} -m spineseg.cli"
 of_profile = f"--profile {shlex.quote(profile)}"
 of_study = f"--data {shlex.quote(str(study.data))} {of_profile}"
@@ -121,7 +130,7 @@ rule score:
         f"{run}/examples.npz",
     threads: threads_a_run
     shell:
-        f"OMP_NUM_THREADS={{threads}} {spineseg} evaluate $(dirname {{input}})"
+        f"OMP_NUM_THREADS={{threads}} {spineseg} evaluate \"$(dirname {{input:q}})\""
 
 
 rule report:
@@ -150,5 +159,5 @@ for name, (reads, writes, draws) in NOTEBOOKS.items():
             data=shlex.quote("" if study == phantom else str(study.data)),
             profile=shlex.quote(profile),
         shell:
-            f"{shlex.quote(sys.executable)} -m papermill --cwd {workflow.basedir}/notebooks "
-            "-p data {params.data} -p profile {params.profile} {input.notebook} {output.notebook}"
+            f"{shlex.quote(sys.executable)} -m papermill --cwd {shlex.quote(workflow.basedir)}/notebooks "
+            "-p data {params.data} -p profile {params.profile} {input.notebook:q} {output.notebook:q}"

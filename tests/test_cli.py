@@ -39,6 +39,7 @@ def test_predict_takes_the_newest_finished_run(trained, phantom, tmp_path, capsy
         (["predict", "{tmp}/no.nii.gz", "{tmp}/mask.nii.gz"], "does not exist"),
         (["predict", "{scan}", "{tmp}/mask.nii.gz"], "no finished run"),
         (["predict", "{scan}", "{tmp}/mask.txt", "--run", "{run}"], "mask.txt"),
+        (["predict", "{scan}", "{tmp}/no/mask.mha", "--run", "{run}"], "folder does not exist"),
     ],
 )
 def test_bad_input_is_one_clear_line(

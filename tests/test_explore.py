@@ -19,7 +19,7 @@ def test_table_1_sums_to_172():
 
 
 def test_table_3_means_are_those_of_its_classes_but_one():
-    """READING: only nnU-Net's MIoU mean disagrees with its eight classes."""
+    """Only nnU-Net's MIoU mean disagrees with its eight classes."""
     table = paper.table3()
     classes = table[table["class"] != "mean"].groupby(["model", "metric"])["mean"].mean()
     means = table[table["class"] == "mean"].set_index(["model", "metric"])["mean"]

@@ -116,6 +116,22 @@ def test_large_labels_survive_the_way_there_and_back(slices, size):
         assert dice > (0.999 if (slices, size) == (12, 40) else 0.9)
 
 
+def test_equal_sizes_are_not_equal_grids():
+    """A scan as wide as the window, and one whose pixels are not square, are still resampled."""
+    narrow = sitk.Image(8, 20, 12, sitk.sitkUInt8)
+    certain = np.zeros((12, 20, 8, NUM_CLASSES), np.float32)
+    certain[..., 3] = 1
+    classes = to_own_grid(certain, Grid(12, 20, (0, 8)), narrow)  # its columns are 6 to 14
+    assert (classes[..., :2] == 3).all()
+    assert not classes[..., 3:].any()
+    tall = sitk.GetImageFromArray(np.repeat(np.arange(20.0)[None, :, None], 12, 0).repeat(20, 2))
+    tall.SetSpacing((0.5, 1.0, 4.0))
+    gray = unify_image(tall, 12, 20)
+    assert not gray[:, :, :5].any()
+    assert not gray[:, :, 15:].any()
+    assert gray[:, -1, 10].max() == 255
+
+
 def test_outside_the_window_is_background():
     image = make_scan((20, 20, 12))
     certain = np.zeros((12, 20, 8, NUM_CLASSES), np.float32)

@@ -24,17 +24,31 @@ def test_full_is_the_paper():
         ("optimizer: adam\n", "optimizer is 'adam'; it should be sgd or adamw"),
         ("augment: 1\n", "augment is 1; it should be bool"),
         ("epochs: [\n", "not readable as YAML"),
+        ("batch_size: 1\n", "needs at least 2"),
     ],
 )
 def test_bad_knobs_are_named(tmp_path, change, words):
     path = tmp_path / "mine.yaml"
     knob = change.split(":")[0]
-    lines = [x for x in (PROFILES / "quick.yaml").read_text().splitlines() if knob + ":" not in x]
+    lines = [
+        x
+        for x in (PROFILES / "quick.yaml").read_text().splitlines()
+        if not x.startswith(knob + ":")
+    ]
     path.write_text("\n".join(lines) + "\n" + change)
     with pytest.raises(ProfileError, match=r"mine\.yaml") as error:
         load_profile(path)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_profile_of_ones_own_has_a_name_of_its_own(tmp_path):
+    text = (PROFILES / "quick.yaml").read_text()
+    (tmp_path / "My quick.yaml").write_text(text)
+    assert load_profile(tmp_path / "My quick.yaml").name == "my-quick"
+    (tmp_path / "quick.yaml").write_text(text)
+    with pytest.raises(ProfileError, match="rename the file"):
+        load_profile(tmp_path / "quick.yaml")
 
 
 def test_unknown_profile_lists_the_known():

@@ -51,10 +51,12 @@ def test_a_finished_run_is_a_fact(trained, phantom, monkeypatch):
 def test_other_data_or_settings_are_refused(trained, phantom, tmp_path, monkeypatch):
     shutil.copytree(trained / "runs", tmp_path / "runs")
     monkeypatch.setenv("SPINESEG_ROOT", str(tmp_path))
-    profile = tmp_path / "smoke.yaml"
-    profile.write_text((PROFILES / "smoke.yaml").read_text().replace("epochs: 3", "epochs: 4"))
+    (tmp_path / "profiles").mkdir()
+    edited = (PROFILES / "smoke.yaml").read_text().replace("epochs: 3", "epochs: 4")
+    (tmp_path / "profiles" / "smoke.yaml").write_text(edited)
+    monkeypatch.setattr("spineseg.profiles.PROFILES", tmp_path / "profiles")
     with pytest.raises(RunError, match="differs in profile, epochs; remove the folder"):
-        train(Study.of(phantom, profile))
+        train(Study.of(phantom, "smoke"))
 
 
 def test_killed_run_ends_with_the_weights_of_an_unbroken_one(trained, phantom, tmp_path):

@@ -7,9 +7,11 @@ import torch
 from lightning_fabric import Fabric
 
 
-def make_fabric() -> Fabric:
-    """Every GPU there is, else the CPU; bf16 where the hardware computes it."""
-    return Fabric(accelerator="auto", devices="auto", precision=_precision())
+def make_fabric(most: int = 1) -> Fabric:
+    """At most so many CUDA GPUs, else the CPU; bf16 where the hardware computes it."""
+    gpus = min(torch.cuda.device_count(), max(1, most))
+    accelerator = "cuda" if gpus else "cpu"
+    return Fabric(accelerator=accelerator, devices=gpus or 1, precision=_precision())
 
 
 def _precision() -> Literal["bf16-mixed", "32-true"]:

@@ -10,12 +10,13 @@ import SimpleITK as sitk
 
 from spineseg import paths
 from spineseg.data.check import require_valid
-from spineseg.data.preprocess import gray_range, to_gray
-from spineseg.data.sources import Case, ChallengeFolder, read_labelled
+from spineseg.data.preprocess import gray_range, prepare, to_gray
+from spineseg.data.sources import Case, read_labelled
 from spineseg.files import read_json, whole_file, write_csv, write_json
 from spineseg.labels import CLASSES, FOREGROUND, NUM_CLASSES
 from spineseg.metrics import dsc, iou, overlaps
 from spineseg.predict import Segmenter
+from spineseg.profiles import Profile
 from spineseg.progress import progress_bar
 from spineseg.study import Study
 from spineseg.train import FINISHED, RunError, is_finished, train
@@ -32,13 +33,16 @@ def evaluate_run(run: Path, data: Path | None = None) -> Path:
 
     Writes scores.csv (see `score_rows`) and examples.npz (best, median and worst case) into the
     run's folder or, for another data folder, with summary.csv into results/<study>-on-<data>/;
-    returns that folder. Classes that the other folder labels nowhere are not scored.
+    returns that folder. Classes that the data label nowhere are not scored: nobody can tell
+    whether they were found.
     Raises RunError for an unfinished run or one that holds nothing out, DataError for bad scans.
     """
     segmenter = Segmenter(run)
     facts = segmenter.facts
+    labelled: list[str] | None = None
     if data is None:
-        cases, target, scored = _held_out(facts, run), run, Path(facts["data"])
+        target, scored = run, Path(facts["data"])
+        cases, labelled = _held_out(facts, run)
     else:
         cases, scored = require_valid(data, progress=True), data
         target = paths.root() / "results" / f"{facts['study']}-on-{paths.dataset_name(data)}"
@@ -55,8 +59,15 @@ def evaluate_run(run: Path, data: Path | None = None) -> Path:
         pooled += counts.sum(0, keepdims=True)
         examples[case.id] = slice_to_draw(image, truth, predicted=predicted)
     rows += score_rows("all", "pooled", pooled)
-    if data is not None:
-        rows = _only_labelled(rows, pooled)
+    if labelled is None:
+        labelled = [CLASSES[index] for index in np.flatnonzero(pooled[0, :, 0])]
+    rows = [row for row in rows if row["class"] in labelled]
+    if not rows:
+        raise RunError(
+            f"{scored}: its masks label none of the classes, so there is nothing to score"
+        )
+    if odd := sorted(set(FOREGROUND) - set(labelled), key=FOREGROUND.index):
+        print(f"not labelled in this data, not scored: {', '.join(odd)}", file=sys.stderr)
     scores = pd.DataFrame(rows).assign(
         data=paths.dataset_name(scored),
         profile=facts["profile"]["name"],
@@ -71,14 +82,6 @@ def evaluate_run(run: Path, data: Path | None = None) -> Path:
         write_csv(target / "summary.csv", summarise(scores))
     _write_examples(target / EXAMPLES, scores, examples)
     return target
-
-
-def _only_labelled(rows: list[dict[str, Any]], counts: np.ndarray) -> list[dict[str, Any]]:
-    """Leave out classes that another data set labels nowhere: it cannot tell if they were found."""
-    unlabelled = [CLASSES[i] for i in np.flatnonzero(counts[0, :, 0] == 0)]
-    if unlabelled:
-        print(f"not labelled in this data, not scored: {', '.join(unlabelled)}", file=sys.stderr)
-    return [row for row in rows if row["class"] not in unlabelled]
 
 
 def score_rows(case: str, aggregation: str, counts: np.ndarray) -> list[dict[str, Any]]:
@@ -107,13 +110,18 @@ def score_rows(case: str, aggregation: str, counts: np.ndarray) -> list[dict[str
     return rows
 
 
-def _held_out(facts: dict[str, Any], run: Path) -> list[Case]:
+def _held_out(facts: dict[str, Any], run: Path) -> tuple[list[Case], list[str]]:
+    """The cases that a run held out, and the classes that their data set labels."""
     if not facts["test"]:
         raise RunError(f"{run}: trained on every case, so none is held out; score it with --data")
-    cases = {case.id: case for case in ChallengeFolder(Path(facts["data"])).cases()}
-    if missing := sorted(set(facts["test"]) - set(cases)):
-        raise RunError(f"{facts['data']}: {', '.join(missing)} gone since the run was trained")
-    return [cases[case] for case in facts["test"]]
+    study = Study(Path(facts["data"]), Profile(**facts["profile"]))
+    index = prepare(study).index
+    if index["key"] != facts["data_key"]:
+        raise RunError(
+            f"{study.data}: the scans changed since {run} was trained; remove that folder"
+        )
+    cases = {case.id: case for case in study.cases()}
+    return [cases[case] for case in facts["test"]], index["classes"]
 
 
 def slice_to_draw(
@@ -199,10 +207,11 @@ def _without_path(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:
-    """Mean and SD over cases by model, aggregation, metric and class.
+    """Mean and SD by model, aggregation, metric and class; `cases` says over how many values.
 
-    Slices weigh alike, whichever case they come from; volumes weigh alike. The class `mean` is the
-    mean of the class means, as in Table 3, over the classes that occur.
+    Volumes weigh alike; slices weigh alike, whichever case they come from (SD: between the cases'
+    means). Pooled values are one a fold. The class `mean` is the mean of the class means and SDs,
+    as in Table 3, over the classes that occur.
     """
     keys = ["data", "profile", "device", "model", "aggregation", "metric"]
 

@@ -72,9 +72,9 @@ def receptive_field(
 
 
 def field_extent(field: np.ndarray, share: float = 1.0) -> tuple[int, int]:
-    """Rows and columns of the smallest centred rectangle that holds `share` of the gradient.
+    """Rows and columns of the smallest centred square that holds `share` of the gradient.
 
-    The rectangle keeps the shape of the field. With share 1 it is the theoretical receptive field
+    The square ends at the image's edge. With share 1 it is the theoretical receptive field
     (all that is not exactly 0, cut off at the image's edge).
     """
     if share >= 1:

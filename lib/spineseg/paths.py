@@ -19,9 +19,17 @@ def default_data() -> Path:
     return root() / "data" / "phantom"
 
 
+def dataset_folder(data: str | Path) -> Path:
+    """The folder that names a data set: `train` itself says nothing, its parent does."""
+    folder = Path(data).expanduser().resolve()
+    return folder.parent if folder.name == "train" else folder
+
+
 def dataset_name(data: Path) -> str:
-    """A data folder's name as results carry it: `train` itself says nothing, its parent does."""
-    folder = data.resolve()
-    if folder.name == "train":
-        folder = folder.parent
-    return re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-") or "data"
+    """A data folder's name as results carry it."""
+    return slug(dataset_folder(data).name) or "data"
+
+
+def slug(name: str) -> str:
+    """Lower-case letters, digits and single hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

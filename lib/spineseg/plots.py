@@ -86,10 +86,13 @@ def labelled_slice(example: Mapping[str, np.ndarray]) -> Figure:
 def fig1(example: Mapping[str, np.ndarray], columns: tuple[float, float]) -> Figure:
     """Fig. 1: (a) the labels after the crop, (b) the original slice, (c) the slice after the crop.
 
-    `example` holds image, truth, spacing; `columns` the kept part of the width, 0..1.
+    `example` holds image, truth, spacing; `columns` the kept part of the unified width, 0..1.
     """
     image, truth, spacing = example["image"], example["truth"], example["spacing"]
-    first, last = (round(c * image.shape[1]) for c in columns)
+    rows, width = image.shape * spacing  # mm; a scan that is not square was widened to one
+    side, before = max(rows, width), (max(rows, width) - width) / 2
+    kept = [round((c * side - before) / spacing[1]) for c in columns]
+    first, last = np.clip(kept, 0, image.shape[1]).tolist()
     widths = [last - first, image.shape[1], last - first]
     figure, axes = plt.subplots(
         1, 3, figsize=(PAGE, PAGE * 0.5), width_ratios=widths, layout="constrained"

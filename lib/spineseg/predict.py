@@ -8,13 +8,18 @@ import torch
 
 from spineseg import paths
 from spineseg.data.preprocess import Grid, unified_frame, unify_image
-from spineseg.data.volume import from_canonical, read_scan, to_canonical, write_image
+from spineseg.data.volume import (
+    check_target,
+    from_canonical,
+    geometry_mismatch,
+    read_scan,
+    to_canonical,
+    write_image,
+)
 from spineseg.device import make_fabric
 from spineseg.inputs import standardise
 from spineseg.labels import CLASSES, NUM_CLASSES
 from spineseg.train import RunError, is_finished, load_network
-
-BATCH = 16
 
 
 class Segmenter:
@@ -37,7 +42,7 @@ class Segmenter:
     def probabilities(self, gray: np.ndarray) -> np.ndarray:
         """Class probabilities of uint8 slices (N, H, W): float32 (N, H, W, classes)."""
         parts = []
-        for batch in torch.from_numpy(gray).split(BATCH):
+        for batch in torch.from_numpy(gray).split(self.facts["profile"]["batch_size"]):
             inputs = standardise(self.fabric.to_device(batch))
             logits = self.network(inputs.contiguous(memory_format=torch.channels_last))
             parts.append(logits.float().softmax(1).permute(0, 2, 3, 1).cpu())
@@ -55,7 +60,7 @@ def to_own_grid(cropped: np.ndarray, grid: Grid, canonical: sitk.Image) -> np.nd
     frame = unified_frame(canonical, grid.slices, grid.size)[first:last, :, :]
     image = sitk.GetImageFromArray(cropped, isVector=True)
     image.CopyInformation(frame)
-    if image.GetSize() != canonical.GetSize():
+    if geometry_mismatch(image, canonical):
         image = sitk.Resample(image, canonical)
     return sitk.GetArrayViewFromImage(image).argmax(-1).astype(np.uint8)
 
@@ -66,6 +71,7 @@ def predict_scan(scan: Path, mask: Path, run: Path | None = None) -> dict[str, i
     `run` is a finished run's folder, by default the newest. Returns the voxels of each
     class. Raises ScanError for a bad scan and RunError where there is no such run.
     """
+    check_target(mask)
     image = read_scan(scan)
     canonical = to_canonical(image)
     classes = Segmenter(run or newest_run())(canonical)

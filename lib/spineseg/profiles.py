@@ -7,7 +7,7 @@ from typing import Literal, get_type_hints
 
 import yaml
 
-from spineseg.paths import PROFILES
+from spineseg.paths import PROFILES, slug
 
 
 class ProfileError(ValueError):
@@ -69,8 +69,15 @@ def load_profile(name: str | Path) -> Profile:
     wanted = {field.name for field in dataclasses.fields(Profile)} - {"name"}
     if odd := sorted(map(str, set(knobs) ^ wanted)):
         raise ProfileError(f"{path}: missing or unknown knobs: {', '.join(odd)}")
-    profile = Profile(name=path.stem, **knobs)
+    name = slug(path.stem)
+    if (PROFILES / f"{name}.yaml").is_file() and path.resolve().parent != PROFILES:
+        raise ProfileError(
+            f"{path}: {name} is the name of a profile of the project; rename the file"
+        )
+    profile = Profile(name=name, **knobs)
     _check_types(profile, path)
+    if profile.batch_size < 2:
+        raise ProfileError(f"{path}: batch_size is 1; image pooling with BN needs at least 2")
     return profile
 
 

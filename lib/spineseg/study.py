@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from spineseg import paths
+from spineseg.data.check import require_valid
 from spineseg.data.sources import Case, ChallengeFolder
 from spineseg.data.volume import ScanError
 from spineseg.profiles import Profile, load_profile
@@ -23,7 +24,11 @@ class Study:
     @classmethod
     def of(cls, data: str | Path | None = None, profile: str | Path = "quick") -> "Study":
         """The study of a data folder (None or '': the phantom) and a profile's name or file."""
-        folder = Path(data).expanduser().resolve() if data else paths.default_data()
+        folder = paths.dataset_folder(data) if data else paths.default_data()
+        if data and not folder.is_dir():
+            raise ScanError(folder, "no such folder", "check the name")
+        if folder != paths.default_data() and paths.dataset_name(folder) == "phantom":
+            raise ScanError(folder, "its name is that of the project's own phantom", "rename it")
         return cls(folder, load_profile(profile))
 
     @property
@@ -55,6 +60,11 @@ class Study:
     def cases(self) -> list[Case]:
         """The scans of the data folder, sorted; ScanError where there are none or two of a case."""
         return self._folder().cases()
+
+    def checked_cases(self) -> list[Case]:
+        """The scans, after every file was read; DataError lists all that is wrong."""
+        self._folder()
+        return require_valid(self.data, progress=True)
 
     def files(self) -> list[Path]:
         """Every image and mask, sound or not; ScanError where there are none."""

@@ -48,14 +48,14 @@ def train(study: Study, model: str = "aspp_unet", fold: int | str = 0) -> Path:
     which is trained first. Raises DataError for bad scans and RunError for a run made from other
     scans or settings.
     """
-    cache = prepare(study)
     start = train(study.phantom, model, ALL) if study.starts_from_phantom else None
+    cache = prepare(study)
     folder = study.run(model, fold)
     facts = _facts(study, cache, model, fold, start)
     if is_finished(folder):
         _refuse_other(read_json(folder / FINISHED), facts, folder)
         return folder
-    fabric = make_fabric()
+    fabric = make_fabric(most=study.profile.batch_size // 2)  # BN needs two images each
     fabric.launch()
     training = Training(facts, cache, study.profile, fabric)
     if (folder / CHECKPOINT).is_file():
@@ -192,6 +192,8 @@ class Training:
                 if self.fabric.is_global_zero:
                     self.save(folder)
                 self.fabric.barrier()
+        if self.fabric.is_global_zero:
+            write_csv(folder / "log.csv", pd.DataFrame(self.log))
 
     def _epoch(self, epoch: int, bar: tqdm) -> dict[str, float]:
         started = time.perf_counter()

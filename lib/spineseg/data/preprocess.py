@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +21,11 @@ import numpy as np
 import SimpleITK as sitk
 
 from spineseg import paths
-from spineseg.data.check import require_valid
 from spineseg.data.sources import Case, read_labelled
 from spineseg.data.splits import SplitError, split_folds
-from spineseg.data.volume import canonical_shape
+from spineseg.data.volume import canonical_shape, geometry_mismatch
 from spineseg.files import read_json, write_json
+from spineseg.labels import CLASSES
 from spineseg.progress import progress_bar
 from spineseg.study import ALL, Study
 
@@ -70,7 +71,7 @@ def unify_image(image: sitk.Image, slices: int, size: int) -> np.ndarray:
     low, high = gray_range(sitk.GetArrayViewFromImage(image))
     frame = unified_frame(image, slices, size)
     smooth = _blur_for(sitk.Cast(image, sitk.sitkFloat32), frame)
-    if smooth.GetSize() != frame.GetSize():
+    if geometry_mismatch(smooth, frame):
         smooth = sitk.Resample(smooth, frame, defaultPixelValue=low)
     return to_gray(sitk.GetArrayViewFromImage(smooth), low, high)
 
@@ -104,7 +105,7 @@ def unify_classes(classes: np.ndarray, image: sitk.Image, slices: int, size: int
     mask = sitk.GetImageFromArray(classes)
     mask.CopyInformation(image)
     frame = unified_frame(image, slices, size)
-    if mask.GetSize() != frame.GetSize():
+    if geometry_mismatch(mask, frame):
         mask = sitk.Resample(mask, frame, interpolator=sitk.sitkLabelLinear)
     return sitk.GetArrayFromImage(mask)
 
@@ -166,8 +167,7 @@ def prepare(study: Study) -> Cache:
     key = _key(study.files(), settings)
     folder = paths.root() / "cache" / f"{study.name}-{key}"
     if not (folder / "index.json").is_file():
-        cases = require_valid(study.data, progress=True)
-        _build(study, cases, key, folder)
+        _build(study, study.checked_cases(), key, folder)
     cache = Cache(folder)
     parts = {key: cache.index[key] for key in ("folds", "windows")}
     write_json(study.runs / SPLIT, {"cache": folder.name, **parts})
@@ -187,8 +187,8 @@ def _build(study: Study, cases: list[Case], key: str, folder: Path) -> None:
     folds = split_folds(cases, profile.folds, profile.seed)
     slices, size = _common_shape(cases)
     size = min(size, profile.max_size)
-    temporary = folder.with_name(f".{os.getpid()}-{folder.name}")
-    temporary.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         shape = (len(cases), slices, size, size)
         images = _new_array(temporary / "images.npy", shape)
@@ -213,6 +213,7 @@ def _build(study: Study, cases: list[Case], key: str, folder: Path) -> None:
             "folds": folds,
             "slices": slices,
             "size": size,
+            "classes": [CLASSES[index] for index in np.unique(masks)],
             "bands": bands,
             "windows": _windows(bands, folds, size, profile.margin),
         }

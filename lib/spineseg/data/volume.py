@@ -189,6 +189,13 @@ def write_image(image: sitk.Image, path: Path) -> None:
         os.replace(temporary, path)
 
 
+def check_target(path: Path) -> None:
+    """Raise ScanError where `write_image` could not write: unknown type or no such folder."""
+    _suffix(path)
+    if not path.parent.is_dir():
+        raise ScanError(path, "its folder does not exist", "make it first, or write elsewhere")
+
+
 def _suffix(path: Path) -> str:
     suffix = extension(path)
     if suffix is None:
