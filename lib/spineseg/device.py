@@ -28,7 +28,8 @@ def describe_device(fabric: Fabric) -> str:
     if fabric.device.type == "cuda":
         name = torch.cuda.get_device_name(fabric.device)
     else:
-        name = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        name = f"{platform.machine()} CPU, {threads} thread{'s' * (threads > 1)}"
     processes = f"{fabric.world_size} x " if fabric.world_size > 1 else ""
     precision = "bf16" if "bf16" in _precision() else "float32"
     return f"{processes}{name}, {precision}"

@@ -68,7 +68,7 @@ def train(study: Study, model: str = "aspp_unet", fold: int | str = 0) -> Path:
     if fabric.is_global_zero:
         run = {
             **facts,
-            "device": describe_device(fabric),
+            "device": ", then ".join(training.devices),
             "versions": {
                 "python": platform.python_version(),
                 **{package: version(package) for package in ("spineseg", "torch", "SimpleITK")},
@@ -158,12 +158,14 @@ class Training:
         self.epochs = facts["epochs"]
         self.schedule = _schedule(optimizer, profile, self.batches, self.epochs * self.batches)
         self.log: list[dict[str, float]] = []
+        self.devices: list[str] = []  # in the order in which they took part
 
     def restore(self, saved: dict[str, Any]) -> None:
         self.network.load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.schedule.load_state_dict(saved["schedule"])
         self.log = saved["log"]
+        self.devices = saved["devices"]
 
     def save(self, folder: Path) -> None:
         checkpoint = {
@@ -172,6 +174,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "log": self.log,
+            "devices": self.devices,
         }
         with whole_file(folder / CHECKPOINT) as temporary:
             torch.save(checkpoint, temporary)
@@ -180,6 +183,9 @@ class Training:
     def run(self, folder: Path) -> None:
         """Train the epochs that are still to do; a checkpoint after each."""
         done = len(self.log)
+        device = describe_device(self.fabric)
+        if done < self.epochs and device not in self.devices:
+            self.devices.append(device)
         with progress_bar(
             desc=f"train {self.facts['model']} fold {self.facts['fold']}",
             total=self.epochs * self.batches,

@@ -170,8 +170,14 @@ def prepare(study: Study) -> Cache:
         _build(study, study.checked_cases(), key, folder)
     cache = Cache(folder)
     parts = {key: cache.index[key] for key in ("folds", "windows")}
-    write_json(study.runs / SPLIT, {"cache": folder.name, **parts})
+    _write_if_new(study.runs / SPLIT, {"cache": folder.name, **parts})
     return cache
+
+
+def _write_if_new(path: Path, content: dict) -> None:
+    """Leave an equal file untouched: what depends on it is then not made again."""
+    if not path.is_file() or read_json(path) != content:
+        write_json(path, content)
 
 
 def _key(files: Sequence[Path], settings: dict) -> str:
@@ -218,7 +224,11 @@ def _build(study: Study, cases: list[Case], key: str, folder: Path) -> None:
             "windows": _windows(bands, folds, size, profile.margin),
         }
         write_json(temporary / "index.json", index)
-        temporary.rename(folder)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not (folder / "index.json").is_file():  # else another process was faster
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
