@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
@@ -72,9 +73,15 @@ def test_score_rows_by_hand():
     }
 
 
-def test_summary_weighs_slices_alike():
-    import pandas as pd
+def test_folds_on_several_devices_are_one_summary():
+    keys = {"data": "d", "profile": "p", "model": "m", "fold": "0", "metric": "DSC"}
+    keys |= {"class": "S", "aggregation": "volume", "units": 1}
+    rows = [{**keys, "case": c, "device": f"gpu {c}", "value": v} for c, v in (("A", 1), ("B", 0))]
+    summary = summarise(pd.DataFrame(rows)).set_index("class")
+    assert summary.loc["S", ["device", "mean", "cases"]].tolist() == ["gpu A; gpu B", 0.5, 2]
 
+
+def test_summary_weighs_slices_alike():
     keys = {"data": "d", "profile": "p", "device": "c", "model": "m", "fold": "0", "metric": "DSC"}
     rows = [
         {**keys, "case": "A", "class": "S", "aggregation": "slice", "value": 1.0, "units": 1},

@@ -213,6 +213,8 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     means). Pooled values are one a fold. The class `mean` is the mean of the class means and SDs,
     as in Table 3, over the classes that occur.
     """
+    devices = scores.groupby("model")["device"].agg(lambda names: "; ".join(sorted(set(names))))
+    scores = scores.assign(device=scores["model"].map(devices))
     keys = ["data", "profile", "device", "model", "aggregation", "metric"]
 
     def over_cases(group: pd.DataFrame) -> pd.Series:
