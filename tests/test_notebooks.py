@@ -38,13 +38,18 @@ def test_parameters_are_the_phantom_and_quick(notebook, request):
 
 
 def test_nothing_of_one_machine_is_committed(notebook):
-    text = nbformat.writes(notebook)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    shown = [output.get("text") or output.get("data", {}) for output in outputs]
+    for data in shown:
+        if isinstance(data, dict):
+            data.pop("image/png", None)
+    text = "\n".join([*map(str, shown), *(cell.source for cell in notebook.cells)])
     assert "widgets" not in notebook.metadata
     assert "papermill" not in notebook.metadata
     assert notebook.metadata.kernelspec.name == "python3"
     assert str(Path.home()) not in text
     assert str(REPOSITORY) not in text
-    assert not re.search(r"\d+(\.\d+)?(it|s)/", text)
+    assert not re.search(r"\d(it|case|batch|cell)/s", text)
 
 
 def test_sections_a_reader_expects(notebook):
