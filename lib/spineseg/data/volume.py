@@ -151,7 +151,12 @@ def from_canonical(image: sitk.Image, like: sitk.Image) -> sitk.Image:
     """
     if mismatch := geometry_mismatch(image, to_canonical(like)):
         raise ValueError(f"not the canonical image of this scan: {mismatch}")
-    restored = sitk.DICOMOrient(image, orientation(like.GetDirection()))
+    # By the axes themselves: an oblique volume's orientation code does not lead back to them.
+    axes = [np.reshape(each.GetDirection(), (3, 3)) for each in (like, image)]
+    turn = np.rint(np.linalg.inv(axes[0]) @ axes[1])  # rows: axes of `like`, columns: of `image`
+    order = np.abs(turn).argmax(axis=1)
+    backwards = turn[range(3), order] < 0
+    restored = sitk.Flip(sitk.PermuteAxes(image, order.tolist()), backwards.tolist())
     restored.CopyInformation(like)
     return restored
 
