@@ -65,7 +65,7 @@ def test_wrong_names_and_positions_are_refused():
 
 
 def test_image_pooling_reaches_every_pixel():
-    module = ASPP(4, 2, rates=(1,)).eval()
+    module = ASPP(4, 16, rates=(1,)).eval()
     image = torch.randn(1, 4, 31, 17, requires_grad=True)
     module(image)[0, :, 0, 0].sum().backward()
     assert (image.grad[0].abs().sum(0) > 0).all()
