@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,7 @@ class Cache:
 
     folder: Path
 
-    @property
+    @cached_property
     def index(self) -> dict:
         return read_json(self.folder / "index.json")
 
