@@ -4,14 +4,17 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spineseg.methods import ABLATION
 from spineseg.models import MODELS, build_model, count_parameters
 from spineseg.models.blocks import ASPP, pad_to_multiple
+from spineseg.tables import POSITIONS
 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("size", [(16, 16), (37, 51), (110, 58)])
 def test_any_size_goes_in_and_comes_out(name, size):
     network = build_model(name, width=4)
+    size = (5, *size) if MODELS[name].volumetric else size
     image = torch.randn(2, 1, *size, requires_grad=True)
     logits = network(image)
     assert logits.shape == (2, 9, *size)
@@ -52,13 +55,29 @@ def test_aspp_positions_say_where_modules_stand():
     assert [isinstance(module, ASPP) for module in network.aspp] == [False, True, False, True]
 
 
+def test_the_ablation_differs_in_positions_alone():
+    """Each name says where its modules stand; positions and counts as in Table 2."""
+    standing = {
+        name: [
+            i for i, module in enumerate(build_model(name, 4).aspp, 1) if isinstance(module, ASPP)
+        ]
+        for name in ABLATION
+    }
+    assert standing.pop("unet") == []
+    for name in ("aspp_unet", "aspp_unet_wide", "aspp_unet_near"):
+        assert standing.pop(name) == [1, 2, 3, 4]
+    for name, positions in standing.items():
+        assert name == "aspp_unet_" + "".join(map(str, positions))
+        assert POSITIONS[name] == "+".join(map(str, positions))
+
+
 def test_no_aspp_is_the_unet():
     bare = build_model("aspp_unet", width=4, aspp=(False,) * 4)
     bare.load_state_dict(build_model("unet", width=4).state_dict())
 
 
 def test_wrong_names_and_positions_are_refused():
-    with pytest.raises(ValueError, match="no such model; choose one of aspp_unet, unet"):
+    with pytest.raises(ValueError, match="no such model; choose one of unet, segnet"):
         build_model("resnet")
     with pytest.raises(ValueError, match="3 positions"):
         build_model("aspp_unet", aspp=(True, True, True))

@@ -8,12 +8,20 @@ from torch import Tensor, nn
 
 
 class ConvBNReLU(nn.Sequential):
-    """Convolution, batch normalisation, ReLU; the size of the map is kept."""
+    """Convolution, batch normalisation, ReLU; the size of the map is divided by `stride`."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, rate: int = 1, bias: bool = False):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        rate: int = 1,
+        bias: bool = False,
+        stride: int = 1,
+    ):
         padding = rate * (kernel // 2)
         super().__init__(
-            nn.Conv2d(inputs, outputs, kernel, padding=padding, dilation=rate, bias=bias),
+            nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation=rate, bias=bias),
             nn.BatchNorm2d(outputs),
             nn.ReLU(inplace=True),
         )
@@ -45,13 +53,19 @@ class ImagePooling(nn.Module):
 
 
 class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling (section 2.2, Fig. 2); channels and size are kept.
+    """Atrous spatial pyramid pooling (section 2.2, Fig. 2); the size of the map is kept.
 
     Five parallel branches (1x1, one 3x3 for each atrous rate, image pooling), joined and projected
-    back to `channels`. The paper does not give the width of a branch.
+    to `outputs`, by default back to `channels`. The paper does not give the width of a branch.
     """
 
-    def __init__(self, channels: int, branch_channels: int, rates: Sequence[int] = (6, 12, 18)):
+    def __init__(
+        self,
+        channels: int,
+        branch_channels: int,
+        rates: Sequence[int] = (6, 12, 18),
+        outputs: int | None = None,
+    ):
         super().__init__()
         self.branches = nn.ModuleList(
             [
@@ -60,14 +74,21 @@ class ASPP(nn.Module):
                 ImagePooling(channels, branch_channels),
             ]
         )
-        self.project = ConvBNReLU(len(self.branches) * branch_channels, channels, 1)
+        self.project = ConvBNReLU(len(self.branches) * branch_channels, outputs or channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         joined = torch.cat([branch(x) for branch in self.branches], dim=1)
         return self.project(joined)
 
 
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Repeat the last row and column until height and width are multiples; x is (N, C, H, W)."""
-    height, width = x.shape[2:]
-    return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+def pad_to_multiple(x: Tensor, multiple: int | Sequence[int]) -> Tensor:
+    """Repeat the last values of each axis until its length is a multiple; x is (N, C, *axes).
+
+    `multiple` is one for all axes, or one for each.
+    """
+    axes = x.shape[2:]
+    multiples = [multiple] * len(axes) if isinstance(multiple, int) else multiple
+    missing = [-length % step for length, step in zip(axes, multiples, strict=True)]
+    # F.pad wants (before, after) of the last axis first.
+    padding = [side for after in reversed(missing) for side in (0, after)]
+    return F.pad(x, padding, mode="replicate")

@@ -1,0 +1,50 @@
+"""SegNet (Badrinarayanan et al., 2017), at the scale the paper compares with (section 2.8)."""
+
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spineseg.models.blocks import ConvBNReLU, pad_to_multiple
+
+DEPTHS = (1, 2, 3, 3)  # convolutions a stage
+
+
+def convolutions(*channels: int) -> nn.Sequential:
+    """3x3 convolutions, BN and ReLU from each number of channels to the next."""
+    return nn.Sequential(
+        *(ConvBNReLU(inputs, outputs, 3, bias=True) for inputs, outputs in pairwise(channels))
+    )
+
+
+class SegNet(nn.Module):
+    """Four times convolutions and max-pool down; four times max-unpool and convolutions up.
+
+    The decoder mirrors the encoder. It gets no features from there, only the places of the maxima,
+    where unpooling puts the values back. Its last convolution yields the logits.
+    Input (N, in_channels, H, W) of any size, output (N, num_classes, H, W).
+    """
+
+    def __init__(self, width: int, num_classes: int, in_channels: int):
+        super().__init__()
+        widths = [width * 2**stage for stage in range(len(DEPTHS))]  # 64, 128, 256, 512
+        self.down = nn.ModuleList(
+            convolutions(inputs, *[outputs] * depth)
+            for inputs, outputs, depth in zip([in_channels, *widths], widths, DEPTHS, strict=False)
+        )
+        self.up = nn.ModuleList(
+            convolutions(*[inputs] * depth, outputs)
+            for inputs, outputs, depth in zip(widths[1:], widths, DEPTHS[1:], strict=False)
+        )[::-1]
+        self.up.append(nn.Conv2d(width, num_classes, 3, padding=1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = pad_to_multiple(image, 2 ** len(DEPTHS))
+        places = []
+        for down in self.down:
+            x = down(x)  # (N, width * 2**stage, H / 2**stage, W / 2**stage)
+            x, indices = F.max_pool2d(x, 2, return_indices=True)
+            places.append(indices)
+        for up in self.up:
+            x = up(F.max_unpool2d(x, places.pop(), (2, 2)))
+        return x[..., : image.shape[2], : image.shape[3]]
