@@ -4,12 +4,15 @@ import pandas as pd
 
 from spineseg.paths import PAPER
 
-MODEL_NAMES = {"aspp_unet": "ASPP-UNet", "unet": "U-Net-2D"}
-
 
 def table1() -> pd.DataFrame:
     """Shapes of the 172 volumes: slices, rows, columns, volumes."""
     return pd.read_csv(PAPER / "table1.csv")
+
+
+def table2() -> pd.DataFrame:
+    """DSC and MIoU by the positions that hold an ASPP module ("3+4"), in per cent: mean and SD."""
+    return pd.read_csv(PAPER / "table2.csv", dtype={"positions": str})
 
 
 def table3() -> pd.DataFrame:
@@ -17,17 +20,14 @@ def table3() -> pd.DataFrame:
     return pd.read_csv(PAPER / "table3.csv")
 
 
-def beside_table3(summary: pd.DataFrame, aggregation: str = "volume") -> pd.DataFrame:
-    """Our scores beside the printed ones: model, metric, class, paper, ours, difference; per cent.
+def table4() -> pd.DataFrame:
+    """Parameters (millions) and inference time (seconds an image) by model."""
+    return pd.read_csv(PAPER / "table4.csv")
 
-    `summary` is that of one study (see `evaluate.summarise`); `aggregation` says which of ours to
-    take, since the paper does not say how it averaged. Classes that the data lack stay empty.
+
+def claims() -> pd.DataFrame:
+    """Numbers that the text states: claim, metric, subject (model or class), value, section.
+
+    A lead is ASPP-UNet's over the subject, in per cent; a rank is ASPP-UNet's on that class.
     """
-    ours = summary[summary["aggregation"] == aggregation].copy()
-    ours["model"] = ours["model"].map(MODEL_NAMES)
-    ours["ours"] = 100 * ours["mean"]
-    printed = table3().rename(columns={"mean": "paper"})
-    printed = printed[printed["model"].isin(set(ours["model"]))]
-    both = printed.merge(ours[["model", "metric", "class", "ours"]], how="left")
-    both["difference"] = both["ours"] - both["paper"]
-    return both[["model", "metric", "class", "paper", "ours", "difference"]].round(2)
+    return pd.read_csv(PAPER / "claims.csv")
