@@ -7,12 +7,15 @@ import SimpleITK as sitk
 
 from spineseg.data.sources import ChallengeFolder
 from spineseg.data.volume import to_canonical
-from spineseg.evaluate import evaluate_run, gather
+from spineseg.evaluate import surface_rows
 from spineseg.files import read_json
-from spineseg.labels import CLASSES, FOREGROUND
+from spineseg.labels import CLASSES, FOREGROUND, NUM_CLASSES
 from spineseg.predict import predict_scan
+from spineseg.results import score_run, summarise
+from spineseg.runs import RunError
 from spineseg.study import Study
-from spineseg.train import RunError, load_network, train
+from spineseg.surfaces import surface_scores
+from spineseg.train import load_network, train
 
 RUN = "phantom-mini-smoke/aspp_unet-fold-0"
 
@@ -33,9 +36,11 @@ def test_scores_are_those_of_the_masks_on_disk(run, phantom, tmp_path):
         predict_scan(cases[case].image, tmp_path / "mask.nii.gz", run)
         truth = sitk.Cast(sitk.ReadImage(str(cases[case].mask)), sitk.sitkUInt8)
         predicted = sitk.ReadImage(str(tmp_path / "mask.nii.gz"))
-        present = set(np.unique([sitk.GetArrayFromImage(mask) for mask in (truth, predicted)]))
         measures = sitk.LabelOverlapMeasuresImageFilter()
         measures.Execute(truth, predicted)
+        masks = [sitk.GetArrayFromImage(mask) for mask in (truth, predicted)]
+        present = set(np.unique(masks))
+        surfaces = surface_scores(*masks, truth.GetSpacing()[::-1])
         mine = scores[scores["case"] == case].pivot(index="class", columns="metric", values="value")
         for name in mine.index:
             label = CLASSES.index(name)
@@ -46,23 +51,49 @@ def test_scores_are_those_of_the_masks_on_disk(run, phantom, tmp_path):
             )
             assert mine.loc[name, "DSC"] == pytest.approx(dice, abs=1e-5)
             assert mine.loc[name, "IoU"] == pytest.approx(jaccard, abs=1e-5)
+            theirs = pytest.approx(surfaces[label], rel=1e-4, abs=1e-5, nan_ok=True)
+            assert mine.loc[name, ["HD95", "NSD"]].tolist() == theirs
 
 
 def test_every_aggregation_and_label_is_there(run):
     scores = pd.read_csv(run / "scores.csv")
     assert set(scores["aggregation"]) == {"volume", "slice", "pooled"}
     assert set(scores["class"]) == set(FOREGROUND)
-    assert scores["value"].between(0, 1).all()
+    surfaces = scores["metric"].isin(["HD95", "NSD"])
+    assert (scores[surfaces]["aggregation"] == "volume").all()
+    far = scores["metric"] == "HD95"
+    assert scores[~far]["value"].between(0, 1).all()
+    assert not (scores[far]["value"] < 0).any()
     for column, value in {"data": "phantom-mini", "profile": "smoke", "fold": 0}.items():
         assert (scores[column] == value).all()
     assert scores["device"].str.contains("float32|bf16").all()
 
 
-def test_examples_are_ranked(run):
+def test_undefined_distances_count_for_nothing():
+    """S is found in both cases, L5 missed in one, L4 missed in both; the other classes are not."""
+    keys = {"data": "d", "profile": "p", "device": "c", "model": "m", "fold": 0}
+    rows = []
+    for case, s, l5 in (("A", (2.0, 0.9), (5.0, 0.5)), ("B", (4.0, 0.7), (np.nan, 0.0))):
+        scores = np.full((NUM_CLASSES, 2), np.nan)
+        scores[1:4] = s, l5, (np.nan, 0.0)
+        rows += [{**keys, **row} for row in surface_rows(case, scores)]
+    summary = summarise(pd.DataFrame(rows))
+    assert summary["metric"].tolist() == 4 * ["HD95"] + 4 * ["NSD"]
+    assert summary["class"].tolist() == 2 * ["S", "L5", "L4", "mean"]
+    assert summary["cases"].tolist() == [2, 1, 0, 2, 2, 2, 2, 2]
+    expected = [3, 5, np.nan, 4, 0.8, 0.25, 0, 1.05 / 3]
+    assert summary["mean"].tolist() == pytest.approx(expected, nan_ok=True)
+    bounds = [(2, 4), (np.nan, np.nan), (np.nan, np.nan), (3.5, 4)]
+    bounds += [(0.7, 0.9), (0, 0.5), (0, 0), (0.7 / 3, 1.4 / 3)]
+    for found, wanted in zip(summary[["low", "high"]].to_numpy(), bounds, strict=True):
+        assert found.tolist() == pytest.approx(wanted, nan_ok=True)
+
+
+def test_examples_show_every_case(run):
     examples = np.load(run / "examples.npz")
-    best, median, worst = (float(examples[f"{rank}_dsc"]) for rank in ("best", "median", "worst"))
-    assert best >= median >= worst
-    assert examples["best_image"].shape == examples["best_truth"].shape
+    for case in read_json(run / "run.json")["test"]:
+        shapes = {examples[f"{case}_{part}"].shape for part in ("image", "truth", "predicted")}
+        assert len(shapes) == 1
 
 
 def test_prediction_lies_on_the_scans_own_grid(run, phantom, tmp_path):
@@ -84,7 +115,7 @@ def test_prediction_lies_on_the_scans_own_grid(run, phantom, tmp_path):
 
 
 def test_other_data_is_scored_whole(run, phantom, trained):
-    folder = evaluate_run(run, phantom)
+    folder = score_run(run, phantom)
     assert folder == trained / "results" / "phantom-mini-smoke-on-phantom-mini"
     assert (
         pd.read_csv(folder / "scores.csv").query("aggregation == 'volume'")["case"].nunique() == 10
@@ -97,27 +128,16 @@ def test_a_class_that_other_data_never_labels_is_not_scored(run, phantom, tmp_pa
     for case in ChallengeFolder(bodies).cases():
         mask = sitk.Cast(sitk.ReadImage(str(case.mask)), sitk.sitkUInt8)
         sitk.WriteImage(mask * sitk.Cast(mask != 1, sitk.sitkUInt8), str(case.mask))
-    folder = evaluate_run(run, bodies)
+    folder = score_run(run, bodies)
     assert "not labelled in this data, not scored: S" in capsys.readouterr().err
     summary = pd.read_csv(folder / "summary.csv")
     assert set(summary["class"]) == {*FOREGROUND, "mean"} - {"S"}
 
 
-def test_nothing_is_averaged_over_missing_runs(phantom, workspace, trained):
-    study = Study.of(phantom, "smoke")
-    with pytest.raises(RunError, match=r"not trained and scored yet: .*aspp_unet-fold-0"):
-        gather(study)
-    shutil.copytree(trained / "runs" / RUN, workspace / "runs" / RUN)
-    assert gather(study)["cases"].max() == 2
-    (workspace / "runs" / RUN / "scores.csv").unlink()
-    with pytest.raises(RunError, match="not trained and scored yet"):
-        gather(study)
-
-
 def test_a_run_on_everything_holds_nothing_out(phantom, workspace):
     run = train(Study.of(phantom, "smoke"), "unet", "all")
     with pytest.raises(RunError, match="none is held out"):
-        evaluate_run(run)
+        score_run(run)
 
 
 def test_checkpoint_carries_the_window(run):

@@ -16,20 +16,12 @@ from tqdm import tqdm
 from spineseg.data.preprocess import prepare
 from spineseg.device import make_fabric
 from spineseg.files import read_json
-from spineseg.inputs import augment, standardise
+from spineseg.inputs import add_noise, augment, standardise
 from spineseg.models import build_model
 from spineseg.paths import PROFILES
+from spineseg.runs import RunError, is_finished, run_facts
 from spineseg.study import Study
-from spineseg.train import (
-    RunError,
-    Training,
-    _facts,
-    epoch_order,
-    is_finished,
-    load_checkpoint,
-    load_network,
-    train,
-)
+from spineseg.train import Training, epoch_order, load_checkpoint, load_network, train
 
 RUN = "phantom-mini-smoke/aspp_unet-fold-0"
 
@@ -87,7 +79,8 @@ def test_plain_loop_gives_the_same_weights(phantom, workspace):
     profile = replace(study.profile, optimizer="sgd", schedule="exponential", augment=False)
     study = replace(study, profile=profile)
     cache = prepare(study)
-    training = Training(_facts(study, cache, "unet", 0), cache, profile, make_fabric())
+    facts = run_facts(study, cache, "unet", 0, study.epochs)
+    training = Training(facts, cache, profile, make_fabric())
     training._train_epoch(0, tqdm(disable=True))
 
     torch.manual_seed(profile.seed)
@@ -159,6 +152,61 @@ def test_standardise():
     assert image[0].mean().abs() < 1e-5
     assert image[0].std() == pytest.approx(1, abs=1e-5)
     assert not image[1].any()
+
+
+def test_whole_volumes_are_standardised_slice_by_slice():
+    volume = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
+    image = standardise(volume)
+    assert image.shape == (2, 1, 3, 16, 16)
+    torch.testing.assert_close(image[1, :, 2], standardise(volume[1, 2:])[0])
+
+
+def test_slices_of_a_volume_are_augmented_alike():
+    generator = torch.Generator().manual_seed(0)
+    slices = torch.zeros(2, 3, 64, 48, dtype=torch.uint8)
+    slices[..., 20:40, 10:30] = 1
+    images, masks = augment(slices * 200, slices, generator)
+    assert images.shape == masks.shape == slices.shape
+    assert torch.equal(masks[0, 0], masks[0, 2])
+    assert not torch.equal(masks[0, 0], masks[1, 0])
+
+
+def test_noise_follows_equation_5():
+    gray = torch.full((2, 100, 100), 128, dtype=torch.uint8)
+    noisy = add_noise(gray, torch.tensor([0.0, 20.0])[:, None, None], torch.Generator())
+    assert torch.equal(noisy[0], gray[0].float())
+    assert noisy[1].std() == pytest.approx(20, rel=0.03)
+    assert noisy[1].mean() == pytest.approx(128, abs=1)
+    assert torch.equal(noisy, noisy.round())
+    loud = add_noise(gray, 500, torch.Generator())
+    assert (loud.min(), loud.max()) == (0, 255)
+
+
+def test_noise_is_for_training_alone(phantom, workspace):
+    """The net trained with noise is tested on clean slices, and starts as the other does."""
+    study = Study.of(phantom, "smoke")
+    cache = prepare(study)
+    losses = {}
+    for model in ("aspp_unet", "aspp_unet_noise"):
+        facts = run_facts(study, cache, model, 0, study.epochs)
+        training = Training(facts, cache, study.profile, make_fabric())
+        losses[model] = training._test_loss(), training._train_epoch(0, tqdm(disable=True))
+    assert losses["aspp_unet"][0] == losses["aspp_unet_noise"][0]
+    assert losses["aspp_unet"][1] != losses["aspp_unet_noise"][1]
+
+
+def test_volumes_are_counted_in_slices(phantom, workspace):
+    """64 slices an epoch are five volumes of twelve."""
+    study = Study.of(phantom, "smoke")
+    cache = prepare(study)
+    facts = run_facts(study, cache, "unet3d", 0, study.epochs)
+    training = Training(facts, cache, study.profile, make_fabric())
+    assert training.images.ndim == 4
+    assert (training.epoch_size, training.batches) == (5, 5)
+    run = train(study, "unet3d")
+    log = pd.read_csv(run / "log.csv")
+    assert log["train_loss"].iloc[-1] < log["train_loss"].iloc[0]
+    assert log["test_loss"].notna().all()
 
 
 def test_augmentation_moves_image_and_mask_together():

@@ -1,4 +1,4 @@
-"""The command line: `spineseg data | train | evaluate | predict | report`.
+"""The command line: `spineseg data | train | evaluate | cost | report | predict`.
 
 Results a script wants go to stdout, all else to stderr. Exit codes: 0 done, 1 bad input or a failed
 run (one clear line for each problem), 2 wrong usage.
@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(commands)
     _add_train(commands)
     _add_evaluate(commands)
+    _add_cost(commands)
     _add_report(commands)
     _add_predict(commands)
     return parser
@@ -79,7 +80,7 @@ def _add_train(commands) -> None:
         "train", help="train one model on one fold", description=_train.__doc__
     )
     _add_study(train)
-    train.add_argument("--model", default="aspp_unet", help="a network's name (default: aspp_unet)")
+    train.add_argument("--model", default="aspp_unet", help="a method's name (default: aspp_unet)")
     train.add_argument(
         "--fold", type=_fold, default="0", metavar="K", help="0, 1, … or all (default: 0)"
     )
@@ -97,11 +98,22 @@ def _add_evaluate(commands) -> None:
     evaluate.set_defaults(command=_evaluate)
 
 
+def _add_cost(commands) -> None:
+    cost = commands.add_parser(
+        "cost", help="measure each network's time and memory", description=_cost.__doc__
+    )
+    _add_study(cost)
+    cost.set_defaults(command=_cost)
+
+
 def _add_report(commands) -> None:
     report = commands.add_parser(
         "report", help="gather a study's scores into results/", description=_report.__doc__
     )
     _add_study(report)
+    report.add_argument(
+        "--models", nargs="+", metavar="M", help="methods' names (default: all that run here)"
+    )
     report.set_defaults(command=_report)
 
 
@@ -192,19 +204,30 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    """Score a run on the cases it held out. The last line on stdout is where the scores lie."""
-    from spineseg.evaluate import evaluate_run
+    """Score a run on the cases it held out, without and with noise. The last line on stdout is
+    where the scores lie."""
+    from spineseg.results import score_run
 
-    print(evaluate_run(options.run, options.data))
+    print(score_run(options.run, options.data))
+
+
+def _cost(options: argparse.Namespace) -> None:
+    """Count parameters and FLOPs of each network, and measure its time and memory on this machine
+    (Table 4). The last line on stdout is the table's file."""
+    from spineseg.cost import write_cost
+    from spineseg.study import Study
+
+    print(write_cost(Study.of(options.data, options.profile)))
 
 
 def _report(options: argparse.Namespace) -> None:
     """Gather the scores of all folds the profile asks for, and print their summary."""
-    from spineseg.evaluate import gather, summary_text
+    from spineseg.methods import runnable
+    from spineseg.results import gather, summary_text
     from spineseg.study import Study
 
     study = Study.of(options.data, options.profile)
-    print(summary_text(study, gather(study)))
+    print(summary_text(study, gather(study, options.models or runnable())))
 
 
 def _predict(options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,11 +13,23 @@ from matplotlib.colors import BoundaryNorm, ListedColormap, LogNorm, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from spineseg.audit import OURS, iou_of
 from spineseg.files import whole_file
 from spineseg.labels import CLASSES, COLOURS, FOREGROUND
+from spineseg.methods import NNUNET, NOISE, TABLE3, TITLES
 
 COLUMN = 3.5  # inches, a journal's column
 PAGE = 7.2
+
+# Okabe-Ito again; line styles and markers tell the methods apart without colour as well.
+METHOD_COLOURS = dict(
+    zip(
+        NOISE,
+        ("#56B4E9", "#999999", "#E69F00", "#009E73", "#CC79A7", "#000000", "#D55E00"),
+        strict=True,
+    )
+)
+METHOD_MARKERS = dict(zip(NOISE, "svD^Po*", strict=True))
 
 sns.set_theme(
     context="paper",
@@ -83,15 +96,15 @@ def labelled_slice(example: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
-def fig1(example: Mapping[str, np.ndarray], columns: tuple[float, float]) -> Figure:
+def fig1(example: Mapping[str, np.ndarray]) -> Figure:
     """Fig. 1: (a) the labels after the crop, (b) the original slice, (c) the slice after the crop.
 
-    `example` holds image, truth, spacing; `columns` the kept part of the unified width, 0..1.
+    `example` holds image, truth, spacing, and columns: the kept part of the unified width, 0..1.
     """
     image, truth, spacing = example["image"], example["truth"], example["spacing"]
     rows, width = image.shape * spacing  # mm; a scan that is not square was widened to one
     side, before = max(rows, width), (max(rows, width) - width) / 2
-    kept = [round((c * side - before) / spacing[1]) for c in columns]
+    kept = [round((c * side - before) / spacing[1]) for c in example["columns"]]
     first, last = np.clip(kept, 0, image.shape[1]).tolist()
     widths = [last - first, image.shape[1], last - first]
     figure, axes = plt.subplots(
@@ -135,8 +148,8 @@ def _strip(axes: Axes, table: pd.DataFrame, value: str, names: Sequence[str]) ->
     sns.despine(ax=axes)
 
 
-def curves(log: pd.DataFrame) -> Figure:
-    """Fig. 8 and 9: loss an epoch in training and testing; the band spans the folds."""
+def training(log: pd.DataFrame) -> Figure:
+    """One model's loss an epoch in training and testing; the band spans the folds."""
     figure, axes = plt.subplots(figsize=(COLUMN, 2.4), layout="constrained")
     long = log.melt(["epoch", "fold"], ["train_loss", "test_loss"], "part", "loss").dropna()
     long["part"] = long["part"].map({"train_loss": "training", "test_loss": "testing"})
@@ -156,6 +169,54 @@ def curves(log: pd.DataFrame) -> Figure:
     return figure
 
 
+def fig8(curves: pd.DataFrame) -> Figure:
+    """Fig. 8: training loss an epoch of each method of Table 3 (mean over the folds)."""
+    return _losses(curves, "train_loss", "training loss")
+
+
+def fig9(curves: pd.DataFrame) -> Figure:
+    """Fig. 9: loss on held-out slices an epoch of each method of Table 3 (mean over the folds)."""
+    return _losses(curves, "test_loss", "testing loss")
+
+
+def _losses(curves: pd.DataFrame, part: str, label: str) -> Figure:
+    """nnU-Net has a panel of its own: its loss and its epochs are not those of the others."""
+    means = curves.groupby(["model", "epoch"])[part].mean().dropna()
+    ran = [name for name in TABLE3 if name in means.index.get_level_values("model")]
+    groups = [[name for name in ran if name != NNUNET], [name for name in ran if name == NNUNET]]
+    groups = [group for group in groups if group]
+    figure, axes = plt.subplots(
+        1,
+        len(groups),
+        figsize=(COLUMN * (0.4 + 0.6 * len(groups)), 2.6),
+        width_ratios=[2, 1][: len(groups)],
+        layout="constrained",
+        squeeze=False,
+    )
+    for axis, group in zip(axes[0], groups, strict=True):
+        for name in group:
+            loss = means[name]
+            axis.plot(loss.index, loss, **_style(name), markevery=max(1, len(loss) // 8))
+        own = "cross-entropy + soft Dice" if group == [NNUNET] else "cross-entropy"
+        axis.set(xlabel="epoch", ylabel=f"{label} ({own})")
+        axis.legend()
+        sns.despine(ax=axis)
+    axes[0][0].set(yscale="log")
+    return figure
+
+
+def _style(name: str) -> dict[str, Any]:
+    """The line of a method, the same in every figure."""
+    return {
+        "color": METHOD_COLOURS[name],
+        "marker": METHOD_MARKERS[name],
+        "markersize": 4,
+        "linewidth": 1.2,
+        "linestyle": "--" if name == "aspp_unet_noise" else "-",
+        "label": TITLES[name],
+    }
+
+
 def scores_by_class(scores: pd.DataFrame, printed: pd.DataFrame | None = None) -> Figure:
     """DSC of each case and class; diamonds mark the paper's means (`paper.table3`) if given."""
     figure, axes = plt.subplots(figsize=(COLUMN, 2.6), layout="constrained")
@@ -170,18 +231,114 @@ def scores_by_class(scores: pd.DataFrame, printed: pd.DataFrame | None = None) -
     return figure
 
 
-def examples(arrays: Mapping[str, np.ndarray]) -> Figure:
-    """The best, median and worst case: scan, truth, prediction (`evaluate_run`'s examples.npz)."""
+def examples(arrays: Mapping[str, np.ndarray], model: str = "aspp_unet") -> Figure:
+    """The best, median and worst case of one method: scan, truth, prediction (examples.npz)."""
+    return _cases(arrays, [model], ["prediction"])
+
+
+def fig7(arrays: Mapping[str, np.ndarray]) -> Figure:
+    """Fig. 7: three cases as each method of Table 3 labels them (examples.npz)."""
+    ran = [name for name in TABLE3 if f"best_predicted_{name}" in arrays]
+    return _cases(arrays, ran, [TITLES[name] for name in ran])
+
+
+def _cases(
+    arrays: Mapping[str, np.ndarray], models: Sequence[str], titles: Sequence[str]
+) -> Figure:
+    """A row a case, best first; columns: scan, truth, and what each model made of it."""
     ranks = ("best", "median", "worst")
-    figure, axes = plt.subplots(3, 3, figsize=(PAGE * 0.75, PAGE * 0.85), layout="constrained")
+    columns = 2 + len(models)
+    height, width = arrays["best_image"].shape * arrays["best_spacing"]
+    inches = PAGE / max(columns, 4)
+    figure, axes = plt.subplots(
+        len(ranks),
+        columns,
+        figsize=(inches * columns, inches * len(ranks) * height / width + 0.6),
+        layout="constrained",
+    )
     for row, rank in zip(axes, ranks, strict=True):
         image, spacing = arrays[f"{rank}_image"], arrays[f"{rank}_spacing"]
-        for axis, part in zip(row, (None, "truth", "predicted"), strict=True):
-            overlay(axis, image, arrays[f"{rank}_{part}"] if part else None, spacing)
-        row[0].set_ylabel(f"{rank}: {arrays[f'{rank}_case']}\nDSC {arrays[f'{rank}_dsc']:.2f}")
-    for axis, title in zip(axes[0], ("scan", "truth", "prediction"), strict=True):
+        overlay(row[0], image, None, spacing)
+        overlay(row[1], image, arrays[f"{rank}_truth"], spacing)
+        row[0].set_ylabel(f"{rank}: {arrays[f'{rank}_case']}")
+        for axis, model in zip(row[2:], models, strict=True):
+            overlay(axis, image, arrays[f"{rank}_predicted_{model}"], spacing)
+            axis.set_xlabel(f"DSC {arrays[f'{rank}_dsc_{model}']:.2f}")
+    for axis, title in zip(axes[0], ("scan", "truth", *titles), strict=True):
         axis.set_title(title)
     class_legend(figure)
+    return figure
+
+
+def fig5(example: Mapping[str, np.ndarray]) -> Figure:
+    """Fig. 5: a slice as the network sees it, its labels, and the prediction (noise.npz)."""
+    figure, axes = plt.subplots(1, 3, figsize=(COLUMN, 2.6), layout="constrained")
+    parts = (None, example["truth"], example["predicted_0"])
+    for axis, classes, title in zip(axes, parts, ("scan", "truth", "prediction"), strict=True):
+        overlay(axis, example["image_0"], classes, example["spacing"])
+        axis.set_title(title)
+    class_legend(figure)
+    return figure
+
+
+def fig6(example: Mapping[str, np.ndarray]) -> Figure:
+    """Fig. 6: the same slice with more and more noise, and the predictions (noise.npz)."""
+    levels = sorted(int(name.removeprefix("image_")) for name in example if "image_" in name)
+    levels = [k for k in levels if k]
+    figure, axes = plt.subplots(2, len(levels), figsize=(PAGE, 4.6), layout="constrained")
+    for k, (above, below) in zip(levels, axes.T, strict=True):
+        overlay(above, example[f"image_{k}"], None, example["spacing"])
+        overlay(below, example[f"image_{k}"], example[f"predicted_{k}"], example["spacing"])
+        above.set_title(f"k = {k}")
+    class_legend(figure)
+    return figure
+
+
+def noise(curves: pd.DataFrame) -> Figure:
+    """DSC over the level of noise, a line a method; bars are 95 % intervals (`noise_curves`)."""
+    figure, axes = plt.subplots(figsize=(COLUMN, 3.2), layout="constrained")
+    for name in (name for name in NOISE if name in set(curves["model"])):
+        curve = curves[curves["model"] == name].sort_values("k")
+        errors = np.abs(curve[["low", "high"]].T - curve["DSC"])
+        axes.errorbar(curve["k"], curve["DSC"], errors, **_style(name), elinewidth=0.6, capsize=1.5)
+    axes.set(xlabel="k (Eq. 5)", ylabel="mean DSC (%)", ylim=(0, 100))
+    figure.legend(loc="outside lower center", ncols=2)
+    sns.despine(ax=axes)
+    return figure
+
+
+def comparison(table3: pd.DataFrame, metric: str = "DSC") -> Figure:
+    """Table 3's means: ours with 95 % intervals, the paper's beside (`tables.beside_table3`)."""
+    rows = table3.query("metric == @metric and `class` == 'mean'")
+    return _beside(rows, [TITLES[name] for name in rows["model"]], f"mean {metric} (%)")
+
+
+def ablation(table2: pd.DataFrame, metric: str = "DSC") -> Figure:
+    """Table 2's rows: ours with 95 % intervals, the paper's beside (`tables.beside_table2`)."""
+    rows = table2.query("metric == @metric")
+    return _beside(rows, list(rows["positions"]), f"mean {metric} (%)")
+
+
+def _beside(rows: pd.DataFrame, names: Sequence[str], label: str) -> Figure:
+    """One line a row of a table: the paper's value a diamond, ours a dot with its interval."""
+    figure, axes = plt.subplots(figsize=(COLUMN, 0.8 + 0.26 * len(rows)), layout="constrained")
+    heights = np.arange(len(rows))
+    axes.errorbar(
+        rows["ours"],
+        heights,
+        xerr=np.abs(rows[["low", "high"]].T - rows["ours"]),
+        fmt="o",
+        color="#0072B2",
+        markersize=4,
+        capsize=2,
+        label="ours, 95 % interval",
+    )
+    axes.plot(rows["paper"], heights, "D", color="#D55E00", markersize=4, label="paper, patients")
+    axes.set(yticks=heights, yticklabels=names, xlabel=label)
+    axes.invert_yaxis()
+    axes.grid(axis="x", linewidth=0.4)
+    figure.legend(loc="outside lower center", ncols=2)
+    sns.despine(ax=axes)
     return figure
 
 
@@ -195,4 +352,53 @@ def receptive_fields(fields: Mapping[str, np.ndarray]) -> Figure:
         picture = axis.imshow(drawn, cmap="viridis", norm=norm)
         axis.set(title=name, xticks=[], yticks=[], facecolor="#DDDDDD")
     figure.colorbar(picture, ax=axes, label="mean |gradient|", shrink=0.8)
+    return figure
+
+
+def convexity(table: pd.DataFrame) -> Figure:
+    """Printed DSC and MIoU of each class (`audit.convexity`) and the least MIoU the DSC allows."""
+    figure, axes = plt.subplots(figsize=(COLUMN, 3.2), layout="constrained")
+    dsc = pd.Series(np.linspace(66, 93))
+    axes.plot(dsc, iou_of(dsc), color="black", linewidth=1, label="least MIoU: D / (2 - D)")
+    cells = table[table["class"] != "mean"]
+    for holds, marker, colour, words in (
+        (True, "o", "#0072B2", "a class, possible"),
+        (False, "v", "#D55E00", "a class, below the curve"),
+    ):
+        part = cells[cells["holds"] == holds]
+        label = f"{words} ({len(part)})"
+        axes.scatter(part["DSC"], part["IoU"], 14, color=colour, marker=marker, label=label)
+    headline = table[(table["class"] == "mean") & (table["model"] == OURS)]
+    x, y = headline["DSC"], headline["IoU"]
+    axes.scatter(x, y, 60, color="white", edgecolor="black", marker="*", label="the headline")
+    axes.set(xlabel="printed DSC (%)", ylabel="printed MIoU (%)")
+    axes.legend(loc="upper left")
+    sns.despine(ax=axes)
+    return figure
+
+
+def cost(table: pd.DataFrame) -> Figure:
+    """Time against arithmetic, both over U-Net-2D's (`cost.beside_table4`): paper and ours.
+
+    On a line all networks compute at the same rate: as fast as U-Net-2D, or twice as fast.
+    """
+    names = {title: name for name, title in TITLES.items()}
+    figure, panels = plt.subplots(
+        1, 2, figsize=(COLUMN, 2.5), sharex=True, sharey=True, layout="constrained"
+    )
+    most = 1.1 * max(table[ratio].max() for ratio in ("gflops_ratio", "ratio_paper", "ratio_ours"))
+    for axes, whose in zip(panels, ("paper", "ours"), strict=True):
+        axes.axline((0, 0), slope=1, color="gray", linewidth=0.8, label="U-Net-2D's rate")
+        axes.axline(
+            (0, 0), slope=0.5, color="gray", linewidth=0.8, linestyle="--", label="twice the rate"
+        )
+        for row in table.dropna(subset="gflops_ratio").to_dict("records"):
+            style = _style(names[row["model"]]) | {"linestyle": ""}
+            axes.plot(row["gflops_ratio"], row[f"ratio_{whose}"], **style)
+        axes.set(title=whose, xlabel="arithmetic / U-Net-2D's", box_aspect=1)
+        axes.set(xlim=(0, most), ylim=(0, most))
+    panels[0].set_ylabel("time / U-Net-2D's")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, handletextpad=0.4)
+    sns.despine(figure)
     return figure

@@ -1,6 +1,8 @@
 """Label a scan: onto the grid of the run, through the network, back to the scan's own grid."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -17,36 +19,68 @@ from spineseg.data.volume import (
     write_image,
 )
 from spineseg.device import make_fabric
+from spineseg.files import read_json
 from spineseg.inputs import standardise
 from spineseg.labels import CLASSES, NUM_CLASSES
-from spineseg.train import RunError, is_finished, load_network
+from spineseg.methods import NNUNET
+from spineseg.models import MODELS
+from spineseg.runs import FINISHED, RunError, is_finished
+from spineseg.train import load_network
 
 
-class Segmenter:
-    """The network of a run, ready to label scans; `facts` tells what the run was made from."""
+class Segmenter(ABC):
+    """A finished run, ready to label scans; `facts` tells what the run was made from."""
 
-    def __init__(self, run: Path):
-        if not is_finished(run):
-            raise RunError(f"{run}: not a finished run; train it to its end first")
-        network, self.grid, self.facts = load_network(run)
-        self.fabric = make_fabric()
-        self.network = self.fabric.setup_module(network)
+    grid: Grid
+    facts: dict[str, Any]
 
     def __call__(self, canonical: sitk.Image) -> np.ndarray:
         """The class of each voxel of a canonical scan: uint8 (slices, rows, columns)."""
+        return to_own_grid(self.probabilities(self.gray(canonical)), self.grid, canonical)
+
+    def gray(self, canonical: sitk.Image) -> np.ndarray:
+        """What the network gets to see of a scan: uint8 (slices, rows, kept columns)."""
         first, last = self.grid.columns
         gray = unify_image(canonical, self.grid.slices, self.grid.size)[:, :, first:last]
-        return to_own_grid(self.probabilities(np.ascontiguousarray(gray)), self.grid, canonical)
+        return np.ascontiguousarray(gray)
+
+    @abstractmethod
+    def probabilities(self, gray: np.ndarray) -> np.ndarray:
+        """Class probabilities of a volume's slices, uint8 (N, H, W): float32 (N, H, W, classes)."""
+
+
+class NetworkSegmenter(Segmenter):
+    """One of our own networks."""
+
+    def __init__(self, run: Path):
+        network, self.grid, self.facts = load_network(run)
+        self.model = MODELS[self.facts["model"]]
+        self.fabric = make_fabric()
+        self.network = self.fabric.setup_module(network)
 
     @torch.inference_mode()
     def probabilities(self, gray: np.ndarray) -> np.ndarray:
-        """Class probabilities of uint8 slices (N, H, W): float32 (N, H, W, classes)."""
-        parts = []
-        for batch in torch.from_numpy(gray).split(self.facts["profile"]["batch_size"]):
-            inputs = standardise(self.fabric.to_device(batch))
-            logits = self.network(inputs.contiguous(memory_format=torch.channels_last))
-            parts.append(logits.float().softmax(1).permute(0, 2, 3, 1).cpu())
-        return torch.cat(parts).numpy()
+        slices = torch.from_numpy(gray)
+        if self.model.volumetric:
+            return self._of_batch(slices[None])[0]
+        batches = slices.split(self.facts["profile"]["batch_size"])
+        return np.concatenate([self._of_batch(batch) for batch in batches])
+
+    def _of_batch(self, samples: torch.Tensor) -> np.ndarray:
+        inputs = standardise(self.fabric.to_device(samples))
+        logits = self.network(inputs.contiguous(memory_format=self.model.memory_format))
+        return logits.float().softmax(1).movedim(1, -1).cpu().numpy()
+
+
+def open_run(run: Path) -> Segmenter:
+    """The segmenter of a finished run, whatever its method. Raises RunError if it is not one."""
+    if not is_finished(run):
+        raise RunError(f"{run}: not a finished run; train it to its end first")
+    if read_json(run / FINISHED)["model"] == NNUNET:
+        from spineseg.nnunet import NnunetSegmenter
+
+        return NnunetSegmenter(run)
+    return NetworkSegmenter(run)
 
 
 def to_own_grid(cropped: np.ndarray, grid: Grid, canonical: sitk.Image) -> np.ndarray:
@@ -74,7 +108,7 @@ def predict_scan(scan: Path, mask: Path, run: Path | None = None) -> dict[str, i
     check_target(mask)
     image = read_scan(scan)
     canonical = to_canonical(image)
-    classes = Segmenter(run or newest_run())(canonical)
+    classes = open_run(run or newest_run())(canonical)
     labelled = sitk.GetImageFromArray(classes)
     labelled.CopyInformation(canonical)
     write_image(from_canonical(labelled, image), mask)

@@ -27,13 +27,17 @@ class Profile:
     epochs: int
     images_per_epoch: int | None  # slices drawn an epoch; None: each training slice once
     test_images: int | None  # held-out slices in the epoch's test loss; None: all
-    batch_size: int
+    batch_size: int  # slices
+    volume_batch_size: int  # volumes, for U-Net-3D
     optimizer: Literal["sgd", "adamw"]
     learning_rate: float
     weight_decay: float
     schedule: Literal["exponential", "onecycle"]  # exponential: x 0.99 an epoch (Eq. 4)
     augment: bool
     finetune_epochs: int | None  # on scans, from phantom weights on; None: from scratch
+    nnunet_epochs: int
+    nnunet_iterations: int  # batches an epoch of nnU-Net
+    cost_rows: int  # rows of the slices that time and memory are measured on, 880 in the paper
     seed: int
 
     def folds_to_run(self, patients: int) -> list[int]:

@@ -1,11 +1,8 @@
 """Train one run: one model on one fold of one study (sections 2.5 and 2.7)."""
 
 import math
-import platform
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +17,18 @@ from tqdm import tqdm
 
 from spineseg.data.preprocess import Cache, Grid, prepare
 from spineseg.device import describe_device, make_fabric
-from spineseg.files import read_json, whole_file, write_csv, write_json
-from spineseg.inputs import augment, standardise
-from spineseg.models import build_model
+from spineseg.files import read_json, whole_file, write_csv
+from spineseg.inputs import add_noise, augment, standardise
+from spineseg.methods import NNUNET
+from spineseg.models import MODELS, build_model
 from spineseg.profiles import Profile
 from spineseg.progress import progress_bar
+from spineseg.runs import FINISHED, LOG, RunError, finish_run, is_finished, refuse_other, run_facts
 from spineseg.study import ALL, Study
 
 DECAY = 0.99  # Eq. 4
 WARM_UP = 0.15  # share of one cycle in which the learning rate rises
 CHECKPOINT = "checkpoint.pt"
-FINISHED = "run.json"
-ORIGIN = ("study", "model", "fold", "data_key")
-
-
-class RunError(RuntimeError):
-    """A run that cannot be trained, resumed or used."""
 
 
 def train(study: Study, model: str = "aspp_unet", fold: int | str = 0) -> Path:
@@ -48,41 +41,33 @@ def train(study: Study, model: str = "aspp_unet", fold: int | str = 0) -> Path:
     which is trained first. Raises DataError for bad scans and RunError for a run made from other
     scans or settings.
     """
+    if model == NNUNET:
+        from spineseg.nnunet import train_nnunet
+
+        return train_nnunet(study, fold)
+    build_model(model, width=1)  # an unknown name ends here, before any work
     start = train(study.phantom, model, ALL) if study.starts_from_phantom else None
     cache = prepare(study)
     folder = study.run(model, fold)
-    facts = _facts(study, cache, model, fold, start)
+    facts = run_facts(study, cache, model, fold, study.epochs, start)
     if is_finished(folder):
-        _refuse_other(read_json(folder / FINISHED), facts, folder)
+        refuse_other(read_json(folder / FINISHED), facts, folder)
         return folder
     fabric = make_fabric(most=study.profile.batch_size // 2)  # BN needs two images each
     fabric.launch()
     training = Training(facts, cache, study.profile, fabric)
     if (folder / CHECKPOINT).is_file():
         saved = load_checkpoint(folder)
-        _refuse_other(saved["facts"], facts, folder)
+        refuse_other(saved["facts"], facts, folder)
         training.restore(saved)
     elif start:
         training.network.load_state_dict(load_checkpoint(start)["network"])
     training.run(folder)
     if fabric.is_global_zero:
-        run = {
-            **facts,
-            "device": ", then ".join(training.devices),
-            "versions": {
-                "python": platform.python_version(),
-                **{package: version(package) for package in ("spineseg", "torch", "SimpleITK")},
-            },
-            "training_seconds": round(sum(row["seconds"] for row in training.log), 1),
-        }
-        write_json(folder / FINISHED, run)
+        seconds = sum(row["seconds"] for row in training.log)
+        finish_run(folder, facts, ", then ".join(training.devices), seconds)
     fabric.barrier()
     return folder
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether the run in this folder came to its end."""
-    return (folder / FINISHED).is_file()
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any]:
@@ -104,41 +89,12 @@ def load_network(folder: Path) -> tuple[nn.Module, Grid, dict[str, Any]]:
     network = build_model(facts["model"], facts["profile"]["width"])
     network.load_state_dict(saved["network"])
     grid = facts["grid"]
+    layout = MODELS[facts["model"]].memory_format
     return (
-        network.eval().to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        network.eval().to(memory_format=layout),  # type: ignore[call-overload]
         Grid(grid["slices"], grid["size"], tuple(grid["columns"])),
         facts,
     )
-
-
-def _facts(
-    study: Study, cache: Cache, model: str, fold: int | str, start: Path | None = None
-) -> dict[str, Any]:
-    """What a run is made from; two runs of equal facts are the same run. Plain JSON values."""
-    train_ids, test_ids = cache.train_ids(fold), cache.test_ids(fold)
-    grid = asdict(cache.grid(fold))
-    return {
-        "study": study.name,
-        "model": model,
-        "fold": str(fold),
-        "data": str(study.data),
-        "data_key": cache.index["key"],
-        "profile": asdict(study.profile),
-        "grid": {**grid, "columns": list(grid["columns"])},
-        "epochs": study.epochs,
-        "started_from": start and {key: read_json(start / FINISHED)[key] for key in ORIGIN},
-        "train": train_ids,
-        "test": test_ids,
-    }
-
-
-def _refuse_other(found: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
-    differing = [key for key in wanted if key != "data" and found.get(key) != wanted[key]]
-    if differing:
-        raise RunError(
-            f"{folder}: holds a run that differs in {', '.join(differing)}; remove the folder, or "
-            "give the data folder or the profile another name"
-        )
 
 
 class Training:
@@ -146,13 +102,19 @@ class Training:
 
     def __init__(self, facts: dict[str, Any], cache: Cache, profile: Profile, fabric: Fabric):
         self.facts, self.profile, self.fabric = facts, profile, fabric
-        self.images, self.masks = _slices(cache, facts["train"], facts["grid"], fabric)
-        self.test_images, self.test_masks = _slices(cache, facts["test"], facts["grid"], fabric)
-        self.epoch_size = max(profile.images_per_epoch or len(self.images), profile.batch_size)
-        self.batches = self.epoch_size // profile.batch_size
+        self.model = MODELS[facts["model"]]
+        self.images, self.masks = self._samples(cache, facts["train"])
+        self.test_images, self.test_masks = self._samples(cache, facts["test"])
+        volumetric = self.model.volumetric
+        self.batch_size = profile.volume_batch_size if volumetric else profile.batch_size
+        self.epoch_size = max(
+            self._how_many(self.images, profile.images_per_epoch), self.batch_size
+        )
+        self.test_size = self._how_many(self.test_images, profile.test_images)
+        self.batches = self.epoch_size // self.batch_size
         torch.manual_seed(profile.seed)
         network = build_model(facts["model"], profile.width)
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(memory_format=self.model.memory_format)  # type: ignore[call-overload]
         optimizer = _optimizer(network, profile)
         self.network, self.optimizer = fabric.setup(network, optimizer)
         self.epochs = facts["epochs"]
@@ -178,7 +140,7 @@ class Training:
         }
         with whole_file(folder / CHECKPOINT) as temporary:
             torch.save(checkpoint, temporary)
-        write_csv(folder / "log.csv", pd.DataFrame(self.log))
+        write_csv(folder / LOG, pd.DataFrame(self.log))
 
     def run(self, folder: Path) -> None:
         """Train the epochs that are still to do; a checkpoint after each."""
@@ -199,7 +161,7 @@ class Training:
                     self.save(folder)
                 self.fabric.barrier()
         if self.fabric.is_global_zero:
-            write_csv(folder / "log.csv", pd.DataFrame(self.log))
+            write_csv(folder / LOG, pd.DataFrame(self.log))
 
     def _epoch(self, epoch: int, bar: tqdm) -> dict[str, float]:
         started = time.perf_counter()
@@ -223,6 +185,8 @@ class Training:
             images, masks = self.images[batch], self.masks[batch]
             if self.profile.augment:
                 images, masks = augment(images, masks, draws)
+            if self.model.noise:
+                images = add_noise(images, self._noise(images, draws), draws)
             loss = self._loss(images, masks)
             self.optimizer.zero_grad()
             self.fabric.backward(loss)
@@ -238,13 +202,18 @@ class Training:
         """This process's share of each batch; only a last, incomplete batch is left out."""
         order = epoch_order(len(self.images), self.epoch_size, seed).to(self.fabric.device)
         for batch in range(self.batches):
-            first = batch * self.profile.batch_size + self.fabric.global_rank
-            last = (batch + 1) * self.profile.batch_size
+            first = batch * self.batch_size + self.fabric.global_rank
+            last = (batch + 1) * self.batch_size
             yield order[first : last : self.fabric.world_size]
+
+    def _noise(self, images: Tensor, draws: torch.Generator) -> Tensor:
+        """For each sample a k of Eq. 5, evenly from 0 to the largest."""
+        k = torch.rand(len(images), generator=draws) * self.model.noise
+        return k.to(images.device).reshape(-1, *[1] * (images.ndim - 1))
 
     def _loss(self, images: Tensor, masks: Tensor) -> Tensor:
         """Eq. 1: cross-entropy, averaged over pixels."""
-        inputs = standardise(images).contiguous(memory_format=torch.channels_last)
+        inputs = standardise(images).contiguous(memory_format=self.model.memory_format)
         return F.cross_entropy(self.network(inputs), masks.long())
 
     @torch.no_grad()
@@ -253,12 +222,32 @@ class Training:
         if not len(self.test_images):
             return math.nan
         self.network.eval()
-        wanted = min(self.profile.test_images or len(self.test_images), len(self.test_images))
+        wanted = min(self.test_size, len(self.test_images))
         picked = torch.linspace(0, len(self.test_images) - 1, wanted).long()
         total = torch.zeros((), device=self.fabric.device)
-        for batch in picked.to(self.fabric.device).split(self.profile.batch_size):
+        for batch in picked.to(self.fabric.device).split(self.batch_size):
             total += self._loss(self.test_images[batch], self.test_masks[batch]) * len(batch)
         return float(total / wanted)
+
+    def _how_many(self, samples: Tensor, slices: int | None) -> int:
+        """How many samples hold that many slices; None: all there are."""
+        if slices is None:
+            return len(samples)
+        return slices // self.facts["grid"]["slices"] if self.model.volumetric else slices
+
+    def _samples(self, cache: Cache, ids: list[str]) -> tuple[Tensor, Tensor]:
+        """What the network takes, cropped, and its masks: uint8, (slices of all cases, rows,
+        columns) or, for a volumetric network, (cases, slices, rows, columns)."""
+        window = slice(*self.facts["grid"]["columns"])
+        rows = cache.rows(ids)
+
+        def gather(volumes: np.ndarray) -> Tensor:
+            cropped = volumes[rows][..., window]
+            if not self.model.volumetric:
+                cropped = cropped.reshape(-1, *cropped.shape[2:])
+            return self.fabric.to_device(torch.from_numpy(cropped))
+
+        return gather(cache.images), gather(cache.masks)
 
 
 def epoch_order(available: int, wanted: int, seed: int) -> Tensor:
@@ -269,23 +258,11 @@ def epoch_order(available: int, wanted: int, seed: int) -> Tensor:
     return torch.cat(orders)[:wanted]
 
 
-def _slices(
-    cache: Cache, ids: list[str], grid: dict[str, Any], fabric: Fabric
-) -> tuple[Tensor, Tensor]:
-    """All cropped slices of these cases and their masks, uint8 (slices, rows, columns)."""
-    window = slice(*grid["columns"])
-    rows = cache.rows(ids)
-
-    def gather(volumes: np.ndarray) -> Tensor:
-        cropped = volumes[rows][..., window]
-        return fabric.to_device(torch.from_numpy(cropped.reshape(-1, *cropped.shape[2:])))
-
-    return gather(cache.images), gather(cache.masks)
-
-
 def _optimizer(network: nn.Module, profile: Profile) -> torch.optim.Optimizer:
     kind = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[profile.optimizer]
-    return kind(network.parameters(), profile.learning_rate, weight_decay=profile.weight_decay)
+    return kind(
+        network.parameters(), profile.learning_rate, weight_decay=profile.weight_decay, fused=True
+    )
 
 
 def _schedule(

@@ -1,0 +1,292 @@
+"""What a study's runs came to: gathered into results/<study>/, read from there with care."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spineseg import methods, paths
+from spineseg.evaluate import EXAMPLES, OVERLAPS, SCORES, SURFACES, evaluate_run
+from spineseg.files import read_json, whole_file, write_csv, write_json
+from spineseg.labels import FOREGROUND
+from spineseg.noise import EXAMPLE, LEVELS, NOISE, evaluate_noise
+from spineseg.runs import FINISHED, LOG, RunError
+from spineseg.statistics import failures, interval
+from spineseg.study import Study
+from spineseg.train import train
+
+SUMMARY = "summary.csv"
+CURVES = "curves.csv"
+FAILURES = "failures.csv"
+RUNS = "runs.json"
+METRICS = (*OVERLAPS, *SURFACES)
+AGGREGATIONS = ("volume", "slice", "pooled")
+MEAN = "mean"
+
+
+class ResultsError(ValueError):
+    """A results folder that is incomplete or not of the study that asks for it."""
+
+
+def results_of(study: Study) -> Path:
+    """The results folder of a study; where there is none, all its methods are trained and scored.
+
+    Raises ResultsError, naming each fault, when the folder is incomplete or of another study.
+    """
+    if not (study.results / RUNS).is_file():
+        for model in methods.runnable():
+            for fold in study.folds_to_run():
+                run = train(study, model, fold)
+                if not (run / SCORES).is_file():
+                    score_run(run)
+        gather(study, methods.runnable())
+    check_results(study)
+    return study.results
+
+
+def score_run(run: Path, data: Path | None = None) -> Path:
+    """Score a finished run on the cases it held out, and, if it is one of those compared so, with
+    noise added; or on every case of another data folder. Returns the folder of scores.csv.
+    """
+    if data is None:
+        if read_json(run / FINISHED)["model"] in methods.NOISE:
+            evaluate_noise(run)
+        return evaluate_run(run)
+    folder = evaluate_run(run, data)
+    write_csv(folder / SUMMARY, summarise(pd.read_csv(folder / SCORES)))
+    return folder
+
+
+def gather(study: Study, models: Sequence[str]) -> pd.DataFrame:
+    """Gather the scored runs of these methods into results/<study>/ and return the summary.
+
+    Writes runs.json (what each run was made from), scores.csv (every case), summary.csv,
+    failures.csv, curves.csv (loss an epoch), noise.csv (scores under noise), examples.npz (the
+    best, median and worst case of the last of the methods, labelled by all of them) and noise.npz
+    (a case under noise). Raises RunError, naming each, when a run or its scores are missing.
+    """
+    folds = study.folds_to_run()
+    runs = [study.run(model, fold) for model in models for fold in folds]
+    if missing := [str(run) for run in runs if not _is_scored(run)]:
+        raise RunError(f"not trained and scored yet: {', '.join(missing)}; run `make reproduce`")
+    facts = [read_json(run / FINISHED) for run in runs]
+    scores = _stack(runs, SCORES)
+    summary = summarise(scores)
+    curves = [_curve(run, fact) for run, fact in zip(runs, facts, strict=True)]
+    write_json(study.results / RUNS, [_without_path(fact) for fact in facts])
+    write_csv(study.results / SCORES, scores)
+    write_csv(study.results / SUMMARY, summary)
+    write_csv(study.results / FAILURES, failures(scores))
+    write_csv(study.results / CURVES, pd.concat(curves))
+    write_csv(
+        study.results / NOISE, _stack([run for run in runs if (run / NOISE).is_file()], NOISE)
+    )
+    _gather_examples(study, models, scores)
+    with whole_file(study.results / EXAMPLE) as temporary:
+        temporary.write_bytes((study.run(_shown(models), folds[0]) / EXAMPLE).read_bytes())
+    return summary
+
+
+def _is_scored(run: Path) -> bool:
+    """Noise is scored before all else (`score_run`)."""
+    return (run / FINISHED).is_file() and (run / SCORES).is_file()
+
+
+def _stack(runs: Sequence[Path], name: str) -> pd.DataFrame:
+    return pd.concat([pd.read_csv(run / name) for run in runs], ignore_index=True)
+
+
+def summarise(scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean and SD by model, aggregation, metric and class; `cases` says over how many values.
+
+    Volumes weigh alike; slices weigh alike, whichever case they come from (SD: between the cases'
+    means). Pooled values are one a fold. The class `mean` is the mean of the class means and SDs,
+    as in Table 3, over the classes that occur. Undefined values (NaN) do not count. `low` and
+    `high` bound the 95 % bootstrap interval of a mean over volumes, patients resampled with all
+    their classes (`statistics.interval`).
+    """
+    devices = scores.groupby("model")["device"].agg(lambda names: "; ".join(sorted(set(names))))
+    scores = scores.assign(device=scores["model"].map(devices))
+    keys = ["data", "profile", "device", "model", "aggregation", "metric"]
+
+    def over_cases(group: pd.DataFrame) -> pd.Series:
+        defined = group.dropna()
+        value = defined["value"]
+        mean = np.average(value, weights=defined["units"]) if len(value) else np.nan
+        return pd.Series({"mean": mean, "sd": value.std(), "cases": len(value)})
+
+    classes = scores.groupby([*keys, "class"], sort=False)[["value", "units"]].apply(over_cases)
+    classes = classes.reset_index()
+    overall = classes.groupby(keys, sort=False).agg({"mean": "mean", "sd": "mean", "cases": "max"})
+    overall = overall.reset_index().assign(**{"class": MEAN})
+    summary = pd.concat([classes, overall], ignore_index=True)
+    summary = summary.merge(_intervals(scores, keys), how="left", on=[*keys, "class"])
+    orders = {
+        "aggregation": AGGREGATIONS,
+        "metric": METRICS,
+        "class": (*FOREGROUND, MEAN),
+    }
+    for column, order in orders.items():
+        summary[column] = pd.Categorical(summary[column], order)
+    summary = summary.sort_values(["model", *orders], ignore_index=True)
+    columns = [*keys, "class", "mean", "sd", "low", "high", "cases"]
+    return summary[columns].astype({"cases": int})
+
+
+def _intervals(scores: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """`low` and `high` of the means over volumes, class by class and of the mean of class means."""
+    rows = []
+    for key, group in scores.query("aggregation == 'volume'").groupby(keys):
+        table = group.pivot(index=["fold", "case"], columns="class", values="value")
+        for name, values in [*table.items(), (MEAN, table)]:
+            rows.append((*key, name, *interval(values)))
+    return pd.DataFrame(rows, columns=[*keys, "class", "low", "high"])
+
+
+def summary_text(study: Study, summary: pd.DataFrame) -> str:
+    """The closing lines of a reproduction: scores, time, and where things lie."""
+    table = summary.pivot_table(
+        "mean", ["model", "aggregation", "metric"], "class", observed=True
+    ).round(3)
+    runs = read_json(study.results / "runs.json")
+    minutes = sum(run["training_seconds"] for run in runs) / 60
+    tested = sum(len(run["test"]) for run in runs)
+    places = {
+        "scores": study.results,
+        "figures": study.figures,
+        "notebooks": study.runs / "notebooks",
+        "runs": study.runs,
+    }
+    return "\n".join(
+        [
+            f"{study.name}: {tested} held-out cases in {len(runs)} folds, {runs[0]['device']}",
+            table.to_string(),
+            f"training took {minutes:.1f} minutes in all",
+            *(f"{what:<10}{folder}" for what, folder in places.items()),
+        ]
+    )
+
+
+def _shown(models: Sequence[str]) -> str:
+    """The method whose cases are drawn."""
+    return "aspp_unet" if "aspp_unet" in models else models[0]
+
+
+def _curve(run: Path, facts: dict[str, Any]) -> pd.DataFrame:
+    log = pd.read_csv(run / LOG).drop(columns="seconds")
+    keys = {
+        "data": _data_name(facts),
+        "profile": facts["profile"]["name"],
+        "device": facts["device"],
+        "model": facts["model"],
+        "fold": facts["fold"],
+    }
+    return pd.DataFrame(keys, index=log.index).join(log)
+
+
+def _data_name(facts: dict[str, Any]) -> str:
+    return facts["study"].removesuffix(f"-{facts['profile']['name']}")
+
+
+def _without_path(facts: dict[str, Any]) -> dict[str, Any]:
+    """Where the data lay is this machine's business."""
+    return {key: value for key, value in facts.items() if key != "data"}
+
+
+def _gather_examples(study: Study, models: Sequence[str], scores: pd.DataFrame) -> None:
+    """Keep the best, the median and the worst case, with what each method of Table 3 made of it."""
+    dice = scores.query("aggregation == 'volume' and metric == 'DSC'")
+    means = dice.groupby(["model", "fold", "case"])["value"].mean()
+    ranked = means[_shown(models)].sort_values(ascending=False)
+    last = len(ranked) - 1
+    arrays: dict[str, np.ndarray] = {}
+    for rank, position in {"best": 0, "median": last // 2, "worst": last}.items():
+        fold, case = ranked.index[position]
+        arrays[f"{rank}_case"] = np.array(case)
+        for model in (name for name in methods.TABLE3 if name in models):
+            with np.load(study.run(model, fold) / EXAMPLES) as drawn:
+                parts = {key: drawn[f"{case}_{key}"] for key in ("image", "truth", "spacing")}
+                arrays |= {f"{rank}_{key}": value for key, value in parts.items()}
+                arrays[f"{rank}_predicted_{model}"] = drawn[f"{case}_predicted"]
+            arrays[f"{rank}_dsc_{model}"] = np.array(means[model, fold, case])
+    with whole_file(study.results / EXAMPLES) as temporary:
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+
+
+def check_results(study: Study) -> None:
+    """Raise ResultsError, naming each fault, unless results/<study>/ is whole and of this study.
+
+    Whole: every method was scored on the same folds and cases, in every class that any method was
+    scored in, those of the noise test at every level, and each loss curve has every epoch.
+    """
+    folder = study.results
+    files = (SCORES, SUMMARY, CURVES, NOISE)
+    if missing := [name for name in (RUNS, *files) if not (folder / name).is_file()]:
+        raise ResultsError(f"{folder}: lacks {', '.join(missing)}; {_remedy(study)}")
+    runs = read_json(folder / RUNS)
+    tables = {name: pd.read_csv(folder / name, dtype={"fold": str}) for name in files}
+    faults = [*_foreign(study, runs, tables), *_gaps(runs, tables)]
+    if faults:
+        raise ResultsError("\n".join(f"{folder}/{fault}; {_remedy(study)}" for fault in faults))
+
+
+def _remedy(study: Study) -> str:
+    return f"remove {study.results} and run `make reproduce` with this data and profile"
+
+
+def _foreign(study: Study, runs: list[dict], tables: dict[str, pd.DataFrame]) -> list[str]:
+    """What was made from another data set or under another profile."""
+    wanted = {"data": paths.dataset_name(study.data), "profile": study.profile.name}
+    faults = [
+        f"{name}: holds {key} {', '.join(sorted(map(str, odd)))}, not {value}"
+        for name, table in tables.items()
+        for key, value in wanted.items()
+        if (odd := set(table[key]) - {value})
+    ]
+    knobs = asdict(study.profile)
+    for run in runs:
+        differing = [knob for knob in knobs if run["profile"].get(knob) != knobs[knob]]
+        if run["study"] != study.name or differing:
+            words = f" with other {', '.join(differing)}" if differing else ""
+            faults.append(f"{RUNS}: {run['model']} fold {run['fold']} is of {run['study']}{words}")
+    return faults
+
+
+def _gaps(runs: list[dict], tables: dict[str, pd.DataFrame]) -> list[str]:
+    """Which run lacks cases, classes, noise levels or epochs that it should have."""
+    scores = tables[SCORES].query("aggregation == 'volume' and metric == 'DSC'")
+    faults = _missing_folds(runs)
+    for model, found in scores.groupby("model")["class"].unique().items():
+        if lacking := set(scores["class"]) - set(found):
+            faults.append(f"{SCORES}: {model} has no {', '.join(sorted(lacking))}")
+    for run in runs:
+        epochs = [(epoch,) for epoch in range(1, run["epochs"] + 1)]
+        levels = [(case, k) for case in run["test"] for k in LEVELS]
+        expected: list[tuple[str, pd.DataFrame, list[str], list[tuple]]] = [
+            (SCORES, scores, ["case"], [(case,) for case in run["test"]]),
+            (CURVES, tables[CURVES], ["epoch"], epochs),
+            (NOISE, tables[NOISE], ["case", "k"], levels * (run["model"] in methods.NOISE)),
+        ]
+        for file, table, columns, keys in expected:
+            rows = table[(table["model"] == run["model"]) & (table["fold"] == run["fold"])]
+            present = set(rows[columns].itertuples(index=False, name=None))
+            if absent := [" ".join(map(str, key)) for key in keys if key not in present]:
+                more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+                words = ", ".join(absent[:3]) + more
+                faults.append(f"{file}: {run['model']} fold {run['fold']} lacks {words}")
+    return faults
+
+
+def _missing_folds(runs: list[dict]) -> list[str]:
+    folds: dict[str, set[str]] = {}
+    for run in runs:
+        folds.setdefault(run["model"], set()).add(run["fold"])
+    every = set().union(*folds.values())
+    return [
+        f"{RUNS}: {model} lacks fold {', '.join(sorted(every - found))}"
+        for model, found in folds.items()
+        if found != every
+    ]
