@@ -2,18 +2,19 @@
 PYTHON  ?= python3
 DATA    ?=
 PROFILE ?= quick
+MODELS  ?=
 VENV    := .venv
 BIN     := $(VENV)/bin
 ROOT    := $(or $(SPINESEG_ROOT),.)
 PHANTOM := $(ROOT)/data/phantom/phantom.json
 READY   := $(VENV)/ready
-GRAPH    = $(BIN)/snakemake --cores all --quiet rules --rerun-incomplete --config data="$(DATA)" profile="$(PROFILE)"
+GRAPH    = $(BIN)/snakemake --cores all --quiet rules --rerun-incomplete --config data="$(DATA)" profile="$(PROFILE)" models="$(MODELS)"
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 # Packages are compiled when first imported, not at installation; that needs leave to write.
 unexport PYTHONDONTWRITEBYTECODE
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: help setup reproduce test test-quick predict phantom-only lab graph references notebooks unlock lint lock
+.PHONY: help setup nnunet reproduce test test-quick predict phantom-only lab graph references notebooks unlock lint lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -28,9 +29,12 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@
 
-reproduce: $(READY) ## everything from scans to figures  [DATA=folder] [PROFILE=smoke|quick|full]
+nnunet: $(READY) ## install nnU-Net beside the rest (optional: its row in the tables)
+	$(BIN)/pip install --quiet --no-compile --constraint requirements.lock nnunetv2==2.8.1
+
+reproduce: $(READY) ## everything from scans to figures  [DATA=folder] [PROFILE=smoke|quick|full] [MODELS="unet aspp_unet"]
 	@start=$$(date +%s); $(GRAPH) && \
-	$(BIN)/spineseg report --data "$(DATA)" --profile "$(PROFILE)" && \
+	$(BIN)/spineseg report --data "$(DATA)" --profile "$(PROFILE)" $(if $(MODELS),--models $(MODELS)) && \
 	seconds=$$(($$(date +%s) - start)) && \
 	printf 'everything took %d min %02d s\n' $$((seconds / 60)) $$((seconds % 60))
 

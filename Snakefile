@@ -1,8 +1,9 @@
 """The paper as a graph: scans -> cache -> runs -> scores -> tables, figures, executed notebooks.
 
-    snakemake --cores all --config data=/path/to/scans profile=quick
+    snakemake --cores all --config data=/path/to/scans profile=quick models="unet aspp_unet"
 
-Without `data` the phantom is made and used. What is finished is not done again.
+Without `data` the phantom is made and used; without `models` all methods are compared. What is
+finished is not done again.
 """
 
 import os
@@ -14,16 +15,19 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from spineseg import paths
+from spineseg.methods import METHODS, NNUNET, runnable
 from spineseg.study import Study
 
 os.environ["SPINESEG_ROOT"] = str(paths.root())  # jobs run in other folders
 PHANTOM_CASES = 172
-MODELS = ["aspp_unet"]
 
 profile = str(config.get("profile", "quick"))
 if profile.endswith(".yaml"):
     profile = str(Path(profile).resolve())
 data = str(config.get("data") or "")
+models = str(config.get("models") or "").split() or runnable()
+if unknown := sorted(set(models) - set(METHODS)):
+    raise WorkflowError(f"no such method: {', '.join(unknown)}; choose from {', '.join(METHODS)}")
 try:
     study = Study.of(data, profile)
     phantom = study.phantom
@@ -36,15 +40,26 @@ try:
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
-# Folds train side by side where there are several: one thread a run wastes less than many.
-# A GPU is given to one run at a time.
-threads_a_run = workflow.cores if shutil.which("nvidia-smi") else max(1, workflow.cores // len(folds))
+# Runs train side by side: one thread a run wastes less than many. A GPU is given to one at a time.
+side_by_side = 1 if shutil.which("nvidia-smi") else len(models) * len(folds)
+threads_a_run = max(1, workflow.cores // side_by_side)
 spineseg = f"{shlex.quote(sys.executable)} -m spineseg.cli"
 of_profile = f"--profile {shlex.quote(profile)}"
 of_study = f"--data {shlex.quote(str(study.data))} {of_profile}"
 run = f"{study.runs}/{{model}}-fold-{{fold}}"
-pretrained = f"{phantom.runs}/{{model}}-fold-all/run.json"
 
+
+def pretrained(wildcards):
+    """nnU-Net always starts afresh, as it does by itself."""
+    if not study.starts_from_phantom or wildcards.model == NNUNET:
+        return []
+    return f"{phantom.runs}/{wildcards.model}-fold-all/run.json"
+
+
+GATHERED = [
+    *("runs.json", "scores.csv", "summary.csv", "failures.csv", "curves.csv", "examples.npz"),
+    *("noise.csv", "noise.npz"),
+]
 # Each notebook: what it reads of results/, what it leaves there, and its figures.
 NOTEBOOKS = {
     "01_data_exploration": (
@@ -52,16 +67,22 @@ NOTEBOOKS = {
         ["shapes.csv", "measured.csv", "slice.npz"],
         ["fig1a", "intensities", "class_sizes"],
     ),
-    "02_preprocessing": ([], ["preprocessing.csv"], ["fig1"]),
+    "02_preprocessing": ([], ["preprocessing.csv", "fig1.npz"], ["fig1"]),
     "03_network": (
         [],
         ["network.csv", "receptive_field.npz", "receptive_field.csv"],
         ["fig2", "fig3", "fig4", "receptive_field"],
     ),
-    "04_training": (
-        ["scores.csv", "summary.csv", "curves.csv", "examples.npz"],
-        ["table3.csv"],
-        ["fig8_9", "scores", "examples"],
+    "04_training": (GATHERED, [], ["training", "scores", "examples"]),
+    "05_ablation": (GATHERED, ["table2.csv"], ["ablation"]),
+    "06_baselines": (GATHERED, ["table3.csv", "comparison.csv"], ["fig7", "comparison"]),
+    "07_noise": (GATHERED, ["noise_curves.csv"], ["fig5", "fig6", "noise"]),
+    "08_cost": (["cost.csv"], ["table4.csv"], ["cost"]),
+    "09_figures": ([*GATHERED, "fig1.npz", "network.csv"], [], ["fig8", "fig9"]),
+    "10_audit": (
+        [*GATHERED, "cost.csv"],
+        ["audit.csv", "audit_convexity.csv", "claims.csv"],
+        ["convexity"],
     ),
 }
 
@@ -93,8 +114,8 @@ if study.starts_from_phantom:
         input:
             f"{phantom.data}/phantom.json",
         output:
-            pretrained,
-        threads: workflow.cores
+            f"{phantom.runs}/{{model}}-fold-all/run.json",
+        threads: max(1, workflow.cores // len(models))
         shell:
             f"OMP_NUM_THREADS={{threads}} {spineseg} train {of_profile} "
             "--model {wildcards.model} --fold all"
@@ -113,7 +134,7 @@ rule prepare:
 rule train:
     input:
         f"{study.runs}/split.json",
-        pretrained if study.starts_from_phantom else [],
+        pretrained,
     output:
         f"{run}/run.json",
     threads: threads_a_run
@@ -135,11 +156,19 @@ rule score:
 
 rule report:
     input:
-        expand(f"{run}/scores.csv", model=MODELS, fold=folds),
+        expand(f"{run}/scores.csv", model=models, fold=folds),
     output:
-        results(["scores.csv", "summary.csv", "curves.csv", "runs.json", "examples.npz"]),
+        results(GATHERED),
     shell:
-        f"{spineseg} report {of_study}"
+        f"{spineseg} report {of_study} --models {' '.join(models)}"
+
+
+rule cost:
+    output:
+        results(["cost.csv"]),
+    threads: workflow.cores
+    shell:
+        f"{spineseg} cost {of_study}"
 
 
 for name, (reads, writes, draws) in NOTEBOOKS.items():
