@@ -70,7 +70,7 @@ references: $(READY) ## regenerate the numbers that `make test` compares with
 	$(MAKE) reproduce DATA=data/phantom-mini PROFILE=smoke
 
 notebooks: ## run the quick profile on the phantom afresh and keep the outputs in notebooks/
-	rm -rf runs/phantom-quick results/phantom-quick
+	rm -rf runs/phantom-quick results/phantom-quick figures/phantom-quick
 	$(MAKE) reproduce DATA= PROFILE=quick
 	$(BIN)/python tools/adopt_notebook.py runs/phantom-quick/notebooks $(NOTEBOOKS)
 	$(BIN)/python tools/update_readme.py

@@ -137,21 +137,11 @@ rule train:
         pretrained,
     output:
         f"{run}/run.json",
-    threads: threads_a_run
-    shell:
-        "OMP_NUM_THREADS={threads} "
-        f"{spineseg} train {of_study} --model {{wildcards.model}} --fold {{wildcards.fold}}"
-
-
-rule score:
-    input:
-        f"{run}/run.json",
-    output:
         f"{run}/scores.csv",
-        f"{run}/examples.npz",
     threads: threads_a_run
     shell:
-        f"OMP_NUM_THREADS={{threads}} {spineseg} evaluate \"$(dirname {{input:q}})\""
+        f"OMP_NUM_THREADS={{threads}} {spineseg} train {of_study} --score "
+        "--model {wildcards.model} --fold {wildcards.fold}"
 
 
 rule report:

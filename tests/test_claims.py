@@ -136,8 +136,14 @@ def test_the_proposed_net_missing_leaves_nothing_to_judge():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "words"),
-    [(0.1, 2, REPRODUCED), (-2, -0.1, NOT), (-0.1, 2, UNJUDGED), (np.nan, np.nan, UNJUDGED)],
+    ("low", "high", "cases", "words"),
+    [
+        (0.1, 2, 6, REPRODUCED),
+        (-2, -0.1, 6, NOT),
+        (-0.1, 2, 6, UNJUDGED),
+        (0.1, 2, 5, UNJUDGED),
+        (np.nan, np.nan, 0, UNJUDGED),
+    ],
 )
-def test_verdicts_follow_the_interval(low, high, words):
-    assert verdict(low, high) == words
+def test_verdicts_follow_the_interval(low, high, cases, words):
+    assert verdict(low, high, cases) == words

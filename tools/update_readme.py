@@ -1,51 +1,138 @@
-"""Writes the scores in README.md from results/; `--check` only tells whether they are current."""
+"""Writes the numbers in README.md from results/; `--check` only tells whether they are current."""
 
 import sys
 
 import pandas as pd
 
 from spineseg import paper
-from spineseg.labels import FOREGROUND
+from spineseg.methods import TABLE3, TITLES
 from spineseg.paths import REPOSITORY
 
 README = REPOSITORY / "README.md"
-START, END = "<!-- scores: written by tools/update_readme.py -->", "<!-- end of scores -->"
-CLASSES = [*FOREGROUND, "mean"]
+RESULTS = REPOSITORY / "results"
+SHOWN = "phantom-quick"  # the study whose figures and tables are committed
 STUDIES = {
-    "phantom-quick": "phantom, 34 of 172 held out",
-    "real-t2-lumbar-quick": "eleven patients, cross-validated",
-    "phantom-bodies-quick-on-real-t2-lumbar": "trained on phantoms alone, tested on the eleven",
+    SHOWN: "phantom",
+    "real-t2-lumbar-quick": "eleven patients",
 }
+PHANTOM_ONLY = "phantom-bodies-quick-on-real-t2-lumbar"
+
+# What stands in the paper (or is ours alone), its notebook, figures, and data.
+PIECES = (
+    ("Table 1, shapes", "01_data_exploration", (), ("shapes.csv",)),
+    ("Fig. 1 (a), labels", "01_data_exploration", ("fig1a",), ("slice.npz",)),
+    (
+        "brightness and size of classes (ours)",
+        "01_data_exploration",
+        ("intensities", "class_sizes"),
+        ("measured.csv",),
+    ),
+    ("Fig. 1, labels and crop", "02_preprocessing", ("fig1",), ("fig1.npz", "preprocessing.csv")),
+    ("Fig. 2, ASPP; Fig. 3, DC", "03_network", ("fig2", "fig3"), ()),
+    ("Fig. 4, network", "03_network", ("fig4",), ("network.csv",)),
+    (
+        "receptive field (ours)",
+        "03_network",
+        ("receptive_field",),
+        ("receptive_field.csv", "receptive_field.npz"),
+    ),
+    (
+        "one method in detail (ours)",
+        "04_training",
+        ("training", "scores", "examples"),
+        ("curves.csv", "scores.csv", "examples.npz"),
+    ),
+    ("Table 2, ablation", "05_ablation", ("ablation",), ("table2.csv",)),
+    (
+        "Table 3, six methods",
+        "06_baselines",
+        ("comparison",),
+        ("table3.csv", "comparison.csv", "summary.csv", "failures.csv"),
+    ),
+    ("Fig. 7, three cases", "06_baselines", ("fig7",), ("examples.npz",)),
+    ("Fig. 5, 6, noise", "07_noise", ("fig5", "fig6"), ("noise.npz",)),
+    ("DSC over noise (ours)", "07_noise", ("noise",), ("noise_curves.csv", "noise.csv")),
+    ("Table 4, cost", "08_cost", ("cost",), ("table4.csv", "cost.csv")),
+    ("Fig. 8, 9, loss", "09_figures", ("fig8", "fig9"), ("curves.csv",)),
+    ("the paper audited", "10_audit", ("convexity",), ("audit.csv", "audit_convexity.csv")),
+    ("did it reproduce?", "10_audit", (), ("claims.csv",)),
+)
 
 
 def scores_table() -> str:
-    """Mean DSC by class: the paper's row first, then one row for each summary in results/."""
-    printed = paper.table3().query("model == 'ASPP-UNet' and metric == 'DSC'")
-    rows = [
-        _row(
-            "**paper**: 172 patients, five folds; K80",
-            printed.set_index("class")["mean"] / 100,
-            "172",
-        )
-    ]
-    for study, words in STUDIES.items():
-        summary = pd.read_csv(REPOSITORY / "results" / study / "summary.csv")
-        summary = summary.query("aggregation == 'volume' and metric == 'DSC'")
-        first = summary.iloc[0]
-        name = f"ours: {words}; {first['profile']}, {first['device']}"
-        rows.append(_row(name, summary.set_index("class")["mean"], str(summary["cases"].max())))
-    head = f"| mean DSC | {' | '.join(CLASSES)} | cases tested |"
-    return "\n".join([head, "|---" * (len(CLASSES) + 2) + "|", *rows])
+    """Mean DSC of the six methods: paper, then ours and the difference for each study."""
+    printed = paper.table3().query("metric == 'DSC' and `class` == 'mean'").set_index("model")
+    ours = {study: _mean_dsc(study) for study in STUDIES}
+    heads = [f"ours: {_origin(study, words)} | difference" for study, words in STUDIES.items()]
+    head = f"| mean DSC, % | paper: 172 patients, five folds, K80 | {' | '.join(heads)} |"
+    lines = [head, "|---" * (2 + 2 * len(STUDIES)) + "|"]
+    for name in TABLE3:
+        theirs = printed.loc[TITLES[name], "mean"]
+        cells = [cell for study in STUDIES for cell in _cells(ours[study], name, theirs)]
+        title = f"**{TITLES[name]}**" if name == "aspp_unet" else TITLES[name]
+        lines.append(f"| {title} | {theirs:.1f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
-def _row(name: str, means: pd.Series, cases: str) -> str:
-    cells = [f"{means[c]:.3f}" if c in means else "" for c in CLASSES]
-    return f"| {name} | {' | '.join(cells)} | {cases} |"
+def _mean_dsc(study: str) -> pd.DataFrame:
+    summary = pd.read_csv(RESULTS / study / "summary.csv")
+    rows = summary.query("aggregation == 'volume' and metric == 'DSC' and `class` == 'mean'")
+    return rows.set_index("model")
+
+
+def _origin(study: str, words: str) -> str:
+    rows = _mean_dsc(study)
+    first = rows.loc["aspp_unet"]
+    return f"{words} ({first['cases']} tested), {first['profile']}, {first['device']}"
+
+
+def _cells(ours: pd.DataFrame, name: str, theirs: float) -> tuple[str, str]:
+    if name not in ours.index:
+        return "not run", ""
+    mean, low, high = 100 * ours.loc[name, ["mean", "low", "high"]].astype(float)
+    return f"{mean:.1f} ({low:.1f} to {high:.1f})", f"{mean - theirs:+.1f}"
+
+
+def verdicts_table() -> str:
+    """How many claims of the paper reproduced on the phantom."""
+    claims = pd.read_csv(RESULTS / SHOWN / "claims.csv")
+    counts = claims["verdict"].value_counts()
+    alone = _mean_dsc(PHANTOM_ONLY).iloc[0]
+    return "\n".join(
+        [
+            f"Of {len(claims)} claims, judged on the phantom under the quick profile: "
+            + ", ".join(f"{count} {words}" for words, count in counts.items())
+            + " ([claim by claim](notebooks/10_audit.ipynb)).",
+            f"ASPP-UNet trained on phantoms alone reaches {100 * alone['mean']:.1f} on the eleven "
+            f"patients ({alone['profile']}, {alone['device']}).",
+        ]
+    )
+
+
+def pieces_table() -> str:
+    """Each figure and table, its notebook, its files, and the seconds the notebook takes."""
+    times = pd.read_csv(RESULTS / SHOWN / "times.csv").set_index("step")["seconds"]
+    lines = ["| in the paper | notebook | figure | data | time |", "|---" * 5 + "|"]
+    for what, notebook, figures, data in PIECES:
+        drawn = ", ".join(f"[{name}](figures/{SHOWN}/{name}.png)" for name in figures)
+        files = ", ".join(f"[{name}](results/{SHOWN}/{name})" for name in data)
+        link = f"[{notebook[:2]}](notebooks/{notebook}.ipynb)"
+        lines.append(f"| {what} | {link} | {drawn} | {files} | {times[notebook]:.0f} s |")
+    training = times[times.index.str.startswith("train ")]
+    minutes = training.sum() / 60
+    lines.append(f"\nBefore that, {len(training)} runs trained for {minutes:.0f} minutes in all.")
+    return "\n".join(lines)
+
+
+PARTS = {"scores": scores_table, "verdicts": verdicts_table, "pieces": pieces_table}
 
 
 def updated(text: str) -> str:
-    before, rest = text.split(START)
-    return f"{before}{START}\n{scores_table()}\n{END}{rest.split(END)[1]}"
+    for name, table in PARTS.items():
+        start, end = f"<!-- {name}: tools/update_readme.py -->", f"<!-- end of {name} -->"
+        before, rest = text.split(start)
+        text = f"{before}{start}\n{table()}\n{end}{rest.split(end)[1]}"
+    return text
 
 
 if __name__ == "__main__":

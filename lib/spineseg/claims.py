@@ -21,6 +21,7 @@ from spineseg.tables import PROPOSED, case_means, compare
 REPRODUCED, NOT, UNJUDGED = "reproduced", "not reproduced", "cannot be judged on this data"
 ALONE = ("aspp_unet_1", "aspp_unet_4")
 FEWER = tuple(f"aspp_unet_{positions}" for positions in (1, 2, 3, 4, 34, 234))  # of Table 2
+FEWEST = 6  # cases; with fewer, Wilcoxon's test cannot reach 5 % either
 CLEAN, BEND, BEYOND = 0, 30, 50  # levels k of Eq. 5 around which the paper sees a change
 
 
@@ -48,7 +49,8 @@ def judge(measured: Measured) -> pd.DataFrame:
     """One row a claim: section, claim, paper, ours, verdict.
 
     A difference counts as reproduced or not when its 95 % interval over the cases lies on one side
-    of zero; otherwise these cases cannot tell. What was not run cannot be judged either.
+    of zero; otherwise these cases cannot tell, nor can fewer than six. What was not run cannot be
+    judged either.
     """
     checks: Sequence[Callable[[Measured], list[dict[str, str]]]] = (
         _headline,
@@ -66,8 +68,10 @@ def _row(section: str, claim: str, printed: str, ours: str, verdict: str) -> dic
     return {"section": section, "claim": claim, "paper": printed, "ours": ours, "verdict": verdict}
 
 
-def verdict(low: float, high: float) -> str:
+def verdict(low: float, high: float, cases: int) -> str:
     """What the interval of a difference says that the paper claims to be above zero."""
+    if cases < FEWEST:
+        return UNJUDGED
     if low > 0:
         return REPRODUCED
     return NOT if high < 0 else UNJUDGED
@@ -79,7 +83,7 @@ def _difference(section: str, claim: str, printed: str, differences: pd.Series) 
         return _row(section, claim, printed, "not run", UNJUDGED)
     low, high = interval(differences.to_numpy())
     ours = f"{differences.mean():+.2f} ({low:+.2f} to {high:+.2f})"
-    return _row(section, claim, printed, ours, verdict(low, high))
+    return _row(section, claim, printed, ours, verdict(low, high, len(differences)))
 
 
 def _headline(measured: Measured) -> list[dict[str, str]]:
@@ -113,7 +117,7 @@ def _leads(measured: Measured) -> list[dict[str, str]]:
             found, text, judged = ours.get((metric, name)), "not run", UNJUDGED
             if found:
                 text = f"{found['difference']:+.2f} ({found['low']:+.2f} to {found['high']:+.2f})"
-                judged = verdict(found["low"], found["high"])
+                judged = verdict(found["low"], found["high"], found["cases"])
             claim = f"ASPP-UNet above {TITLES[name]} in {metric}, points"
             rows.append(_row("3", claim, f"{printed[metric, TITLES[name]]:+.2f}", text, judged))
     return rows

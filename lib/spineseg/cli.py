@@ -84,6 +84,9 @@ def _add_train(commands) -> None:
     train.add_argument(
         "--fold", type=_fold, default="0", metavar="K", help="0, 1, … or all (default: 0)"
     )
+    train.add_argument(
+        "--score", action="store_true", help="then score it, as `spineseg evaluate` does"
+    )
     train.set_defaults(command=_train)
 
 
@@ -200,7 +203,12 @@ def _train(options: argparse.Namespace) -> None:
     from spineseg.study import Study
     from spineseg.train import train
 
-    print(train(Study.of(options.data, options.profile), options.model, options.fold))
+    run = train(Study.of(options.data, options.profile), options.model, options.fold)
+    if options.score:
+        from spineseg.results import score_run
+
+        score_run(run)
+    print(run)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -221,13 +229,16 @@ def _cost(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    """Gather the scores of all folds the profile asks for, and print their summary."""
+    """Gather the scores of all folds the profile asks for, and the time that each step took, and
+    print their summary."""
     from spineseg.methods import runnable
-    from spineseg.results import gather, summary_text
+    from spineseg.results import gather, summary_text, write_times
     from spineseg.study import Study
 
     study = Study.of(options.data, options.profile)
-    print(summary_text(study, gather(study, options.models or runnable())))
+    summary = gather(study, options.models or runnable())
+    write_times(study)
+    print(summary_text(study, summary))
 
 
 def _predict(options: argparse.Namespace) -> None:

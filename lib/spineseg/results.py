@@ -170,6 +170,18 @@ def summary_text(study: Study, summary: pd.DataFrame) -> str:
     )
 
 
+def write_times(study: Study) -> None:
+    """Write times.csv: seconds that each run trained and each notebook took (papermill's count)."""
+    rows = [
+        {"step": f"train {run['model']} fold {run['fold']}", "seconds": run["training_seconds"]}
+        for run in read_json(study.results / RUNS)
+    ]
+    for notebook in sorted((study.runs / "notebooks").glob("*.ipynb")):
+        seconds = read_json(notebook)["metadata"]["papermill"]["duration"]
+        rows.append({"step": notebook.stem, "seconds": round(seconds, 1)})
+    write_csv(study.results / "times.csv", study.stamp(pd.DataFrame(rows)))
+
+
 def _shown(models: Sequence[str]) -> str:
     """The method whose cases are drawn."""
     return "aspp_unet" if "aspp_unet" in models else models[0]

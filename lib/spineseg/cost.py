@@ -1,0 +1,271 @@
+"""What each network costs: parameters, arithmetic, time and memory, beside Table 4 (section 3)."""
+
+import logging
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from spineseg import paper
+from spineseg.device import describe_device, make_fabric
+from spineseg.files import write_csv
+from spineseg.labels import NUM_CLASSES
+from spineseg.methods import INSTALL_NNUNET, NNUNET, TABLE3, TITLES, nnunet_is_installed
+from spineseg.models import MODELS, build_model, count_parameters
+from spineseg.progress import progress_bar
+from spineseg.study import Study
+
+COST = "cost.csv"
+COST = "cost.csv"
+SLICES, ROWS, COLUMNS = 12, 880, 464  # the paper's volume (section 2.1)
+ROUNDS = 10  # passes timed of each network, fewer where they take longer than
+TIMED_SECONDS = 5.0
+GEMM_SIDES = (1024, 4096)
+GEMM_ROUNDS = 3
+
+
+def cost_of(study: Study) -> pd.DataFrame:
+    """What the networks of Table 4 cost, from results/<study>/; measured first if it is missing."""
+    path = study.results / COST
+    return pd.read_csv(path if path.is_file() else write_cost(study), dtype={"note": str})
+
+
+def counted(models: Sequence[str]) -> pd.DataFrame:
+    """Parameters, and GFLOP an image of 880 x 464, of networks at the paper's width."""
+    networks = {name: on_meta(name, ROWS, COLUMNS) for name in models}
+    return pd.DataFrame(
+        {
+            "model": name,
+            "parameters": count_parameters(network),
+            "gflops": flops(network, shape) / 1e9,
+        }
+        for name, (network, shape) in networks.items()
+    )
+
+
+def write_cost(study: Study) -> Path:
+    """Measure all networks of Table 4 and write results/<study>/cost.csv."""
+    path = study.results / COST
+    write_csv(path, study.stamp(measure_cost(study), describe_device(make_fabric())))
+    return path
+
+
+def measure_cost(study: Study) -> pd.DataFrame:
+    """One row for each network of Table 4, at the paper's width: 64 channels in the first stage.
+
+    parameters, and `gflops` (billions of operations, two a multiply-add) an image of 880 x 464;
+    measured on images of rows x columns: `seconds` an image (median of `rounds` passes), the
+    largest memory of a pass with the weights (MiB), the device's rate in plain matrix products and
+    the share of it that the network reaches. An image is one slice; U-Net-3D gets volumes of 12
+    and counts a twelfth, except in memory. A pass is the network alone: no preprocessing, and for
+    nnU-Net none of its mirrored copies. `note` says why a row is empty.
+    """
+    rows, columns = measured_size(study.profile.cost_rows)
+    peak = _in_own_process(gemm_rate)
+    table = pd.DataFrame(
+        {
+            "model": name,
+            "rows": rows,
+            "columns": columns,
+            "gemm_gflops_per_s": peak / 1e9,
+            **_cost(name, rows, columns, peak),
+        }
+        for name in progress_bar(TABLE3, desc="cost", unit="network")
+    )
+    order = ["model", "parameters", "gflops", "rows", "columns", "rounds", "seconds", "memory_mib"]
+    table = table.reindex(columns=[*order, "gemm_gflops_per_s", "share_of_peak", "note"])
+    return table.astype({"parameters": "Int64", "rounds": "Int64"})
+
+
+def measured_size(rows: int) -> tuple[int, int]:
+    """So many rows, and columns in the paper's proportion, to the next multiple of 16."""
+    return rows, max(16, 16 * round(rows * COLUMNS / ROWS / 16))
+
+
+def _cost(name: str, rows: int, columns: int, peak: float) -> dict[str, Any]:
+    if name == NNUNET and not nnunet_is_installed():
+        return {"note": f"not installed; `{INSTALL_NNUNET}` installs it"}
+    network, shape = on_meta(name, ROWS, COLUMNS)
+    cost = {"parameters": count_parameters(network), "gflops": flops(network, shape) / 1e9}
+    try:
+        cost |= _in_own_process(measure, name, rows, columns)
+    except (BrokenProcessPool, torch.OutOfMemoryError):
+        return {**cost, "note": f"out of memory at {rows} x {columns}"}
+    rate = flops(*on_meta(name, rows, columns)) / cost["seconds"]
+    return {**cost, "share_of_peak": rate / peak, "note": ""}
+
+
+def build(name: str, rows: int, columns: int) -> tuple[nn.Module, tuple[int, ...]]:
+    """A network at the paper's width, for inference, and the shape of its input.
+
+    The shape is (1, 1, rows, columns), or (1, 1, 12, rows, columns) for whole volumes.
+    """
+    if name == NNUNET:
+        return _nnunet(rows, columns)
+    slices = (SLICES,) if MODELS[name].volumetric else ()
+    return build_model(name).eval(), (1, 1, *slices, rows, columns)
+
+
+def _nnunet(rows: int, columns: int) -> tuple[nn.Module, tuple[int, ...]]:
+    """What nnU-Net plans for isotropic slices of this size, and the padded slice that it sees."""
+    from dynamic_network_architectures.architectures.unet import PlainConvUNet
+    from nnunetv2.experiment_planning.experiment_planners.network_topology import (
+        get_pool_and_conv_props,
+    )
+
+    _, strides, kernels, padded, _ = get_pool_and_conv_props((1, 1), (rows, columns), 4, math.inf)
+    stages = len(strides)
+    network = PlainConvUNet(
+        input_channels=1,
+        n_stages=stages,
+        features_per_stage=[min(512, 32 * 2**stage) for stage in range(stages)],
+        conv_op=nn.Conv2d,
+        kernel_sizes=kernels,
+        strides=strides,
+        n_conv_per_stage=2,
+        num_classes=NUM_CLASSES,
+        n_conv_per_stage_decoder=2,
+        conv_bias=True,
+        norm_op=nn.InstanceNorm2d,
+        norm_op_kwargs={"eps": 1e-5, "affine": True},
+        nonlin=nn.LeakyReLU,
+        nonlin_kwargs={"inplace": True},
+    )
+    return network.eval(), (1, 1, *map(int, padded))
+
+
+def on_meta(name: str, rows: int, columns: int) -> tuple[nn.Module, tuple[int, ...]]:
+    """As `build`, with shapes alone: nothing is stored or computed."""
+    with torch.device("meta"):
+        return build(name, rows, columns)
+
+
+def images(shape: tuple[int, ...]) -> int:
+    """How many slices an input holds."""
+    return math.prod(shape[:-2])
+
+
+def flops(network: nn.Module, shape: tuple[int, ...]) -> float:
+    """Operations an image of a network on the meta device, two a multiply-add, convolutions only.
+
+    What is left out (norms, ReLU, pooling, interpolation) is below one per cent.
+    """
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network(torch.empty(shape, device="meta"))
+    return counter.get_total_flops() / images(shape)
+
+
+def _in_own_process(function: Callable, *arguments: Any) -> Any:
+    """Call it where nothing ran before, with as many threads as here.
+
+    Not by `spawn`: on Linux a spawned process starts from its parent's peak resident size.
+    """
+    context, threads = get_context("forkserver"), torch.get_num_threads()
+    with ProcessPoolExecutor(1, context, _start_quietly, (threads,)) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def _start_quietly(threads: int) -> None:
+    torch.set_num_threads(threads)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would break the bar
+
+
+@torch.inference_mode()
+def measure(name: str, rows: int, columns: int) -> dict[str, float]:
+    """Rounds, seconds an image and memory (MiB) of a network; in a process of its own."""
+    fabric = make_fabric()
+    before = _peak_memory(fabric)
+    network, shape = build(name, rows, columns)
+    layout = MODELS[name].memory_format if name in MODELS else torch.channels_last
+    network = fabric.setup_module(network.to(memory_format=layout))  # type: ignore[call-overload]
+    inputs = torch.randn(shape, device=fabric.device).contiguous(memory_format=layout)
+    timed = _time_passes(fabric, lambda: network(inputs))
+    return {
+        "rounds": len(timed),
+        "seconds": float(np.median(timed)) / images(shape),
+        "memory_mib": _peak_memory(fabric) - before,
+    }
+
+
+def _time_passes(fabric: Fabric, forward: Callable) -> list[float]:
+    """The seconds of each pass; the first warms up, and counts only where it took all the time."""
+    end = time.perf_counter() + TIMED_SECONDS
+    passes = [_seconds(fabric, forward)]
+    while len(passes) <= ROUNDS and time.perf_counter() < end:
+        passes.append(_seconds(fabric, forward))
+    return passes[1:] or passes
+
+
+def _seconds(fabric: Fabric, work: Callable) -> float:
+    start = time.perf_counter()
+    work()
+    if fabric.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def _peak_memory(fabric: Fabric) -> float:
+    """The most that this process ever held, MiB: on the GPU, or resident where there is none."""
+    if fabric.device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    unit = 1 if sys.platform == "darwin" else 2**10  # bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+@torch.inference_mode()
+def gemm_rate() -> float:
+    """Operations a second in products of square matrices, as fast as they come.
+
+    In the precision that networks compute in: what a convolution could reach at best.
+    """
+    fabric = make_fabric()
+    rates = []
+    for side in GEMM_SIDES:
+        matrix = torch.randn(side, side, device=fabric.device)
+        with fabric.autocast():
+            matrix = matrix @ matrix  # has that precision
+        fastest = min(_seconds(fabric, lambda m=matrix: m @ m) for _ in range(GEMM_ROUNDS))
+        rates.append(2 * side**3 / fastest)
+    return max(rates)
+
+
+def beside_table4(cost: pd.DataFrame) -> pd.DataFrame:
+    """Table 4 and ours, one row a network: `model` as printed, and
+
+    parameters_*: millions, paper, ours and the difference; seconds_*: an image, on the paper's
+    device and on ours; ratio_*: seconds over U-Net-2D's; gflops an image of 880 x 464, and
+    gflops_ratio over U-Net-2D's, which a ratio of times follows on a device that is kept busy.
+    """
+    ours = cost.assign(
+        model=cost["model"].map(TITLES), millions=cost["parameters"].astype(float) / 1e6
+    )
+    ours = ours[["model", "millions", "seconds", "gflops"]]
+    both = paper.table4().merge(ours, on="model", how="left", suffixes=("_paper", "_ours"))
+    both = both.rename(
+        columns={"parameters_millions": "parameters_paper", "millions": "parameters_ours"}
+    )
+    unet = both.set_index("model").loc[TITLES["unet"]]
+    both["ratio_paper"] = both["seconds_paper"] / unet["seconds_paper"]
+    both["ratio_ours"] = both["seconds_ours"] / unet["seconds_ours"]
+    both["gflops_ratio"] = both["gflops"] / unet["gflops"]
+    for quantity in ("parameters", "ratio"):
+        both[f"{quantity}_difference"] = both[f"{quantity}_ours"] - both[f"{quantity}_paper"]
+    parts = [
+        *("parameters_paper", "parameters_ours", "parameters_difference"),
+        *("seconds_paper", "seconds_ours", "ratio_paper", "ratio_ours", "ratio_difference"),
+        *("gflops", "gflops_ratio"),
+    ]
+    return both[["model", *parts]]
