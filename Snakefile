@@ -154,6 +154,8 @@ rule report:
 
 
 rule cost:
+    input:
+        f"{study.runs}/split.json",  # a clone's results are those of another machine
     output:
         results(["cost.csv"]),
     threads: workflow.cores
