@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from spineseg import audit, paper
+from spineseg.cost import gflops
 from spineseg.labels import FOREGROUND
 from spineseg.models import build_model, count_parameters
 
@@ -196,7 +197,7 @@ def test_a_convolution_is_two_operations_a_multiply_add(work):
     unet, half = "U-Net-2D", "ASPP-UNet, branches of half width"
     assert work.loc[[unet, half], "gflop"].round().tolist() == [551, 772]
     tenth = 2 * 64 * 880 * 464 / 1e9  # one class more in the last 1x1 convolution
-    assert audit.gflop("unet", num_classes=10) - audit.gflop("unet") == pytest.approx(tenth)
+    assert gflops("unet", num_classes=10) - gflops("unet") == pytest.approx(tenth)
 
 
 def test_only_what_no_k80_can_do_is_refused(work):

@@ -4,17 +4,14 @@ The tables are those of `spineseg.paper`, scores in per cent. A check returns a 
 with a column `holds`: False only where no rounding of the printed digits lets the claim stand.
 """
 
-from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from spineseg import cost
+from spineseg.cost import gflops
 from spineseg.labels import FOREGROUND
-from spineseg.models import MODELS, build_model, count_parameters
 
 Number = TypeVar("Number", float, pd.Series)
 
@@ -25,9 +22,6 @@ SECONDS_ROUNDING = 0.0005
 EXACT = 1e-9  # what binary fractions may add to a sum of decimal ones
 SLIGHT = 10  # per cent more that "slightly" is taken to allow
 NEAR = 2  # per cent between a printed and a counted number of parameters
-
-IMAGE = (880, 464)  # rows, columns
-SLICES = 12
 
 # One die of a Tesla K80 (two make a card): float32 cores, and the clock's base and boost in GHz
 # (Nvidia's data sheet). A core does one multiply-add, two operations, a cycle.
@@ -219,16 +213,6 @@ def auxiliary_head_parameters(classes: int = 9) -> int:
     return _conv(1024, 256, bias=False) + _norm(256) + _conv(256, classes, 1)
 
 
-def _network(name: str, **options: Any) -> nn.Module:
-    with torch.device("meta"):  # shapes only, nothing is computed
-        return build_model(name, **options).eval()
-
-
-@cache
-def _built(name: str, **options: Any) -> int:
-    return count_parameters(_network(name, **options))
-
-
 def parameters(table4: pd.DataFrame) -> pd.DataFrame:
     """Printed millions of parameters beside those of networks built as the text describes them.
 
@@ -237,15 +221,15 @@ def parameters(table4: pd.DataFrame) -> pd.DataFrame:
     deeplab, with_head = "DeepLabV3", "DeepLabV3 with auxiliary head"
     classic, eight = "classic 2-D U-Net of 64 to 1024 channels", "nnU-Net-2D of eight stages"
     counted = {
-        "U-Net-2D": _built("unet"),
-        "ASPP-UNet, branches of quarter width": _built("aspp_unet", branch=0.25),
-        "ASPP-UNet, branches of half width": _built("aspp_unet", branch=0.5),
-        "ASPP-UNet, branches of full width": _built("aspp_unet", branch=1.0),
-        "SegNet": _built("segnet"),
-        "U-Net-3D": _built("unet3d"),
+        "U-Net-2D": cost.parameters("unet"),
+        "ASPP-UNet, branches of quarter width": cost.parameters("aspp_unet", branch=0.25),
+        "ASPP-UNet, branches of half width": cost.parameters("aspp_unet", branch=0.5),
+        "ASPP-UNet, branches of full width": cost.parameters("aspp_unet", branch=1.0),
+        "SegNet": cost.parameters("segnet"),
+        "U-Net-3D": cost.parameters("unet3d"),
         classic: classic_unet_parameters(),
-        deeplab: _built("deeplabv3"),
-        with_head: _built("deeplabv3") + auxiliary_head_parameters(),
+        deeplab: cost.parameters("deeplabv3"),
+        with_head: cost.parameters("deeplabv3") + auxiliary_head_parameters(),
         eight: nnunet_2d_parameters(),
     }
     pairs = [(row, name) for row in table4["model"] for name in counted if name.startswith(row)]
@@ -260,16 +244,6 @@ def parameters(table4: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-@cache
-def gflop(name: str, **options: Any) -> float:
-    """Billions of operations of one 880 x 464 slice: two a multiply-add, convolutions only."""
-    slices = (SLICES,) if MODELS[name].volumetric else ()
-    image = torch.empty(1, 1, *slices, *IMAGE, device="meta")
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        _network(name, **options)(image)
-    return counter.get_total_flops() / 1e9 / (SLICES if slices else 1)
-
-
 def times(table4: pd.DataFrame) -> pd.DataFrame:
     """What rate (TFLOP/s) each printed time asks for, and whether a K80's die has it.
 
@@ -278,18 +252,18 @@ def times(table4: pd.DataFrame) -> pd.DataFrame:
     much. Times count as the longest that round to the print; an image is a slice.
     """
     seconds = table4.set_index("model")["seconds"] + SECONDS_ROUNDING
-    unet = gflop("unet")
+    unet = gflops("unet")
     built = [
         ("U-Net-2D", "U-Net-2D", unet),
-        ("SegNet", "SegNet", gflop("segnet")),
-        ("DeepLabV3", "DeepLabV3, output stride 8", gflop("deeplabv3")),
-        ("DeepLabV3", "DeepLabV3, output stride 16", gflop("deeplabv3", output_stride=16)),
-        ("U-Net-3D", "U-Net-3D", gflop("unet3d")),
+        ("SegNet", "SegNet", gflops("segnet")),
+        ("DeepLabV3", "DeepLabV3, output stride 8", gflops("deeplabv3")),
+        ("DeepLabV3", "DeepLabV3, output stride 16", gflops("deeplabv3", output_stride=16)),
+        ("U-Net-3D", "U-Net-3D", gflops("unet3d")),
     ]
     work = [(network, count, seconds[row]) for row, network, count in built]
     longer = seconds[OURS] - seconds["U-Net-2D"] + 2 * SECONDS_ROUNDING
     for words, branch in (("quarter", 0.25), ("half", 0.5), ("full", 1.0)):
-        count = gflop("aspp_unet", branch=branch)
+        count = gflops("aspp_unet", branch=branch)
         work.append((f"ASPP-UNet, branches of {words} width", count, seconds[OURS]))
         work.append((MODULES.format(words), count - unet, longer))
     rows = pd.DataFrame(work, columns=["network", "gflop", "seconds"])

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -45,15 +46,21 @@ def cost_of(study: Study) -> pd.DataFrame:
 
 def counted(models: Sequence[str]) -> pd.DataFrame:
     """Parameters, and GFLOP an image of 880 x 464, of networks at the paper's width."""
-    networks = {name: on_meta(name, ROWS, COLUMNS) for name in models}
     return pd.DataFrame(
-        {
-            "model": name,
-            "parameters": count_parameters(network),
-            "gflops": flops(network, shape) / 1e9,
-        }
-        for name, (network, shape) in networks.items()
+        {"model": name, "parameters": parameters(name), "gflops": gflops(name)} for name in models
     )
+
+
+@cache
+def parameters(name: str, **options: Any) -> int:
+    """Parameters of a network at the paper's width; `options` are those of `build_model`."""
+    return count_parameters(on_meta(name, ROWS, COLUMNS, **options)[0])
+
+
+@cache
+def gflops(name: str, **options: Any) -> float:
+    """Billions of operations an image of 880 x 464 of a network at the paper's width."""
+    return flops(*on_meta(name, ROWS, COLUMNS, **options)) / 1e9
 
 
 def write_cost(study: Study) -> Path:
@@ -98,8 +105,7 @@ def measured_size(rows: int) -> tuple[int, int]:
 def _cost(name: str, rows: int, columns: int, peak: float) -> dict[str, Any]:
     if name == NNUNET and not nnunet_is_installed():
         return {"note": f"not installed; `{INSTALL_NNUNET}` installs it"}
-    network, shape = on_meta(name, ROWS, COLUMNS)
-    cost = {"parameters": count_parameters(network), "gflops": flops(network, shape) / 1e9}
+    cost = {"parameters": parameters(name), "gflops": gflops(name)}
     try:
         cost |= _in_own_process(measure, name, rows, columns)
     except (BrokenProcessPool, torch.OutOfMemoryError):
@@ -108,7 +114,7 @@ def _cost(name: str, rows: int, columns: int, peak: float) -> dict[str, Any]:
     return {**cost, "share_of_peak": rate / peak, "note": ""}
 
 
-def build(name: str, rows: int, columns: int) -> tuple[nn.Module, tuple[int, ...]]:
+def build(name: str, rows: int, columns: int, **options: Any) -> tuple[nn.Module, tuple[int, ...]]:
     """A network at the paper's width, for inference, and the shape of its input.
 
     The shape is (1, 1, rows, columns), or (1, 1, 12, rows, columns) for whole volumes.
@@ -116,7 +122,7 @@ def build(name: str, rows: int, columns: int) -> tuple[nn.Module, tuple[int, ...
     if name == NNUNET:
         return _nnunet(rows, columns)
     slices = (SLICES,) if MODELS[name].volumetric else ()
-    return build_model(name).eval(), (1, 1, *slices, rows, columns)
+    return build_model(name, **options).eval(), (1, 1, *slices, rows, columns)
 
 
 def _nnunet(rows: int, columns: int) -> tuple[nn.Module, tuple[int, ...]]:
@@ -147,10 +153,12 @@ def _nnunet(rows: int, columns: int) -> tuple[nn.Module, tuple[int, ...]]:
     return network.eval(), (1, 1, *map(int, padded))
 
 
-def on_meta(name: str, rows: int, columns: int) -> tuple[nn.Module, tuple[int, ...]]:
+def on_meta(
+    name: str, rows: int, columns: int, **options: Any
+) -> tuple[nn.Module, tuple[int, ...]]:
     """As `build`, with shapes alone: nothing is stored or computed."""
     with torch.device("meta"):
-        return build(name, rows, columns)
+        return build(name, rows, columns, **options)
 
 
 def images(shape: tuple[int, ...]) -> int:

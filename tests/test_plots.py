@@ -1,0 +1,123 @@
+"""What a figure shows is what its table says."""
+
+from itertools import pairwise
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from spineseg import plots
+from spineseg.labels import CLASSES, COLOURS
+from spineseg.methods import NNUNET, NOISE, TABLE3, TITLES
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def seen_by(colour: str, missing: int) -> np.ndarray:
+    """A colour as one sees it who lacks a cone type, roughly: its linear RGB without that part."""
+    rgb = np.array(plt.matplotlib.colors.to_rgb(colour)) ** 2.2
+    to_lms = np.array([[0.314, 0.640, 0.047], [0.155, 0.758, 0.087], [0.018, 0.109, 0.873]])
+    return np.delete(to_lms @ rgb, missing)
+
+
+@pytest.mark.parametrize("missing", [0, 1], ids=["protanopia", "deuteranopia"])
+def test_neighbouring_classes_differ_for_the_colour_blind(missing):
+    names = CLASSES[1:]
+    for one, other in pairwise(names):
+        distance = np.abs(seen_by(COLOURS[one], missing) - seen_by(COLOURS[other], missing))
+        assert distance.max() > 0.08, (one, other)
+
+
+def test_each_method_has_its_own_colour_and_marker():
+    assert len({plots.METHOD_COLOURS[name] for name in NOISE}) == len(NOISE)
+    assert len({plots.METHOD_MARKERS[name] for name in NOISE}) == len(NOISE)
+
+
+def test_noise_draws_every_curve():
+    curves = pd.DataFrame(
+        {"model": name, "k": k, "DSC": 80 - i - k / 2, "low": 70 - k / 2, "high": 90 - k / 2}
+        for i, name in enumerate(NOISE)
+        for k in (0, 30, 90)
+    )
+    figure = plots.noise(curves)
+    drawn = {c.get_label(): c.lines[0].get_ydata() for c in figure.axes[0].containers}
+    assert set(drawn) == {TITLES[name] for name in NOISE}
+    assert list(drawn["SegNet"]) == list(curves.query("model == 'segnet'")["DSC"])
+
+
+@pytest.mark.parametrize(
+    ("figure", "column"), [(plots.fig8, "train_loss"), (plots.fig9, "test_loss")]
+)
+def test_losses_are_means_over_folds_and_nnunet_stands_apart(figure, column):
+    curves = pd.DataFrame(
+        {
+            "model": name,
+            "fold": fold,
+            "epoch": epoch,
+            "train_loss": fold + epoch,
+            "test_loss": 9 - fold,
+        }
+        for name in TABLE3
+        for fold in (0, 1)
+        for epoch in (1, 2, 3)
+    )
+    own, other = figure(curves).axes
+    assert [line.get_label() for line in other.lines] == [TITLES[NNUNET]]
+    assert len(own.lines) == len(TABLE3) - 1
+    expected = curves.query("model == 'unet'").groupby("epoch")[column].mean()
+    np.testing.assert_allclose(own.lines[0].get_ydata(), expected)
+
+
+def test_losses_without_nnunet_have_one_panel():
+    curves = pd.DataFrame({"model": "unet", "fold": 0, "epoch": [1, 2], "train_loss": [2.0, 1.0]})
+    assert len(plots.fig8(curves).axes) == 1
+
+
+def test_a_row_that_was_not_run_keeps_its_place():
+    table = pd.DataFrame(
+        {
+            "model": ["unet", "segnet"],
+            "metric": "DSC",
+            "class": "mean",
+            "paper": [79.94, 79.98],
+            "ours": [85.0, np.nan],
+            "low": [83.0, np.nan],
+            "high": [86.0, np.nan],
+        }
+    )
+    axes = plots.comparison(table).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["U-Net-2D", "SegNet"]
+    np.testing.assert_allclose(axes.lines[-1].get_xdata(), table["paper"])
+
+
+def test_each_method_labels_the_same_three_cases():
+    random = np.random.default_rng(0)
+    arrays = {}
+    for rank in ("best", "median", "worst"):
+        arrays |= {
+            f"{rank}_case": np.array(f"Case {rank}"),
+            f"{rank}_spacing": np.array([2.0, 2.0]),
+        }
+        arrays |= {f"{rank}_{part}": random.integers(0, 9, (20, 16)) for part in ("image", "truth")}
+        for name in ("unet", "aspp_unet"):
+            arrays[f"{rank}_predicted_{name}"] = random.integers(0, 9, (20, 16))
+            arrays[f"{rank}_dsc_{name}"] = np.array(0.5)
+    figure = plots.fig7(arrays)
+    titles = [axes.get_title() for axes in figure.axes[:4]]
+    assert titles == ["scan", "truth", "U-Net-2D", "ASPP-UNet"]
+    shown = figure.axes[3].images[1].get_array()
+    np.testing.assert_array_equal(shown, arrays["best_predicted_aspp_unet"])
+
+
+def test_more_noise_stands_to_the_right():
+    example = {"truth": np.zeros((8, 8)), "spacing": np.array([1.0, 1.0])}
+    for k in (0, 10, 90, 30):
+        example |= {f"image_{k}": np.full((8, 8), k), f"predicted_{k}": np.zeros((8, 8))}
+    axes = plots.fig6(example).axes
+    assert [a.get_title() for a in axes[:3]] == ["k = 10", "k = 30", "k = 90"]
+    assert [int(a.images[0].get_array().max()) for a in axes[:3]] == [10, 30, 90]
