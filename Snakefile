@@ -15,7 +15,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from spineseg import paths
-from spineseg.methods import METHODS, NNUNET, runnable
+from spineseg.methods import METHODS, NNUNET, TABLE3, runnable
 from spineseg.study import Study
 
 os.environ["SPINESEG_ROOT"] = str(paths.root())  # jobs run in other folders
@@ -28,6 +28,8 @@ data = str(config.get("data") or "")
 models = str(config.get("models") or "").split() or runnable()
 if unknown := sorted(set(models) - set(METHODS)):
     raise WorkflowError(f"no such method: {', '.join(unknown)}; choose from {', '.join(METHODS)}")
+if not set(models) & set(TABLE3):
+    raise WorkflowError(f"{', '.join(models)}: add one of {', '.join(TABLE3)}")
 try:
     study = Study.of(data, profile)
     phantom = study.phantom

@@ -101,6 +101,11 @@ def test_nothing_is_averaged_over_missing_runs(study):
     assert gather(study, ["aspp_unet"])["cases"].max() == 2
 
 
+def test_methods_outside_table_3_alone_are_refused(study):
+    with pytest.raises(RunError, match="aspp_unet_1: add one of unet, segnet"):
+        gather(study, ["aspp_unet_1"])
+
+
 def test_examples_are_ranked_by_the_proposed_method(study):
     drawn = np.load(study.results / "examples.npz")
     best, median, worst = (

@@ -65,9 +65,11 @@ def gather(study: Study, models: Sequence[str]) -> pd.DataFrame:
 
     Writes runs.json (what each run was made from), scores.csv (every case), summary.csv,
     failures.csv, curves.csv (loss an epoch), noise.csv (scores under noise), examples.npz (the
-    best, median and worst case of the last of the methods, labelled by all of them) and noise.npz
-    (a case under noise). Raises RunError, naming each, when a run or its scores are missing.
+    best, median and worst case of ASPP-UNet or, without it, of the first of Table 3's methods) and
+    noise.npz (a case of it under noise). Raises RunError, naming each, when a run or its scores are
+    missing, or when none of the methods stands in Table 3.
     """
+    shown = _shown(models)
     folds = study.folds_to_run()
     runs = [study.run(model, fold) for model in models for fold in folds]
     if missing := [str(run) for run in runs if not _is_scored(run)]:
@@ -84,9 +86,9 @@ def gather(study: Study, models: Sequence[str]) -> pd.DataFrame:
     write_csv(
         study.results / NOISE, _stack([run for run in runs if (run / NOISE).is_file()], NOISE)
     )
-    _gather_examples(study, models, scores)
+    _gather_examples(study, models, shown, scores)
     with whole_file(study.results / EXAMPLE) as temporary:
-        temporary.write_bytes((study.run(_shown(models), folds[0]) / EXAMPLE).read_bytes())
+        temporary.write_bytes((study.run(shown, folds[0]) / EXAMPLE).read_bytes())
     return summary
 
 
@@ -184,7 +186,10 @@ def write_times(study: Study) -> None:
 
 def _shown(models: Sequence[str]) -> str:
     """The method whose cases are drawn."""
-    return "aspp_unet" if "aspp_unet" in models else models[0]
+    compared = [name for name in methods.TABLE3 if name in models]
+    if not compared:
+        raise RunError(f"{', '.join(models)}: add one of {', '.join(methods.TABLE3)}")
+    return "aspp_unet" if "aspp_unet" in compared else compared[0]
 
 
 def _curve(run: Path, facts: dict[str, Any]) -> pd.DataFrame:
@@ -208,11 +213,11 @@ def _without_path(facts: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if key != "data"}
 
 
-def _gather_examples(study: Study, models: Sequence[str], scores: pd.DataFrame) -> None:
+def _gather_examples(study: Study, models: Sequence[str], shown: str, scores: pd.DataFrame) -> None:
     """Keep the best, the median and the worst case, with what each method of Table 3 made of it."""
     dice = scores.query("aggregation == 'volume' and metric == 'DSC'")
     means = dice.groupby(["model", "fold", "case"])["value"].mean()
-    ranked = means[_shown(models)].sort_values(ascending=False)
+    ranked = means[shown].sort_values(ascending=False)
     last = len(ranked) - 1
     arrays: dict[str, np.ndarray] = {}
     for rank, position in {"best": 0, "median": last // 2, "worst": last}.items():
