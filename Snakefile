@@ -80,7 +80,7 @@ NOTEBOOKS = {
     "06_baselines": (GATHERED, ["table3.csv", "comparison.csv"], ["fig7", "comparison"]),
     "07_noise": (GATHERED, ["noise_curves.csv"], ["fig5", "fig6", "noise"]),
     "08_cost": (["cost.csv"], ["table4.csv"], ["cost"]),
-    "09_figures": ([*GATHERED, "fig1.npz", "network.csv"], [], ["fig8", "fig9"]),
+    "09_figures": ([*GATHERED, "fig1.npz"], [], ["fig8", "fig9"]),
     "10_audit": (
         [*GATHERED, "cost.csv"],
         ["audit.csv", "audit_convexity.csv", "claims.csv"],

@@ -10,13 +10,15 @@ import pandas as pd
 import SimpleITK as sitk
 
 from spineseg import paper
-from spineseg.data.preprocess import Cache, gray_range, to_gray
+from spineseg.data.preprocess import Cache, gray_range, prepare, to_gray
 from spineseg.data.sources import Case, read_labelled
 from spineseg.data.volume import canonical_shape
 from spineseg.evaluate import score_rows, slice_to_draw
+from spineseg.files import whole_file
 from spineseg.labels import CLASSES, NUM_CLASSES
 from spineseg.metrics import overlaps
 from spineseg.predict import to_own_grid
+from spineseg.study import Study
 
 SHAPE = ["slices", "rows", "columns"]
 
@@ -81,6 +83,22 @@ def measure_cases(cases: Sequence[Case]) -> pd.DataFrame:
 def middle_slice(case: Case) -> dict[str, np.ndarray]:
     """The slice with the most labelled voxels, as `slice_to_draw` gives it."""
     return slice_to_draw(*read_labelled(case))
+
+
+def cropped_slice(study: Study) -> dict[str, np.ndarray]:
+    """The data of Fig. 1, from results/<study>/fig1.npz; made first if it is missing.
+
+    What `slice_to_draw` gives of the first case, and `columns`: the part of the unified width that
+    fold 0 keeps, 0..1.
+    """
+    path = study.results / "fig1.npz"
+    if not path.is_file():
+        grid = prepare(study).grid(fold=0)
+        drawn = middle_slice(study.cases()[0])
+        with whole_file(path) as temporary:
+            np.savez_compressed(temporary, **drawn, columns=np.array(grid.columns) / grid.size)
+    with np.load(path) as arrays:
+        return dict(arrays)
 
 
 def preprocessing_loss(cases: Sequence[Case], cache: Cache, fold: int | str) -> pd.DataFrame:

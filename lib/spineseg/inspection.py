@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from spineseg.models import count_parameters
+from spineseg.models.aspp_unet import STAGES, ASPPUNet
 
 
 def trace(network: nn.Module, modules: Sequence[str], size: tuple[int, int]) -> pd.DataFrame:
@@ -48,6 +49,12 @@ def trace(network: nn.Module, modules: Sequence[str], size: tuple[int, int]) -> 
     for hook in hooks:
         hook.remove()
     return pd.DataFrame(calls)
+
+
+def trace_stages(network: ASPPUNet, size: tuple[int, int]) -> pd.DataFrame:
+    """`trace` of what Fig. 4 shows: each stage down, its ASPP, each stage up, the head."""
+    stages = [f"{part}.{stage}" for part in ("down", "aspp", "up") for stage in range(STAGES)]
+    return trace(network, [*stages, "head"], size)
 
 
 def receptive_field(

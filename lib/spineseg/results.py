@@ -149,24 +149,23 @@ def _intervals(scores: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 
 def summary_text(study: Study, summary: pd.DataFrame) -> str:
-    """The closing lines of a reproduction: scores, time, and where things lie."""
-    table = summary.pivot_table(
-        "mean", ["model", "aggregation", "metric"], "class", observed=True
-    ).round(3)
-    runs = read_json(study.results / "runs.json")
+    """The closing lines of a reproduction: mean scores, time, and where things lie."""
+    means = summary.query("aggregation == 'volume' and `class` == @MEAN")
+    table = means.pivot_table("mean", "model", "metric", observed=True, sort=False)
+    runs = read_json(study.results / RUNS)
     minutes = sum(run["training_seconds"] for run in runs) / 60
-    tested = sum(len(run["test"]) for run in runs)
     places = {
-        "scores": study.results,
+        "results": study.results,
         "figures": study.figures,
         "notebooks": study.runs / "notebooks",
         "runs": study.runs,
     }
     return "\n".join(
         [
-            f"{study.name}: {tested} held-out cases in {len(runs)} folds, {runs[0]['device']}",
-            table.to_string(),
-            f"training took {minutes:.1f} minutes in all",
+            f"{study.name}: {means['cases'].max()} held-out cases, means over cases and classes "
+            "(HD95 in mm)",
+            table.rename(index=methods.TITLES).round(3).to_string(),
+            f"{len(runs)} runs trained for {minutes:.1f} minutes in all",
             *(f"{what:<10}{folder}" for what, folder in places.items()),
         ]
     )
