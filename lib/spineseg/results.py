@@ -179,7 +179,8 @@ def write_times(study: Study) -> None:
     ]
     for notebook in sorted((study.runs / "notebooks").glob("*.ipynb")):
         seconds = read_json(notebook)["metadata"]["papermill"]["duration"]
-        rows.append({"step": notebook.stem, "seconds": round(seconds, 1)})
+        if seconds is not None:  # it is not running just now
+            rows.append({"step": notebook.stem, "seconds": round(seconds, 1)})
     write_csv(study.results / "times.csv", study.stamp(pd.DataFrame(rows)))
 
 
