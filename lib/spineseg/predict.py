@@ -19,12 +19,11 @@ from spineseg.data.volume import (
     write_image,
 )
 from spineseg.device import make_fabric
-from spineseg.files import read_json
 from spineseg.inputs import standardise
 from spineseg.labels import CLASSES, NUM_CLASSES
 from spineseg.methods import NNUNET
 from spineseg.models import MODELS
-from spineseg.runs import FINISHED, RunError, is_finished
+from spineseg.runs import RunError, finished_facts, is_finished
 from spineseg.train import load_network
 
 
@@ -74,9 +73,7 @@ class NetworkSegmenter(Segmenter):
 
 def open_run(run: Path) -> Segmenter:
     """The segmenter of a finished run, whatever its method. Raises RunError if it is not one."""
-    if not is_finished(run):
-        raise RunError(f"{run}: not a finished run; train it to its end first")
-    if read_json(run / FINISHED)["model"] == NNUNET:
+    if finished_facts(run)["model"] == NNUNET:
         from spineseg.nnunet import NnunetSegmenter
 
         return NnunetSegmenter(run)

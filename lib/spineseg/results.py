@@ -13,7 +13,7 @@ from spineseg.evaluate import EXAMPLES, OVERLAPS, SCORES, SURFACES, evaluate_run
 from spineseg.files import read_json, whole_file, write_csv, write_json
 from spineseg.labels import FOREGROUND
 from spineseg.noise import EXAMPLE, LEVELS, NOISE, evaluate_noise
-from spineseg.runs import FINISHED, LOG, RunError
+from spineseg.runs import FINISHED, LOG, RunError, finished_facts
 from spineseg.statistics import failures, interval
 from spineseg.study import Study
 from spineseg.train import train
@@ -52,7 +52,7 @@ def score_run(run: Path, data: Path | None = None) -> Path:
     noise added; or on every case of another data folder. Returns the folder of scores.csv.
     """
     if data is None:
-        if read_json(run / FINISHED)["model"] in methods.NOISE:
+        if finished_facts(run)["model"] in methods.NOISE:
             evaluate_noise(run)
         return evaluate_run(run)
     folder = evaluate_run(run, data)

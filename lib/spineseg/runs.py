@@ -51,6 +51,13 @@ def is_finished(folder: Path) -> bool:
     return (folder / FINISHED).is_file()
 
 
+def finished_facts(folder: Path) -> dict[str, Any]:
+    """The run.json of a finished run; raises RunError for any other folder."""
+    if not is_finished(folder):
+        raise RunError(f"{folder}: not a finished run; train it to its end first")
+    return read_json(folder / FINISHED)
+
+
 def refuse_other(found: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
     """Raise RunError when `folder` holds a run that was made from something else."""
     differing = [key for key in wanted if key != "data" and found.get(key) != wanted[key]]
