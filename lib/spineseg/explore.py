@@ -96,7 +96,8 @@ def cropped_slice(study: Study) -> dict[str, np.ndarray]:
         grid = prepare(study).grid(fold=0)
         drawn = middle_slice(study.cases()[0])
         with whole_file(path) as temporary:
-            np.savez_compressed(temporary, **drawn, columns=np.array(grid.columns) / grid.size)
+            columns = np.array(grid.columns) / grid.size
+            np.savez_compressed(temporary, **drawn, columns=columns)  # type: ignore[arg-type]
     with np.load(path) as arrays:
         return dict(arrays)
 
