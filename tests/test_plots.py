@@ -90,7 +90,7 @@ def test_a_row_that_was_not_run_keeps_its_place():
             "high": [86.0, np.nan],
         }
     )
-    axes = plots.comparison(table).axes[0]
+    axes = plots.comparison(table, "phantom").axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["U-Net-2D", "SegNet"]
     np.testing.assert_allclose(axes.lines[-1].get_xdata(), table["paper"])
 

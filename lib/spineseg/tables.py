@@ -113,12 +113,14 @@ def devices(table: pd.DataFrame, summary: pd.DataFrame) -> pd.Series:
     return table["model"].map(by_model).fillna("")
 
 
-def wide(table: pd.DataFrame, metric: str, rows: str = "model") -> pd.DataFrame:
-    """A long table as printed: one line a method, paper and ours for each class, then `note`."""
-    chosen = table[table["metric"] == metric]
-    cells = chosen.pivot(index=rows, columns="class", values=["paper", "ours"])
-    cells = cells.swaplevel(axis=1)[[*FOREGROUND, MEAN]].reindex(chosen[rows].unique())
-    return cells.dropna(axis=1, how="all").rename(index=TITLES)
+def wide(table3: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Table 3 as printed, a column a class; for each method the paper, ours, and the difference."""
+    rows = table3[table3["metric"] == metric].melt(
+        ["model", "class"], ["paper", "ours", "difference"], var_name="whose"
+    )
+    cells = rows.pivot(index=["model", "whose"], columns="class", values="value")
+    order = pd.MultiIndex.from_product([TABLE3, ["paper", "ours", "difference"]])
+    return cells.reindex(order)[[*FOREGROUND, MEAN]].rename(index=TITLES)
 
 
 def _ours(summary: pd.DataFrame) -> pd.DataFrame:
