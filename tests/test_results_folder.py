@@ -133,3 +133,12 @@ def test_our_percentages_are_the_means_of_the_scores(study):
     assert row["ours"] == pytest.approx(values.mean(), abs=0.005)
     assert row["sd"] == pytest.approx(values.std(), abs=0.005)
     assert row["difference"] == pytest.approx(row["ours"] - 87.5, abs=0.011)
+
+
+def test_means_over_other_classes_have_no_difference(study):
+    summary = pd.read_csv(study.results / "summary.csv").query("`class` != 'S'")
+    table = tables.beside_table3(summary).query("model == 'aspp_unet' and metric == 'DSC'")
+    table = table.set_index("class")
+    assert table["difference"].drop(["S", "mean"]).notna().all()
+    assert table.loc[["S", "mean"], "difference"].isna().all()
+    assert table.loc["mean", "note"] == "without S, so no difference of means"

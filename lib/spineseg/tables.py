@@ -39,7 +39,7 @@ def beside_table3(summary: pd.DataFrame, aggregation: str = "volume") -> pd.Data
     keys = ["model", "metric", "class"]
     wanted = pd.MultiIndex.from_product([TABLE3, METRICS, [*FOREGROUND, MEAN]], names=keys)
     both = wanted.to_frame(index=False).merge(printed, how="left").merge(ours, how="left")
-    both["difference"] = both["ours"] - both["paper"]
+    both["difference"] = _difference(both, summary, overall=both["class"] == MEAN)
     both["note"] = _notes(both["model"], summary)
     columns = ["paper", "paper_sd", "ours", "sd", "low", "high", "difference", "cases", "note"]
     return both[[*keys, *columns]].round(2)
@@ -60,7 +60,7 @@ def beside_table2(summary: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     both["positions"] = both["model"].map(POSITIONS)
     both = both.merge(printed[[*keys, "paper", "paper_sd"]], how="left")
     both = both.merge(_ours(means).drop(columns="class"), how="left")
-    both["difference"] = both["ours"] - both["paper"]
+    both["difference"] = _difference(both, summary, overall=pd.Series(True, index=both.index))
     losses = compare(scores, ABLATION).rename(
         columns={"difference": "loss", "low": "loss_low", "high": "loss_high"}
     )
@@ -132,13 +132,26 @@ def _ours(summary: pd.DataFrame) -> pd.DataFrame:
     return ours
 
 
+def _difference(both: pd.DataFrame, summary: pd.DataFrame, overall: pd.Series) -> pd.Series:
+    """Ours less the paper's; none for means (`overall`) over other classes than the paper's."""
+    difference = both["ours"] - both["paper"]
+    return difference.mask(overall) if _unlabelled(summary) else difference
+
+
+def _unlabelled(summary: pd.DataFrame) -> list[str]:
+    """The paper's classes that the data never label."""
+    return [name for name in FOREGROUND if name not in set(summary["class"])]
+
+
 def _notes(models: pd.Series, summary: pd.DataFrame) -> pd.Series:
-    """How to get the runs that are not there."""
+    """Which classes ours lacks, and how to get the runs that are not there."""
     ran = set(summary["model"])
+    unlabelled = _unlabelled(summary)
+    scored = f"without {', '.join(unlabelled)}, so no difference of means" if unlabelled else ""
 
     def note(model: str) -> str:
         if model in ran:
-            return ""
+            return scored
         install = f"`{INSTALL_NNUNET}`, then " if model == NNUNET else ""
         return f"not run: {install}`make reproduce`"
 
