@@ -82,8 +82,12 @@ def _difference(section: str, claim: str, printed: str, differences: pd.Series) 
     if differences.empty:
         return _row(section, claim, printed, "not run", UNJUDGED)
     low, high = interval(differences.to_numpy())
-    ours = f"{differences.mean():+.2f} ({low:+.2f} to {high:+.2f})"
+    ours = _with_interval(differences.mean(), low, high)
     return _row(section, claim, printed, ours, verdict(low, high, len(differences)))
+
+
+def _with_interval(difference: float, low: float, high: float) -> str:
+    return f"{difference:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 def _headline(measured: Measured) -> list[dict[str, str]]:
@@ -116,7 +120,7 @@ def _leads(measured: Measured) -> list[dict[str, str]]:
                 continue
             found, text, judged = ours.get((metric, name)), "not run", UNJUDGED
             if found:
-                text = f"{found['difference']:+.2f} ({found['low']:+.2f} to {found['high']:+.2f})"
+                text = _with_interval(found["difference"], found["low"], found["high"])
                 judged = verdict(found["low"], found["high"], found["cases"])
             claim = f"ASPP-UNet above {TITLES[name]} in {metric}, points"
             rows.append(_row("3", claim, f"{printed[metric, TITLES[name]]:+.2f}", text, judged))

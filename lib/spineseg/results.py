@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from spineseg import methods, paths
-from spineseg.evaluate import EXAMPLES, OVERLAPS, SCORES, SURFACES, evaluate_run
+from spineseg.evaluate import EXAMPLES, OVERLAPS, SCORES, SURFACES, evaluate_run, identify
 from spineseg.files import read_json, whole_file, write_csv, write_json
 from spineseg.labels import FOREGROUND
 from spineseg.noise import EXAMPLE, LEVELS, NOISE, evaluate_noise
@@ -77,12 +77,12 @@ def gather(study: Study, models: Sequence[str]) -> pd.DataFrame:
     facts = [read_json(run / FINISHED) for run in runs]
     scores = _stack(runs, SCORES)
     summary = summarise(scores)
-    curves = [_curve(run, fact) for run, fact in zip(runs, facts, strict=True)]
+    logs = {run: pd.read_csv(run / LOG).drop(columns="seconds") for run in runs}
     write_json(study.results / RUNS, [_without_path(fact) for fact in facts])
     write_csv(study.results / SCORES, scores)
     write_csv(study.results / SUMMARY, summary)
     write_csv(study.results / FAILURES, failures(scores))
-    write_csv(study.results / CURVES, pd.concat(curves))
+    write_csv(study.results / CURVES, pd.concat(identify(logs[run], run) for run in runs))
     write_csv(
         study.results / NOISE, _stack([run for run in runs if (run / NOISE).is_file()], NOISE)
     )
@@ -190,22 +190,6 @@ def _shown(models: Sequence[str]) -> str:
     if not compared:
         raise RunError(f"{', '.join(models)}: add one of {', '.join(methods.TABLE3)}")
     return "aspp_unet" if "aspp_unet" in compared else compared[0]
-
-
-def _curve(run: Path, facts: dict[str, Any]) -> pd.DataFrame:
-    log = pd.read_csv(run / LOG).drop(columns="seconds")
-    keys = {
-        "data": _data_name(facts),
-        "profile": facts["profile"]["name"],
-        "device": facts["device"],
-        "model": facts["model"],
-        "fold": facts["fold"],
-    }
-    return pd.DataFrame(keys, index=log.index).join(log)
-
-
-def _data_name(facts: dict[str, Any]) -> str:
-    return facts["study"].removesuffix(f"-{facts['profile']['name']}")
 
 
 def _without_path(facts: dict[str, Any]) -> dict[str, Any]:
