@@ -36,6 +36,33 @@ def test_a_missing_or_empty_folder_is_a_problem(tmp_path):
         assert problem.path == root
 
 
+def test_no_two_files_are_inside_itk_at_once(tmp_path, monkeypatch):
+    inside = overlaps = 0
+
+    class Reader(sitk.ImageFileReader):
+        def ReadImageInformation(self):
+            return self._watched(super().ReadImageInformation)
+
+        def Execute(self):
+            return self._watched(super().Execute)
+
+        def _watched(self, read):
+            nonlocal inside, overlaps
+            inside += 1
+            overlaps += inside > 1
+            time.sleep(0.002)
+            try:
+                return read()
+            finally:
+                inside -= 1
+
+    for number in range(6):
+        write_case(tmp_path, number)
+    monkeypatch.setattr(sitk, "ImageFileReader", Reader)
+    assert len(require_valid(tmp_path)) == 6
+    assert overlaps == 0
+
+
 def no_mask(root):
     image, mask = write_case(root, 1)
     mask.unlink()

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +48,9 @@ NOT_FINITE = ("holds NaN or infinite values", EXPORT)
 NOT_A_GRID = "spacing or position is not a number, or spacing is not above 0"
 
 orientation = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines
+
+# Files that ITK reads in two threads at once can crash it: github.com/SimpleITK/SimpleITK/issues/74
+ONE_AT_A_TIME = Lock()
 
 # ITK's warnings go to stderr, past Python; what they warn of is refused below.
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -113,7 +117,9 @@ def read_volume(path: Path) -> sitk.Image:
     """
     path = Path(path)
     with _one_line(path):
-        image = _open(path).Execute()
+        reader = _open(path)
+        with ONE_AT_A_TIME:
+            image = reader.Execute()
     geometry = (*image.GetOrigin(), *image.GetSpacing(), *image.GetDirection())
     if not np.isfinite(geometry).all() or min(image.GetSpacing()) <= 0:
         raise ScanError(path, NOT_A_GRID, EXPORT)
@@ -261,7 +267,8 @@ def _open(path: Path) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
     reader.SetImageIO(EXTENSIONS[suffix])
     reader.SetFileName(str(path))
-    reader.ReadImageInformation()
+    with ONE_AT_A_TIME:
+        reader.ReadImageInformation()
     _check_claim(reader, payload)
     return reader
 
