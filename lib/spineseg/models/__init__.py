@@ -1,17 +1,17 @@
-"""The networks, by name: `build_model` is the one way in."""
+"""The networks, by name: `build_model` is the one way in.
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+A network's module, and torch, are imported when one is built: names and titles come at once.
+"""
 
-import torch
-from torch import nn
+from __future__ import annotations
 
-from spineseg.models.aspp_unet import STAGES, ASPPUNet
-from spineseg.models.deeplabv3 import DeepLabV3
-from spineseg.models.segnet import SegNet
-from spineseg.models.unet3d import UNet3D
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -19,31 +19,42 @@ class Model:
     """A network and how it is trained."""
 
     title: str  # as tables and figures show it
-    build: Callable[..., nn.Module]
+    network: str  # module.Class in this package
+    options: dict[str, Any] = field(default_factory=dict)  # of the class
     volumetric: bool = False  # takes whole volumes rather than slices
     noise: float = 0.0  # largest k of Eq. 5 added to the images in training
 
     @property
+    def module(self) -> str:
+        """The full name of the module that the network stands in."""
+        return f"{__name__}.{self.network.partition('.')[0]}"
+
+    @property
     def memory_format(self) -> torch.memory_format:
         """Channels innermost, which convolutions like best."""
+        import torch
+
         return torch.channels_last_3d if self.volumetric else torch.channels_last
 
 
-def _aspp_at(*positions: int) -> Callable[..., nn.Module]:
+ASPP_UNET = "aspp_unet.ASPPUNet"
+
+
+def _aspp_at(*positions: int) -> dict[str, Any]:
     """ASPP-UNet with modules at these of the positions 1..4 only."""
-    return partial(ASPPUNet, aspp=[stage + 1 in positions for stage in range(STAGES)])
+    return {"aspp": [position in positions for position in (1, 2, 3, 4)]}
 
 
 def _ablated(*positions: int) -> Model:
-    return Model(f"ASPP {'+'.join(map(str, positions))}", _aspp_at(*positions))
+    return Model(f"ASPP {'+'.join(map(str, positions))}", ASPP_UNET, _aspp_at(*positions))
 
 
 MODELS = {
-    "unet": Model("U-Net-2D", _aspp_at()),
-    "segnet": Model("SegNet", SegNet),
-    "deeplabv3": Model("DeepLabV3", DeepLabV3),
-    "unet3d": Model("U-Net-3D", UNet3D, volumetric=True),
-    "aspp_unet": Model("ASPP-UNet", ASPPUNet),
+    "unet": Model("U-Net-2D", ASPP_UNET, _aspp_at()),
+    "segnet": Model("SegNet", "segnet.SegNet"),
+    "deeplabv3": Model("DeepLabV3", "deeplabv3.DeepLabV3"),
+    "unet3d": Model("U-Net-3D", "unet3d.UNet3D", volumetric=True),
+    "aspp_unet": Model("ASPP-UNet", ASPP_UNET),
     "aspp_unet_1": _ablated(1),
     "aspp_unet_2": _ablated(2),
     "aspp_unet_3": _ablated(3),
@@ -51,9 +62,9 @@ MODELS = {
     "aspp_unet_12": _ablated(1, 2),
     "aspp_unet_34": _ablated(3, 4),
     "aspp_unet_234": _ablated(2, 3, 4),
-    "aspp_unet_wide": Model("full-width branches", partial(ASPPUNet, branch=1.0)),
-    "aspp_unet_near": Model("rates 1, 2, 3", partial(ASPPUNet, rates=(1, 2, 3))),
-    "aspp_unet_noise": Model("ASPP-UNet, trained with noise", ASPPUNet, noise=50.0),
+    "aspp_unet_wide": Model("full-width branches", ASPP_UNET, {"branch": 1.0}),
+    "aspp_unet_near": Model("rates 1, 2, 3", ASPP_UNET, {"rates": (1, 2, 3)}),
+    "aspp_unet_noise": Model("ASPP-UNet, trained with noise", ASPP_UNET, noise=50.0),
 }
 
 
@@ -68,8 +79,10 @@ def build_model(
     """
     if name not in MODELS:
         raise ValueError(f"{name}: no such model; choose one of {', '.join(MODELS)}")
-    build = MODELS[name].build
-    return build(width=width, num_classes=num_classes, in_channels=in_channels, **options)
+    model = MODELS[name]
+    network = getattr(import_module(model.module), model.network.rpartition(".")[2])
+    sizes = {"width": width, "num_classes": num_classes, "in_channels": in_channels}
+    return network(**sizes, **{**model.options, **options})
 
 
 def count_parameters(model: nn.Module) -> int:
