@@ -14,7 +14,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 unexport PYTHONDONTWRITEBYTECODE
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: help setup nnunet reproduce test test-quick predict phantom-only lab graph references notebooks unlock lint lock
+.PHONY: help setup nnunet reproduce verify test test-quick predict phantom-only lab graph references notebooks unlock lint lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -34,7 +34,6 @@ nnunet: $(READY) ## install nnU-Net beside the rest (optional: its row in the ta
 
 reproduce: $(READY) ## everything from scans to figures  [DATA=folder] [PROFILE=smoke|quick|full] [MODELS="unet aspp_unet"]
 	@start=$$(date +%s); $(GRAPH) && \
-	$(BIN)/spineseg report --data "$(DATA)" --profile "$(PROFILE)" $(if $(MODELS),--models $(MODELS)) && \
 	seconds=$$(($$(date +%s) - start)) && \
 	printf 'everything took %d min %02d s\n' $$((seconds / 60)) $$((seconds % 60))
 
@@ -60,6 +59,9 @@ phantom-only: $(READY) $(PHANTOM) ## train on phantoms alone, score on real scan
 
 lab: $(READY) ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir notebooks
+
+verify: $(READY) ## recompute tables from stored scores  [TABLE=table3] [DATA=folder] [PROFILE=...]
+	@$(BIN)/spineseg verify $(TABLE) --data "$(DATA)" --profile "$(PROFILE)"
 
 graph: $(READY) ## draw the steps and what each depends on (Graphviz dot on stdout)
 	@$(GRAPH) --rulegraph

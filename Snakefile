@@ -3,7 +3,8 @@
     snakemake --cores all --config data=/path/to/scans profile=quick models="unet aspp_unet"
 
 Without `data` the phantom is made and used; without `models` all methods are compared. What is
-finished is not done again.
+finished is not done again. Each step's `params` carry the knobs of the profile and a fingerprint of
+the code that it rests on: where these change, that step and what follows from it are done again.
 """
 
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from spineseg import paths
+from spineseg import fingerprint, paths
 from spineseg.methods import METHODS, NNUNET, TABLE3, runnable
 from spineseg.study import Study
 
@@ -58,6 +59,12 @@ def pretrained(wildcards):
     return f"{phantom.runs}/{wildcards.model}-fold-all/run.json"
 
 
+def training(wildcards):
+    """What a run rests on besides its scans."""
+    model = wildcards.model
+    return [fingerprint.of_training(model), study.profile.training_knobs(model)]
+
+
 GATHERED = [
     *("runs.json", "scores.csv", "summary.csv", "failures.csv", "curves.csv", "examples.npz"),
     *("noise.csv", "noise.npz"),
@@ -99,12 +106,14 @@ def figures(names):
 
 rule all:
     input:
-        expand(f"{study.runs}/notebooks/{{name}}.ipynb", name=NOTEBOOKS),
+        f"{study.runs}/report.html",
 
 
 rule phantom:
     output:
-        f"{phantom.data}/phantom.json",
+        update(f"{phantom.data}/phantom.json"),
+    params:
+        code=fingerprint.of_phantom(),
     threads: workflow.cores
     shell:
         f"{spineseg} data phantom {shlex.quote(str(phantom.data))} --cases {PHANTOM_CASES}"
@@ -117,6 +126,8 @@ if study.starts_from_phantom:
             f"{phantom.data}/phantom.json",
         output:
             f"{phantom.runs}/{{model}}-fold-all/run.json",
+        params:
+            training,
         threads: max(1, workflow.cores // len(models))
         shell:
             f"OMP_NUM_THREADS={{threads}} {spineseg} train {of_profile} "
@@ -127,7 +138,10 @@ rule prepare:
     input:
         scans,
     output:
-        f"{study.runs}/split.json",
+        update(f"{study.runs}/split.json"),
+    params:
+        code=fingerprint.of_cache(),
+        knobs=study.profile.cache_knobs(),
     threads: workflow.cores
     shell:
         f"{spineseg} data prepare {of_study}"
@@ -140,19 +154,24 @@ rule train:
     output:
         f"{run}/run.json",
         f"{run}/scores.csv",
+    params:
+        training=training,
+        scoring=lambda wildcards: fingerprint.of_scoring(wildcards.model),
     threads: threads_a_run
     shell:
         f"OMP_NUM_THREADS={{threads}} {spineseg} train {of_study} --score "
         "--model {wildcards.model} --fold {wildcards.fold}"
 
 
-rule report:
+rule gather:
     input:
         expand(f"{run}/scores.csv", model=models, fold=folds),
     output:
         results(GATHERED),
+    params:
+        code=fingerprint.of_results("spineseg.results"),
     shell:
-        f"{spineseg} report {of_study} --models {' '.join(models)}"
+        f"{spineseg} gather {of_study} --models {' '.join(models)}"
 
 
 rule cost:
@@ -160,6 +179,9 @@ rule cost:
         f"{study.runs}/split.json",  # a clone's results are those of another machine
     output:
         results(["cost.csv"]),
+    params:
+        code=fingerprint.of_results("spineseg.cost"),
+        rows=study.profile.cost_rows,
     threads: workflow.cores
     shell:
         f"{spineseg} cost {of_study}"
@@ -173,7 +195,7 @@ for name, (reads, writes, draws) in NOTEBOOKS.items():
         input:
             f"{study.runs}/split.json",
             results(reads),
-            notebook=f"{workflow.basedir}/notebooks/{name}.ipynb",
+            notebook=ancient(f"{workflow.basedir}/notebooks/{name}.ipynb"),
         output:
             results(writes),
             figures(draws),
@@ -181,6 +203,19 @@ for name, (reads, writes, draws) in NOTEBOOKS.items():
         params:
             data=shlex.quote("" if study == phantom else str(study.data)),
             profile=shlex.quote(profile),
+            code=fingerprint.of_results(f"{workflow.basedir}/notebooks/{name}.ipynb"),
         shell:
             f"{shlex.quote(sys.executable)} -m papermill --cwd {shlex.quote(workflow.basedir)}/notebooks "
             "-p data {params.data} -p profile {params.profile} {input.notebook:q} {output.notebook:q}"
+
+
+rule report:
+    input:
+        expand(f"{study.runs}/notebooks/{{name}}.ipynb", name=NOTEBOOKS),
+    output:
+        f"{study.runs}/report.html",
+        results(["times.csv", "provenance.json"]),
+    params:
+        code=fingerprint.of_results("spineseg.report"),
+    shell:
+        f"{spineseg} report {of_study}"

@@ -54,5 +54,5 @@ def trained(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         run = root / "runs" / "phantom-mini-smoke" / "aspp_unet-fold-0"
         assert cli.main(["train", *study]) == 0
         assert cli.main(["evaluate", str(run)]) == 0
-        assert cli.main(["report", *study, "--models", "aspp_unet"]) == 0
+        assert cli.main(["gather", *study, "--models", "aspp_unet"]) == 0
     return root

@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as arrays
 from spineseg import audit, paper
 from spineseg.cost import gflops
 from spineseg.labels import FOREGROUND
+from spineseg.metrics import iou_of
 from spineseg.models import build_model, count_parameters
 
 MODELS = paper.table4()["model"].tolist()
@@ -107,7 +108,7 @@ def test_convexity_of_the_printed_table():
 
 @pytest.mark.parametrize(("dsc", "iou"), [(0, 0), (50, 100 / 3), (80, 200 / 3), (100, 100)])
 def test_iou_of_by_hand(dsc, iou):
-    assert audit.iou_of(dsc) == pytest.approx(iou)
+    assert iou_of(dsc) == pytest.approx(iou)
 
 
 masks = arrays.arrays(bool, st.tuples(st.integers(1, 8), st.just(2), st.just(12)))
@@ -120,15 +121,15 @@ def test_bounds_hold_for_any_masks_averaged_alike(masks):
     assume(either.all())
     dsc, iou = 200 * both / (both + either), 100 * both / either
     mean, sd = dsc.mean(), dsc.std()
-    assert np.allclose(audit.iou_of(dsc), iou)
-    assert audit.iou_of(mean) <= iou.mean() + 1e-9
+    assert np.allclose(iou_of(dsc), iou)
+    assert iou_of(mean) <= iou.mean() + 1e-9
     assume(mean < 100)
     assert iou.mean() <= audit.highest_mean_iou(mean, sd) + 1e-9
 
 
 def test_the_upper_bound_is_reached():
     """DSC of 60 and 100, half of the cases each, is the extreme case for mean 80 and SD 20."""
-    assert audit.highest_mean_iou(80, 20) == pytest.approx((audit.iou_of(60) + 100) / 2)
+    assert audit.highest_mean_iou(80, 20) == pytest.approx((iou_of(60) + 100) / 2)
 
 
 @settings(max_examples=25, deadline=None)
@@ -151,7 +152,7 @@ def test_pooling_one_metric_breaks_the_bound():
     """Two cases, a large and a small one: DSC averaged over cases, IoU over pooled pixels."""
     both, either = np.array([60, 9]), np.array([100, 10])
     dsc = (200 * both / (both + either)).mean()
-    assert audit.iou_of(dsc) > 100 * both.sum() / either.sum()
+    assert iou_of(dsc) > 100 * both.sum() / either.sum()
 
 
 def test_ablation():

@@ -35,7 +35,7 @@ def test_predict_takes_the_newest_finished_run(trained, phantom, tmp_path, capsy
         (["train", "--data", "{data}", "--profile", "smoke", "--model", "vgg"], "no such model"),
         (["train", "--data", "{data}", "--profile", "smoke", "--fold", "7"], "fold 7"),
         (["evaluate", "{tmp}"], "not a finished run"),
-        (["report", "--data", "{data}", "--profile", "smoke"], "not trained and scored yet"),
+        (["gather", "--data", "{data}", "--profile", "smoke"], "not trained and scored yet"),
         (["predict", "{tmp}/no.nii.gz", "{tmp}/mask.nii.gz"], "does not exist"),
         (["predict", "{scan}", "{tmp}/mask.nii.gz"], "no finished run"),
         (["predict", "{scan}", "{tmp}/mask.txt", "--run", "{run}"], "mask.txt"),
@@ -79,7 +79,7 @@ def test_help_tells_of_every_command():
     help_text = subprocess.run(
         [sys.executable, "-m", "spineseg.cli", "--help"], capture_output=True, text=True, check=True
     ).stdout
-    assert all(word in help_text for word in ("data", "train", "evaluate", "report", "predict"))
+    assert all(word in help_text for word in ("data", "train", "evaluate", "gather", "report", "verify", "predict"))
 
 
 def test_help_needs_no_torch():

@@ -150,7 +150,7 @@ def test_spinous_process_stands_apart_from_its_body(phantoms: list[Phantom]) -> 
 
 
 def test_fingerprint_is_the_committed_one() -> None:
-    """A change that breaks this on purpose raises REVISION, so that older sets are refused."""
+    """Where a change breaks this on purpose, the committed numbers have to be made again."""
     shape, seed = FINGERPRINT_CASE
     assert fingerprint(simulate(shape, seed)) == FINGERPRINT
 

@@ -4,16 +4,13 @@ The tables are those of `spineseg.paper`, scores in per cent. A check returns a 
 with a column `holds`: False only where no rounding of the printed digits lets the claim stand.
 """
 
-from typing import TypeVar
-
 import numpy as np
 import pandas as pd
 
 from spineseg import cost
 from spineseg.cost import gflops
 from spineseg.labels import FOREGROUND
-
-Number = TypeVar("Number", float, pd.Series)
+from spineseg.metrics import Number, iou_of
 
 OURS = "ASPP-UNet"
 CLASS_ROUNDING = 0.05  # per cent, half the last digit of a class's score in Table 3
@@ -103,14 +100,6 @@ def leaders(table3: pd.DataFrame, claims: pd.DataFrame) -> pd.DataFrame:
     rows["said"] = rows.index.isin(first)
     tied = rows["ours"] == rows["best_other"]
     return rows.assign(holds=tied | (rows["leads"] == rows["said"])).reset_index()
-
-
-def iou_of(dsc: Number) -> Number:
-    """IoU of one pair of masks from its DSC D (Eq. 2 and 3), in per cent: D / (2 - D).
-
-    It is convex, so over the same pairs the mean IoU is at least `iou_of` the mean DSC (Jensen).
-    """
-    return 100 * dsc / (200 - dsc)
 
 
 def highest_mean_iou(mean: Number, sd: Number) -> Number:

@@ -7,15 +7,11 @@ import pandas as pd
 
 from spineseg import paper
 from spineseg.audit import SLIGHT
-from spineseg.cost import cost_of
-from spineseg.evaluate import SCORES
 from spineseg.labels import FOREGROUND
 from spineseg.methods import TABLE3, TITLES
 from spineseg.models import MODELS
-from spineseg.noise import LEVELS, NOISE
-from spineseg.results import CURVES, SUMMARY, results_of
+from spineseg.noise import LEVELS
 from spineseg.statistics import interval
-from spineseg.study import Study
 from spineseg.tables import PROPOSED, case_means, compare
 
 REPRODUCED, NOT, UNJUDGED = "reproduced", "not reproduced", "cannot be judged on this data"
@@ -34,15 +30,6 @@ class Measured:
     curves: pd.DataFrame
     noise: pd.DataFrame
     cost: pd.DataFrame
-
-
-def measured(study: Study) -> Measured:
-    """Read what a study measured; what is missing is made first (`results_of`, `cost_of`)."""
-    results = results_of(study)
-    scores, summary, curves, noise = (
-        pd.read_csv(results / name) for name in (SCORES, SUMMARY, CURVES, NOISE)
-    )
-    return Measured(scores, summary, curves, noise, cost_of(study))
 
 
 def judge(measured: Measured) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The command line: `spineseg data | train | evaluate | cost | report | predict`.
+"""The command line: `spineseg data | train | evaluate | cost | gather | report | verify | predict`.
 
 Results a script wants go to stdout, all else to stderr. Exit codes: 0 done, 1 bad input or a failed
 run (one clear line for each problem), 2 wrong usage.
@@ -35,7 +35,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_evaluate(commands)
     _add_cost(commands)
+    _add_gather(commands)
     _add_report(commands)
+    _add_verify(commands)
     _add_predict(commands)
     return parser
 
@@ -109,15 +111,32 @@ def _add_cost(commands) -> None:
     cost.set_defaults(command=_cost)
 
 
-def _add_report(commands) -> None:
-    report = commands.add_parser(
-        "report", help="gather a study's scores into results/", description=_report.__doc__
+def _add_gather(commands) -> None:
+    gather = commands.add_parser(
+        "gather", help="gather a study's scores into results/", description=_gather.__doc__
     )
-    _add_study(report)
-    report.add_argument(
+    _add_study(gather)
+    gather.add_argument(
         "--models", nargs="+", metavar="M", help="methods' names (default: all that run here)"
     )
+    gather.set_defaults(command=_gather)
+
+
+def _add_report(commands) -> None:
+    report = commands.add_parser(
+        "report", help="write one HTML page of a finished study", description=_report.__doc__
+    )
+    _add_study(report)
     report.set_defaults(command=_report)
+
+
+def _add_verify(commands) -> None:
+    verify = commands.add_parser(
+        "verify", help="recompute tables from stored scores", description=_verify.__doc__
+    )
+    verify.add_argument("table", nargs="*", help="e.g. table3 (default: all)")
+    _add_study(verify)
+    verify.set_defaults(command=_verify)
 
 
 def _add_predict(commands) -> None:
@@ -228,17 +247,35 @@ def _cost(options: argparse.Namespace) -> None:
     print(write_cost(Study.of(options.data, options.profile)))
 
 
-def _report(options: argparse.Namespace) -> None:
-    """Gather the scores of all folds the profile asks for, and the time that each step took, and
-    print their summary."""
+def _gather(options: argparse.Namespace) -> None:
+    """Gather the scores of all folds that the profile asks for. The last line on stdout is the
+    folder they lie in."""
     from spineseg.methods import runnable
-    from spineseg.results import gather, summary_text, write_times
+    from spineseg.results import gather
     from spineseg.study import Study
 
     study = Study.of(options.data, options.profile)
-    summary = gather(study, options.models or runnable())
-    write_times(study)
-    print(summary_text(study, summary))
+    gather(study, options.models or runnable())
+    print(study.results)
+
+
+def _report(options: argparse.Namespace) -> None:
+    """Put the executed notebooks of a study on one HTML page, write how long each step took and
+    where each file in results/ comes from, and print the mean scores."""
+    from spineseg.report import report
+    from spineseg.study import Study
+
+    print(report(Study.of(options.data, options.profile)))
+
+
+def _verify(options: argparse.Namespace) -> None:
+    """Recompute tables from the scores stored in results/ and tell whether they match to the last
+    digit. Nothing is trained or written."""
+    from spineseg.study import Study
+    from spineseg.verify import verify
+
+    for line in verify(Study.of(options.data, options.profile), options.table):
+        print(line)
 
 
 def _predict(options: argparse.Namespace) -> None:

@@ -30,7 +30,6 @@ from spineseg.progress import progress_bar
 from spineseg.study import Study
 
 COST = "cost.csv"
-COST = "cost.csv"
 SLICES, ROWS, COLUMNS = 12, 880, 464  # the paper's volume (section 2.1)
 ROUNDS = 10  # passes timed of each network, fewer where they take longer than
 TIMED_SECONDS = 5.0

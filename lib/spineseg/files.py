@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+CSV_FORMAT: dict[str, Any] = {"index": False, "float_format": "%.6g"}
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -35,4 +37,4 @@ def read_json(path: Path) -> Any:
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a table without its index, floats to six digits, whole or not at all."""
     with whole_file(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")
+        table.to_csv(temporary, **CSV_FORMAT)

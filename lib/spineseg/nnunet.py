@@ -30,7 +30,16 @@ from spineseg.labels import CLASSES
 from spineseg.methods import INSTALL_NNUNET, NNUNET
 from spineseg.predict import Segmenter
 from spineseg.progress import progress_bar
-from spineseg.runs import FINISHED, LOG, RunError, finish_run, is_finished, refuse_other, run_facts
+from spineseg.runs import (
+    FINISHED,
+    LOG,
+    RunError,
+    finish_run,
+    goes_on,
+    is_finished,
+    refuse_other,
+    run_facts,
+)
 from spineseg.study import Study
 from spineseg.train import CHECKPOINT, load_checkpoint
 
@@ -76,7 +85,7 @@ def train_nnunet(study: Study, fold: int | str) -> Path:
     Dice; its validation cases are the held-out ones, by which nothing is selected: the weights are
     those of the last epoch. It computes in float32, on CUDA in float16, as nnU-Net has it, and
     draws and augments its batches in this process. Raises DataError for bad scans and RunError for
-    a run made from other scans or settings.
+    a finished run of other scans, settings or code.
     """
     cache = prepare(study)
     folder = study.run(NNUNET, fold)
@@ -85,10 +94,9 @@ def train_nnunet(study: Study, fold: int | str) -> Path:
         refuse_other(read_json(folder / FINISHED), facts, folder)
         return folder
     planned = folder / WORK / PLANNED
-    if not planned.is_file():
+    if not (planned.is_file() and goes_on(read_json(planned)["facts"], facts, folder)):
         _plan(study, cache, facts, folder)
     begun = read_json(planned)
-    refuse_other(begun["facts"], facts, folder)
     devices = list(dict.fromkeys([*begun["devices"], _device()]))
     write_json(planned, begun | {"devices": devices})
     with _nnunet(folder, nnUNet_n_proc_DA="0", nnUNet_compile="false") as work:

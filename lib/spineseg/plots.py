@@ -13,10 +13,10 @@ from matplotlib.colors import BoundaryNorm, ListedColormap, LogNorm, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from spineseg.audit import OURS, iou_of
 from spineseg.files import whole_file
 from spineseg.labels import CLASSES, COLOURS, FOREGROUND
 from spineseg.methods import NNUNET, NOISE, TABLE3, TITLES
+from spineseg.metrics import iou_of
 
 COLUMN = 3.5  # inches, a journal's column
 PAGE = 7.2
@@ -370,7 +370,7 @@ def convexity(table: pd.DataFrame) -> Figure:
         part = cells[cells["holds"] == holds]
         label = f"{words} ({len(part)})"
         axes.scatter(part["DSC"], part["IoU"], 14, color=colour, marker=marker, label=label)
-    headline = table[(table["class"] == "mean") & (table["model"] == OURS)]
+    headline = table[(table["class"] == "mean") & (table["model"] == TITLES["aspp_unet"])]
     x, y = headline["DSC"], headline["IoU"]
     axes.scatter(x, y, 60, color="white", edgecolor="black", marker="*", label="the headline")
     axes.set(xlabel="printed DSC (%)", ylabel="printed MIoU (%)")

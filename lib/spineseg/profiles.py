@@ -1,13 +1,18 @@
 """How much work a run does: every knob, read from profiles/*.yaml."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import yaml
 
+from spineseg.methods import NNUNET
 from spineseg.paths import PROFILES, slug
+
+CACHE_KNOBS = ("max_size", "margin", "folds", "seed")
+NNUNET_KNOBS = ("optimizer", "nnunet_epochs", "nnunet_iterations", "seed")
+LATER_KNOBS = ("name", "held_out", "cost_rows")  # no run's weights rest on them
 
 
 class ProfileError(ValueError):
@@ -39,6 +44,17 @@ class Profile:
     nnunet_iterations: int  # batches an epoch of nnU-Net
     cost_rows: int  # rows of the slices that time and memory are measured on, 880 in the paper
     seed: int
+
+    def cache_knobs(self) -> dict[str, Any]:
+        """The knobs that preprocessed scans rest on."""
+        return {knob: getattr(self, knob) for knob in CACHE_KNOBS}
+
+    def training_knobs(self, model: str) -> dict[str, Any]:
+        """The knobs that the weights of a method's runs rest on, given the cache."""
+        if model == NNUNET:
+            return {knob: getattr(self, knob) for knob in NNUNET_KNOBS}
+        others = {*CACHE_KNOBS, *NNUNET_KNOBS, *LATER_KNOBS} - {"optimizer", "seed"}
+        return {knob: value for knob, value in asdict(self).items() if knob not in others}
 
     def folds_to_run(self, patients: int) -> list[int]:
         """The first folds that together hold out at least `held_out` patients, or all of them.

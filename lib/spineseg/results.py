@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spineseg import methods, paths
+from spineseg import fingerprint, methods, paths
+from spineseg.data.preprocess import prepare
 from spineseg.evaluate import EXAMPLES, OVERLAPS, SCORES, SURFACES, evaluate_run, identify
 from spineseg.files import read_json, whole_file, write_csv, write_json
 from spineseg.labels import FOREGROUND
 from spineseg.noise import EXAMPLE, LEVELS, NOISE, evaluate_noise
-from spineseg.runs import FINISHED, LOG, RunError, finished_facts
+from spineseg.runs import FINISHED, LOG, RunError, differing, finished_facts
 from spineseg.statistics import failures, interval
 from spineseg.study import Study
 from spineseg.train import train
@@ -75,6 +76,8 @@ def gather(study: Study, models: Sequence[str]) -> pd.DataFrame:
     if missing := [str(run) for run in runs if not _is_scored(run)]:
         raise RunError(f"not trained and scored yet: {', '.join(missing)}; run `make reproduce`")
     facts = [read_json(run / FINISHED) for run in runs]
+    if stale := _stale(dict(zip(runs, facts, strict=True)), study):
+        raise RunError("\n".join(stale))
     scores = _stack(runs, SCORES)
     summary = summarise(scores)
     logs = {run: pd.read_csv(run / LOG).drop(columns="seconds") for run in runs}
@@ -90,6 +93,17 @@ def gather(study: Study, models: Sequence[str]) -> pd.DataFrame:
     with whole_file(study.results / EXAMPLE) as temporary:
         temporary.write_bytes((study.run(shown, folds[0]) / EXAMPLE).read_bytes())
     return summary
+
+
+def _stale(runs: dict[Path, dict[str, Any]], study: Study) -> list[str]:
+    """One line for each run whose scans, profile or code are no longer those it was made from."""
+    today = {"profile": asdict(study.profile), "data_key": prepare(study).index["key"]}
+    lines = []
+    for run, facts in runs.items():
+        wanted = today | {"code": fingerprint.of_training(facts["model"])}
+        if names := differing(facts, wanted):
+            lines.append(f"{run}: made with other {', '.join(names)}; remove this folder")
+    return lines
 
 
 def _is_scored(run: Path) -> bool:
@@ -146,42 +160,6 @@ def _intervals(scores: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
         for name, values in [*table.items(), (MEAN, table)]:
             rows.append((*key, name, *interval(values)))
     return pd.DataFrame(rows, columns=[*keys, "class", "low", "high"])
-
-
-def summary_text(study: Study, summary: pd.DataFrame) -> str:
-    """The closing lines of a reproduction: mean scores, time, and where things lie."""
-    means = summary.query("aggregation == 'volume' and `class` == @MEAN")
-    table = means.pivot_table("mean", "model", "metric", observed=True, sort=False)
-    runs = read_json(study.results / RUNS)
-    minutes = sum(run["training_seconds"] for run in runs) / 60
-    places = {
-        "results": study.results,
-        "figures": study.figures,
-        "notebooks": study.runs / "notebooks",
-        "runs": study.runs,
-    }
-    return "\n".join(
-        [
-            f"{study.name}: {means['cases'].max()} held-out cases, means over cases and classes "
-            "(HD95 in mm)",
-            table.rename(index=methods.TITLES).round(3).to_string(),
-            f"{len(runs)} runs trained for {minutes:.1f} minutes in all",
-            *(f"{what:<10}{folder}" for what, folder in places.items()),
-        ]
-    )
-
-
-def write_times(study: Study) -> None:
-    """Write times.csv: seconds that each run trained and each notebook took (papermill's count)."""
-    rows = [
-        {"step": f"train {run['model']} fold {run['fold']}", "seconds": run["training_seconds"]}
-        for run in read_json(study.results / RUNS)
-    ]
-    for notebook in sorted((study.runs / "notebooks").glob("*.ipynb")):
-        seconds = read_json(notebook)["metadata"]["papermill"]["duration"]
-        if seconds is not None:  # it is not running just now
-            rows.append({"step": notebook.stem, "seconds": round(seconds, 1)})
-    write_csv(study.results / "times.csv", study.stamp(pd.DataFrame(rows)))
 
 
 def _shown(models: Sequence[str]) -> str:

@@ -1,19 +1,20 @@
 """What a run is made from, and whether it came to its end."""
 
-import platform
+import sys
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from spineseg import fingerprint
 from spineseg.data.preprocess import Cache
 from spineseg.files import read_json, write_json
+from spineseg.profiles import Profile
+from spineseg.provenance import PACKAGES, commit, versions
 from spineseg.study import Study
 
 FINISHED = "run.json"
 LOG = "log.csv"
-ORIGIN = ("study", "model", "fold", "data_key")
-PACKAGES = ("spineseg", "torch", "SimpleITK")
+ORIGIN = ("study", "model", "fold", "data_key", "code")
 
 
 class RunError(RuntimeError):
@@ -37,6 +38,9 @@ def run_facts(
         "fold": str(fold),
         "data": str(study.data),
         "data_key": cache.index["key"],
+        "data_hash": cache.index["data_hash"],
+        "split_hash": cache.index["split_hash"],
+        "code": fingerprint.of_training(model),
         "profile": asdict(study.profile),
         "grid": {**grid, "columns": list(grid["columns"])},
         "epochs": epochs,
@@ -58,25 +62,45 @@ def finished_facts(folder: Path) -> dict[str, Any]:
     return read_json(folder / FINISHED)
 
 
+def differing(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """In which of the `wanted` facts a run differs; of its profile only the knobs it rests on."""
+    names = []
+    for key, value in wanted.items():
+        other = found.get(key)
+        if key == "profile" and isinstance(other, dict):
+            knobs = Profile(**value).training_knobs(found["model"])
+            names += [knob for knob in knobs if other.get(knob) != knobs[knob]]
+        elif key != "data" and other != value:
+            names.append(key)
+    return names
+
+
 def refuse_other(found: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
-    """Raise RunError when `folder` holds a run that was made from something else."""
-    differing = [key for key in wanted if key != "data" and found.get(key) != wanted[key]]
-    if differing:
+    """Raise RunError when `folder` holds a finished run that was made from something else."""
+    if names := differing(found, wanted):
         raise RunError(
-            f"{folder}: holds a run that differs in {', '.join(differing)}; remove the folder, or "
+            f"{folder}: holds a run that differs in {', '.join(names)}; remove the folder, or "
             "give the data folder or the profile another name"
         )
+
+
+def goes_on(begun: dict[str, Any], wanted: dict[str, Any], folder: Path) -> bool:
+    """Whether an unfinished run is the one that is wanted; says on stderr when it is not."""
+    names = differing(begun, wanted)
+    if names:
+        print(f"{folder}: begun with other {', '.join(names)}; trained afresh", file=sys.stderr)
+    return not names
 
 
 def finish_run(
     folder: Path, facts: dict[str, Any], device: str, seconds: float, packages: tuple[str, ...] = ()
 ) -> None:
     """Write run.json: the facts, and with what, on what and for how long it was trained."""
-    versions = {package: version(package) for package in (*PACKAGES, *packages)}
     run = {
         **facts,
         "device": device,
-        "versions": {"python": platform.python_version(), **versions},
+        "commit": commit(),
+        "versions": versions((*PACKAGES, *packages)),
         "training_seconds": round(seconds, 1),
     }
     write_json(folder / FINISHED, run)

@@ -82,7 +82,7 @@ class Study:
             raise ScanError(self.data, "the phantom is not made yet", remedy)
         return ChallengeFolder(self.data)
 
-    def stamp(self, table: pd.DataFrame, device: str = "any") -> pd.DataFrame:
+    def stamp(self, table: pd.DataFrame, device: str | pd.Series = "any") -> pd.DataFrame:
         """The table behind the columns data, profile, device (`any`: the device plays no part)."""
         keys = {"data": paths.dataset_name(self.data), "profile": self.profile.name}
         return pd.DataFrame({**keys, "device": device}, index=table.index).join(table)

@@ -23,7 +23,16 @@ from spineseg.methods import NNUNET
 from spineseg.models import MODELS, build_model
 from spineseg.profiles import Profile
 from spineseg.progress import progress_bar
-from spineseg.runs import FINISHED, LOG, RunError, finish_run, is_finished, refuse_other, run_facts
+from spineseg.runs import (
+    FINISHED,
+    LOG,
+    RunError,
+    finish_run,
+    goes_on,
+    is_finished,
+    refuse_other,
+    run_facts,
+)
 from spineseg.study import ALL, Study
 
 DECAY = 0.99  # Eq. 4
@@ -38,8 +47,8 @@ def train(study: Study, model: str = "aspp_unet", fold: int | str = 0) -> Path:
     ends with the same weights as if it had never stopped. The folder holds checkpoint.pt, log.csv
     (train and test loss an epoch) and, written last, run.json.
     Where the profile says so, a run on scans starts from the weights of one on the whole phantom,
-    which is trained first. Raises DataError for bad scans and RunError for a run made from other
-    scans or settings.
+    which is trained first. An unfinished run of other scans, settings or code is begun afresh.
+    Raises DataError for bad scans and RunError for a finished run of such.
     """
     if model == NNUNET:
         from spineseg.nnunet import train_nnunet
@@ -56,9 +65,8 @@ def train(study: Study, model: str = "aspp_unet", fold: int | str = 0) -> Path:
     fabric = make_fabric(most=study.profile.batch_size // 2)  # BN needs two images each
     fabric.launch()
     training = Training(facts, cache, study.profile, fabric)
-    if (folder / CHECKPOINT).is_file():
-        saved = load_checkpoint(folder)
-        refuse_other(saved["facts"], facts, folder)
+    saved = load_checkpoint(folder) if (folder / CHECKPOINT).is_file() else None
+    if saved and goes_on(saved["facts"], facts, folder):
         training.restore(saved)
     elif start:
         training.network.load_state_dict(load_checkpoint(start)["network"])

@@ -17,11 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
-from spineseg import paths
+from spineseg import fingerprint, paths
 from spineseg.data.sources import Case, read_labelled
 from spineseg.data.splits import SplitError, split_folds
 from spineseg.data.volume import canonical_shape, geometry_mismatch
@@ -33,7 +34,6 @@ from spineseg.study import ALL, Study
 PERCENTILES = (0.5, 99.5)
 COLUMN_STEP = 16  # the networks halve a slice four times
 SPLIT = "split.json"
-VERSION = 1  # raise it when the arrays in the cache change
 
 
 @dataclass(frozen=True)
@@ -161,14 +161,12 @@ def prepare(study: Study) -> Cache:
 
     Raises DataError, listing every problem, before any work when the folder holds bad files.
     """
-    settings = {
-        "version": VERSION,
-        **{knob: getattr(study.profile, knob) for knob in ("max_size", "margin", "folds", "seed")},
-    }
-    key = _key(study.files(), settings)
+    scans = data_hash(study.files())
+    key = _hash({"code": fingerprint.of_cache(), "data": scans, **study.profile.cache_knobs()})
     folder = paths.root() / "cache" / f"{study.name}-{key}"
     if not (folder / "index.json").is_file():
-        _build(study, study.checked_cases(), key, folder)
+        identity = {"data": str(study.data), "key": key, "data_hash": scans}
+        _build(study, study.checked_cases(), identity, folder)
     cache = Cache(folder)
     parts = {key: cache.index[key] for key in ("folds", "windows")}
     _write_if_new(study.runs / SPLIT, {"cache": folder.name, **parts})
@@ -181,15 +179,20 @@ def _write_if_new(path: Path, content: dict) -> None:
         write_json(path, content)
 
 
-def _key(files: Sequence[Path], settings: dict) -> str:
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+def data_hash(files: Sequence[Path]) -> str:
+    """12 hex digits of these files' names and contents."""
+    digest = hashlib.sha256()
     for file in files:
         digest.update(os.fsencode(file.name))
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:12]
 
 
-def _build(study: Study, cases: list[Case], key: str, folder: Path) -> None:
+def _hash(content: dict[str, Any] | list) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _build(study: Study, cases: list[Case], identity: dict[str, str], folder: Path) -> None:
     profile = study.profile
     folds = split_folds(cases, profile.folds, profile.seed)
     slices, size = _common_shape(cases)
@@ -213,8 +216,8 @@ def _build(study: Study, cases: list[Case], key: str, folder: Path) -> None:
         masks.flush()
         bands = {case.id: label_band(masks[row]) for row, case in enumerate(cases)}
         index = {
-            "data": str(study.data),
-            "key": key,
+            **identity,
+            "split_hash": _hash(folds),
             "profile": asdict(profile),
             "cases": [case.id for case in cases],
             "folds": folds,

@@ -5,6 +5,8 @@ SimpleITK and tqdm are imported where files are written: simulating needs numpy 
 
 import json
 import os
+import shutil
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -15,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spineseg.data.phantom.simulate import REVISION, simulate
+from spineseg import fingerprint
+from spineseg.data.phantom.simulate import simulate
 
 # The paper's Table 1: (slices, rows, cols) and how many of its 172 volumes have that shape.
 FULL_SHAPES = {
@@ -125,22 +128,26 @@ def write_cases(plans: list[CasePlan], out: Path, workers: int) -> Iterator[None
         pool.shutdown(cancel_futures=True)
 
 
-def refuse_other_set(out: Path, settings: dict) -> None:
-    """Raise ValueError if the folder holds data other than a set of these settings."""
+def is_of_other_code(out: Path, settings: dict) -> bool:
+    """Whether the folder holds a set of these settings that other code simulated.
+
+    Raises ValueError if it holds anything else but a set of these settings.
+    """
     for name in (COMPLETE, PARTIAL):
         if (out / name).exists():
             found = json.loads((out / name).read_text())
             found.pop("versions", None)
-            if found != settings:
+            if found | {"code": settings["code"]} != settings:
                 raise ValueError(
                     f"{out} holds phantoms of other settings ({found}, asked for {settings}): "
                     "choose another folder or delete it"
                 )
-            return
+            return found["code"] != settings["code"]
     if (out / "train").exists():
         raise ValueError(
             f"{out} holds a train folder that is no phantom set: choose another folder"
         )
+    return False
 
 
 def write_dataset(
@@ -156,9 +163,9 @@ def write_dataset(
     """Write phantoms as ``train/MR/Case{n}.nii.gz`` and ``train/Mask/mask_case{n}.nii.gz``.
 
     `scale` multiplies Table 1's in-plane sizes; `workers` defaults to one a core. A finished set
-    of the same settings is returned at once, an interrupted one is resumed. ``phantom.json``,
-    written last, marks a complete set. Raises ValueError for settings that make no set and for a
-    folder that holds anything else.
+    of the same settings is returned at once, an interrupted one is resumed, one that other code
+    simulated is made again. ``phantom.json``, written last, marks a complete set. Raises ValueError
+    for settings that make no set and for a folder that holds anything else.
     """
     from spineseg.progress import progress_bar
 
@@ -170,9 +177,11 @@ def write_dataset(
         "scale": scale,
         "seed": seed,
         "bodies_only": bodies_only,
-        "revision": REVISION,
+        "code": fingerprint.of_phantom(),
     }
-    refuse_other_set(out, settings)
+    if is_of_other_code(out, settings):
+        print(f"{out}: simulated by other code; simulated again", file=sys.stderr)
+        shutil.rmtree(out / "train", ignore_errors=True)
     plans = plan_cases(cases, scale, seed, bodies_only)
     todo = [plan for plan in plans if not plan.finished(out)]
     if not todo and (out / COMPLETE).exists():

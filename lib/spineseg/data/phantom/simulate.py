@@ -12,8 +12,6 @@ from spineseg.data.phantom.signals import draw_signals
 from spineseg.data.phantom.structures import Painter
 from spineseg.data.phantom.surroundings import draw_habitus, paint_surroundings
 
-REVISION = 1  # to be raised with every change to what a seed yields
-
 Seed = int | np.random.SeedSequence | np.random.Generator
 
 
