@@ -79,7 +79,10 @@ def test_help_tells_of_every_command():
     help_text = subprocess.run(
         [sys.executable, "-m", "spineseg.cli", "--help"], capture_output=True, text=True, check=True
     ).stdout
-    assert all(word in help_text for word in ("data", "train", "evaluate", "gather", "report", "verify", "predict"))
+    assert all(
+        word in help_text
+        for word in ("data", "train", "evaluate", "gather", "report", "verify", "predict")
+    )
 
 
 def test_help_needs_no_torch():

@@ -137,7 +137,7 @@ def test_other_settings_are_refused(interrupted, finished, phantom, monkeypatch)
     other = replace(study, profile=replace(study.profile, nnunet_epochs=3))
     for root in (interrupted, finished):
         monkeypatch.setenv("SPINESEG_ROOT", str(root))
-        with pytest.raises(RunError, match="differs in profile, epochs; remove the folder"):
+        with pytest.raises(RunError, match="differs in nnunet_epochs, epochs; remove the folder"):
             train(other, "nnunet")
 
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from spineseg.data.preprocess import prepare
 from spineseg.device import make_fabric
-from spineseg.files import read_json
+from spineseg.files import read_json, write_json
 from spineseg.inputs import add_noise, augment, standardise
 from spineseg.models import build_model
 from spineseg.paths import PROFILES
@@ -47,8 +47,37 @@ def test_other_data_or_settings_are_refused(trained, phantom, tmp_path, monkeypa
     edited = (PROFILES / "smoke.yaml").read_text().replace("epochs: 3", "epochs: 4")
     (tmp_path / "profiles" / "smoke.yaml").write_text(edited)
     monkeypatch.setattr("spineseg.profiles.PROFILES", tmp_path / "profiles")
-    with pytest.raises(RunError, match="differs in profile, epochs; remove the folder"):
+    with pytest.raises(RunError, match="differs in epochs; remove the folder"):
         train(Study.of(phantom, "smoke"))
+
+
+def test_other_code_is_refused_and_what_it_began_is_begun_afresh(
+    trained, phantom, tmp_path, monkeypatch, capsys
+):
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    monkeypatch.setenv("SPINESEG_ROOT", str(tmp_path))
+    run = tmp_path / "runs" / RUN
+    saved = load_checkpoint(run)
+    saved["facts"]["code"] = "another"
+    torch.save(saved, run / "checkpoint.pt")
+    write_json(run / "run.json", {**read_json(run / "run.json"), "code": "another"})
+    with pytest.raises(RunError, match="differs in code; remove the folder"):
+        train(Study.of(phantom, "smoke"))
+    (run / "run.json").unlink()
+    train(Study.of(phantom, "smoke"))
+    assert f"{run}: begun with other code; trained afresh" in capsys.readouterr().err
+    unbroken, again = load_checkpoint(trained / "runs" / RUN), load_checkpoint(run)
+    assert again["facts"]["code"] == unbroken["facts"]["code"]
+    assert again["log"][0]["seconds"] != unbroken["log"][0]["seconds"]
+    for name, value in unbroken["network"].items():
+        assert torch.equal(value, again["network"][name]), name
+
+
+def test_knobs_that_no_weights_rest_on_keep_a_run(trained, phantom, monkeypatch):
+    monkeypatch.setenv("SPINESEG_ROOT", str(trained))
+    study = Study.of(phantom, "smoke")
+    other = replace(study, profile=replace(study.profile, held_out=10, cost_rows=32))
+    assert train(other) == trained / "runs" / RUN
 
 
 def test_killed_run_ends_with_the_weights_of_an_unbroken_one(trained, phantom, tmp_path):

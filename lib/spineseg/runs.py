@@ -72,7 +72,7 @@ def differing(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
             names += [knob for knob in knobs if other.get(knob) != knobs[knob]]
         elif key != "data" and other != value:
             names.append(key)
-    return names
+    return list(dict.fromkeys(names))  # the epochs are a knob and a fact
 
 
 def refuse_other(found: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:

@@ -1,0 +1,138 @@
+"""Stored tables against stored scores; where results come from."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from spineseg import cli, provenance
+from spineseg.derived import DERIVED
+from spineseg.files import read_json
+from spineseg.paths import REPOSITORY
+from spineseg.provenance import PROVENANCE, changed_files, record
+from spineseg.results import ResultsError
+from spineseg.study import Study
+from spineseg.verify import differences, verify, with_sources
+
+COMMITTED = sorted(path.parent for path in (REPOSITORY / "results").glob(f"*/{PROVENANCE}"))
+ORIGIN = {"data": "phantom", "commit": "abc", "seed": 0}
+
+
+@pytest.fixture
+def study(workspace):
+    """The committed quick results, to be tampered with."""
+    results = workspace / "results" / "phantom-quick"
+    shutil.copytree(REPOSITORY / "results" / "phantom-quick", results)
+    record(results, ORIGIN, "a machine")
+    return Study.of(None, "quick")
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.name)
+def test_committed_results_are_those_recorded(folder):
+    assert changed_files(folder) == []
+    found = {path.name for path in folder.iterdir()} - {PROVENANCE}
+    content = read_json(folder / PROVENANCE)
+    assert set(content["files"]) == found
+    for entry in content["files"].values():
+        origin = content["origins"][entry["origin"]]
+        assert entry["device"]
+        wanted = {"data", "data_hash", "split_hash", "profile", "seed", "commit", "versions"}
+        assert wanted <= set(origin)
+        assert not origin["commit"].endswith("+changes")
+
+
+def test_committed_tables_match_to_the_last_digit(study):
+    lines = list(verify(study))
+    assert [line.partition(":")[0] for line in lines] == list(DERIVED)
+
+
+def test_a_changed_digit_is_found(study):
+    path = study.results / "table3.csv"
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    row = int(np.flatnonzero(table["ours"])[5])
+    true = table.loc[row, "ours"]
+    table.loc[row, "ours"] = f"{float(true) + 0.01:.2f}"
+    table.to_csv(path, index=False)
+    (found,) = differences(study, "table3.csv")
+    assert found == f"row {row + 1}, ours: stored {table.loc[row, 'ours']}, recomputed {true}"
+    with pytest.raises(ResultsError) as error:
+        list(verify(study, ["table3"]))
+    assert str(error.value).splitlines() == [
+        f"{path}: changed since it was recorded",
+        f"{path}: {found}",
+    ]
+
+
+def test_a_changed_score_shows_in_every_table_that_rests_on_it(study):
+    path = study.results / "scores.csv"
+    scores = pd.read_csv(path)
+    hit = scores.query("model == 'unet' and aggregation == 'volume' and metric == 'DSC'").index[0]
+    scores.loc[hit, "value"] -= 0.5
+    scores.to_csv(path, index=False)
+    with pytest.raises(ResultsError) as error:
+        list(verify(study, ["table3", "comparison"]))
+    named = [Path(line.partition(":")[0]).name for line in str(error.value).splitlines()]
+    assert named == ["scores.csv", "summary.csv", "comparison.csv"]
+
+
+def test_tables_bring_the_tables_they_rest_on():
+    assert with_sources(["table3.csv"]) == ["summary.csv", "table3.csv"]
+    assert with_sources(["audit.csv"]) == ["audit.csv"]
+    with pytest.raises(ResultsError, match=r"table9\.csv: no such table; choose from summary\.csv"):
+        with_sources(["table9.csv"])
+
+
+def test_missing_files_are_named(study, capsys):
+    (study.results / "cost.csv").unlink()
+    assert cli.main(["verify", "table4"]) == 1
+    assert "lacks cost.csv, from which table4.csv follows" in capsys.readouterr().err
+    (study.results / PROVENANCE).unlink()
+    assert cli.main(["verify", "table3"]) == 1
+    assert "lacks provenance.json" in capsys.readouterr().err
+
+
+def test_unchanged_files_keep_their_origin(tmp_path):
+    for name, text in (("a.csv", "device,x\ncpu,1\n"), ("b.json", "{}"), ("c.csv", "x\n1\n")):
+        (tmp_path / name).write_text(text)
+    record(tmp_path, ORIGIN, "runs")
+    (tmp_path / "b.json").write_text("[]")
+    (tmp_path / "c.csv").unlink()
+    assert changed_files(tmp_path) == ["b.json", "c.csv"]
+    record(tmp_path, ORIGIN | {"commit": "def"}, "other runs")
+    content = json.loads((tmp_path / PROVENANCE).read_text())
+    assert {name: (e["origin"], e["device"]) for name, e in content["files"].items()} == {
+        "a.csv": ("abc", "cpu"),
+        "b.json": ("def", "other runs"),
+    }
+    assert content["origins"] == {"abc": ORIGIN, "def": ORIGIN | {"commit": "def"}}
+
+
+def test_two_origins_of_one_commit_stay_apart(tmp_path):
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    record(tmp_path, ORIGIN, "cpu")
+    (tmp_path / "b.csv").write_text("x\n1\n")
+    record(tmp_path, ORIGIN | {"seed": 1}, "cpu")
+    content = read_json(tmp_path / PROVENANCE)
+    origins = {name: content["origins"][e["origin"]] for name, e in content["files"].items()}
+    assert {name: origin["seed"] for name, origin in origins.items()} == {"a.csv": 0, "b.csv": 1}
+
+
+def test_commit_tells_of_uncommitted_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance.paths, "REPOSITORY", tmp_path)
+    assert provenance.commit() == "unknown"
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "lib" / "a.py").write_text("a = 1\n")
+    provenance._git("init", "-q")
+    provenance._git("add", "-A")
+    who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    provenance._git(*who, "commit", "-qm", "first")
+    clean = provenance.commit()
+    assert len(clean) == 12
+    (tmp_path / "results.csv").write_text("1\n")
+    assert provenance.commit() == clean
+    (tmp_path / "lib" / "a.py").write_text("a = 2\n")
+    assert provenance.commit() == f"{clean}+changes"
