@@ -63,8 +63,8 @@ lab: $(READY) ## JupyterLab on the notebooks
 verify: $(READY) ## recompute tables from stored scores  [TABLE=table3] [DATA=folder] [PROFILE=...]
 	@$(BIN)/spineseg verify $(TABLE) --data "$(DATA)" --profile "$(PROFILE)"
 
-graph: $(READY) ## draw the steps and what each depends on (Graphviz dot on stdout)
-	@$(GRAPH) --rulegraph
+graph: $(READY) ## draw the steps, and what each depends on, in docs/graph.md
+	@$(GRAPH) --rulegraph mermaid-js | $(BIN)/python tools/draw_graph.py
 
 references: $(READY) ## regenerate the numbers that `make test` compares with
 	rm -rf $(addsuffix /phantom-mini-smoke,runs results) data/phantom-mini cache/phantom-mini-smoke-*

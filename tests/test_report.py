@@ -1,0 +1,72 @@
+"""The page of a finished study: all notebooks in order, and nothing that lies outside it."""
+
+import base64
+import shutil
+
+import nbformat
+import pandas as pd
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from spineseg.files import read_json
+from spineseg.provenance import changed_files
+from spineseg.report import report
+from spineseg.results import ResultsError
+from spineseg.study import Study
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+def executed(title: str, seconds: float | None) -> nbformat.NotebookNode:
+    output = new_output("display_data", {"image/png": PIXEL, "text/plain": "a figure"})
+    cells = [new_markdown_cell(f"# {title}"), new_code_cell("draw()", outputs=[output])]
+    return new_notebook(cells=cells, metadata={"papermill": {"duration": seconds}})
+
+
+@pytest.fixture
+def study(trained, phantom, workspace):
+    shutil.copytree(trained, workspace, dirs_exist_ok=True)
+    study = Study.of(phantom, "smoke")
+    folder = study.runs / "notebooks"
+    folder.mkdir()
+    nbformat.write(executed("2 · The <second>", 2.04), folder / "02_b.ipynb")
+    nbformat.write(executed("1 · The first", 1.0), folder / "01_a.ipynb")
+    nbformat.write(executed("3 · Still running", None), folder / "03_c.ipynb")
+    return study
+
+
+def test_the_page_holds_every_notebook_in_order(study):
+    base64.b64decode(PIXEL, validate=True)
+    summary = report(study)
+    page = (study.runs / "report.html").read_text()
+    assert page.count(PIXEL) == 3
+    places = [page.index(words) for words in ("#chapter-1", "#chapter-2", 'id="chapter-1"')]
+    places += [page.rindex(words) for words in ("The first", "The &lt;second", "Still running")]
+    assert places == sorted(places)
+    assert f"{study.name}: 2 held-out cases" in summary
+    assert str(study.runs / "report.html") in summary
+
+
+def test_times_and_origins_are_written(study):
+    report(study)
+    times = pd.read_csv(study.results / "times.csv").set_index("step")["seconds"]
+    assert times["01_a"] == 1.0
+    assert times["02_b"] == 2.0
+    assert "03_c" not in times
+    assert times["train aspp_unet fold 0"] > 0
+    assert changed_files(study.results) == []
+    recorded = read_json(study.results / "provenance.json")
+    (origin,) = recorded["origins"].values()
+    (run,) = read_json(study.results / "runs.json")
+    assert origin["data_hash"] == run["data_hash"]
+    assert origin["split_hash"] == run["split_hash"]
+    assert {entry["device"] for entry in recorded["files"].values()} <= {run["device"], "any"}
+
+
+def test_incomplete_results_make_no_page(study):
+    scores = study.results / "scores.csv"
+    table = pd.read_csv(scores)
+    table[table["case"] != table["case"][0]].to_csv(scores, index=False)
+    with pytest.raises(ResultsError, match="lacks"):
+        report(study)
+    assert not (study.runs / "report.html").exists()

@@ -1,0 +1,25 @@
+"""Draws the steps of the Snakefile into docs/graph.md, as Mermaid; reads Snakemake's own drawing.
+
+snakemake --rulegraph mermaid-js … | python tools/draw_graph.py
+"""
+
+import re
+import sys
+
+from spineseg.paths import REPOSITORY
+
+PAGE = REPOSITORY / "docs" / "graph.md"
+BLOCK = re.compile(r"(?<=```mermaid\n).*?(?=```)", re.DOTALL)
+
+
+def drawn(page: str, graph: str) -> str:
+    """The page with its drawing replaced; ValueError when `graph` holds none."""
+    start = graph.find("flowchart")
+    if start < 0:
+        raise ValueError("no Mermaid flowchart on stdin")
+    return BLOCK.sub(lambda _: graph[start:].rstrip() + "\n", page)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(drawn(PAGE.read_text(), sys.stdin.read()))
+    print(PAGE)
