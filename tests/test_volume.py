@@ -130,7 +130,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         raise RuntimeError("disk full")
 
     monkeypatch.setattr(sitk, "WriteImage", fail)
-    with pytest.raises(RuntimeError, match="disk full"):
+    with pytest.raises(OSError, match="disk full"):
         write_image(make_scan(seed=1), path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["x.nii.gz"]

@@ -14,7 +14,7 @@ from spineseg.data.preprocess import Cache, gray_range, prepare, to_gray
 from spineseg.data.sources import Case, read_labelled
 from spineseg.data.volume import canonical_shape
 from spineseg.evaluate import score_rows, slice_to_draw
-from spineseg.files import whole_file
+from spineseg.files import read_arrays, whole_file
 from spineseg.labels import CLASSES, NUM_CLASSES
 from spineseg.metrics import overlaps
 from spineseg.predict import to_own_grid
@@ -98,8 +98,7 @@ def cropped_slice(study: Study) -> dict[str, np.ndarray]:
         with whole_file(path) as temporary:
             columns = np.array(grid.columns) / grid.size
             np.savez_compressed(temporary, **drawn, columns=columns)  # type: ignore[arg-type]
-    with np.load(path) as arrays:
-        return dict(arrays)
+    return read_arrays(path)
 
 
 def preprocessing_loss(cases: Sequence[Case], cache: Cache, fold: int | str) -> pd.DataFrame:

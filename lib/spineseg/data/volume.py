@@ -7,10 +7,8 @@ to inferior (rows) and anterior to posterior (columns).
 
 import gzip
 import math
-import os
 import re
 import struct
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
+
+from spineseg.files import whole_file
 
 EXTENSIONS = {
     ".nii.gz": "NiftiImageIO",
@@ -190,14 +190,16 @@ def geometry_mismatch(image: sitk.Image, reference: sitk.Image, tolerance: float
 def write_image(image: sitk.Image, path: Path) -> None:
     """Write compressed, in the format of the extension; the file appears complete or not at all.
 
-    Raises ScanError for a name that cannot be written.
+    Raises ScanError for a name that cannot be written, OSError where there is no room.
     """
     path = Path(path)
-    suffix = _suffix(path)
-    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
-        temporary = Path(folder) / f"image{suffix}"
+    _suffix(path)
+    with whole_file(path) as temporary:
         sitk.WriteImage(image, str(temporary), useCompression=True)
-        os.replace(temporary, path)
+        try:
+            _open(temporary)
+        except (ScanError, zlib.error):  # ITK does not tell when a disk is full in mid-NIfTI
+            raise OSError("cut short") from None
 
 
 def check_target(path: Path) -> None:

@@ -3,7 +3,6 @@
 SimpleITK and tqdm are imported where files are written: simulating needs numpy and scipy only.
 """
 
-import json
 import os
 import shutil
 import sys
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from spineseg import fingerprint
 from spineseg.data.phantom.simulate import simulate
+from spineseg.processes import end_with_parent
 
 # The paper's Table 1: (slices, rows, cols) and how many of its 172 volumes have that shape.
 FULL_SHAPES = {
@@ -93,6 +93,8 @@ def write_psr(array: NDArray, spacing: tuple[float, float, float], path: Path) -
     """
     import SimpleITK as sitk
 
+    from spineseg.data.volume import write_image
+
     image = sitk.GetImageFromArray(np.ascontiguousarray(array[::-1, ::-1]))
     image.SetSpacing(tuple(float(step) for step in spacing[::-1]))
     image.SetDirection(PSR)
@@ -100,9 +102,7 @@ def write_psr(array: NDArray, spacing: tuple[float, float, float], path: Path) -
         [(size - 1) / 2 for size in image.GetSize()]
     )
     image.SetOrigin([-coordinate for coordinate in centre])
-    partial = path.with_name(f"partial-{path.name}")
-    sitk.WriteImage(image, str(partial), useCompression=True)
-    partial.replace(path)
+    write_image(image, path)
 
 
 def write_case(plan: CasePlan, out: Path) -> None:
@@ -119,7 +119,7 @@ def write_cases(plans: list[CasePlan], out: Path, workers: int) -> Iterator[None
             write_case(plan, out)
             yield
         return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent)
     try:
         for job in as_completed([pool.submit(write_case, plan, out) for plan in plans]):
             job.result()
@@ -133,9 +133,11 @@ def is_of_other_code(out: Path, settings: dict) -> bool:
 
     Raises ValueError if it holds anything else but a set of these settings.
     """
+    from spineseg.files import read_json
+
     for name in (COMPLETE, PARTIAL):
         if (out / name).exists():
-            found = json.loads((out / name).read_text())
+            found = read_json(out / name, tuple(settings), f"remove {out} and run this again")
             found.pop("versions", None)
             if found | {"code": settings["code"]} != settings:
                 raise ValueError(
@@ -164,10 +166,11 @@ def write_dataset(
 
     `scale` multiplies Table 1's in-plane sizes; `workers` defaults to one a core. A finished set
     of the same settings is returned at once, an interrupted one is resumed, one that other code
-    simulated is made again. ``phantom.json``, written last, marks a complete set. Raises ValueError
-    for settings that make no set and for a folder that holds anything else.
+    simulated is made again. ``phantom.json``, written last, marks a complete set. Of several that
+    write one folder, each waits for the one before. Raises ValueError for settings that make no set
+    and for a folder that holds anything else.
     """
-    from spineseg.progress import progress_bar
+    from spineseg.files import alone_in
 
     if cases < 1 or scale <= 0:
         raise ValueError(f"cases ({cases}) and scale ({scale}) must be positive")
@@ -179,25 +182,36 @@ def write_dataset(
         "bodies_only": bodies_only,
         "code": fingerprint.of_phantom(),
     }
-    if is_of_other_code(out, settings):
-        print(f"{out}: simulated by other code; simulated again", file=sys.stderr)
-        shutil.rmtree(out / "train", ignore_errors=True)
     plans = plan_cases(cases, scale, seed, bodies_only)
-    todo = [plan for plan in plans if not plan.finished(out)]
-    if not todo and (out / COMPLETE).exists():
-        return out
+    if is_of_other_code(out, settings) or not is_complete(out, plans):
+        with alone_in(out, wait=True):
+            if is_of_other_code(out, settings):
+                print(f"{out}: simulated by other code; simulated again", file=sys.stderr)
+                shutil.rmtree(out / "train", ignore_errors=True)
+            if not is_complete(out, plans):
+                complete(out, settings, plans, workers, progress)
+    return out
 
-    for folder in ("MR", "Mask"):
-        (out / "train" / folder).mkdir(parents=True, exist_ok=True)
+
+def is_complete(out: Path, plans: list[CasePlan]) -> bool:
+    return (out / COMPLETE).exists() and all(plan.finished(out) for plan in plans)
+
+
+def complete(
+    out: Path, settings: dict, plans: list[CasePlan], workers: int | None, progress: bool
+) -> None:
+    """Write the cases that a folder lacks, and last that it is complete."""
+    from spineseg.files import write_json
+    from spineseg.progress import progress_bar
+
     record = settings | {"versions": {name: version(name) for name in ("spineseg", "numpy")}}
     (out / COMPLETE).unlink(missing_ok=True)
-    (out / PARTIAL).write_text(json.dumps(record, indent=2) + "\n")
-
+    write_json(out / PARTIAL, record)
+    todo = [plan for plan in plans if not plan.finished(out)]
     workers = max(1, min(workers or os.cpu_count() or 1, len(todo)))
-    done = cases - len(todo)
-    bar = progress_bar(total=cases, initial=done, desc="phantom", unit="case", shown=progress)
+    done = len(plans) - len(todo)
+    bar = progress_bar(total=len(plans), initial=done, desc="phantom", unit="case", shown=progress)
     with bar:
         for _ in write_cases(todo, out, workers):
             bar.update()
     (out / PARTIAL).replace(out / COMPLETE)
-    return out
