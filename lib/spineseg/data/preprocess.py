@@ -8,9 +8,9 @@ training part alone, so that an unlabelled scan is treated alike.
 
 import hashlib
 import json
+import math
 import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +26,7 @@ from spineseg import fingerprint, paths
 from spineseg.data.sources import Case, read_labelled
 from spineseg.data.splits import SplitError, split_folds
 from spineseg.data.volume import canonical_shape, geometry_mismatch
-from spineseg.files import read_json, write_json
+from spineseg.files import DamagedFile, alone_in, not_written, read_json, write_json
 from spineseg.labels import CLASSES
 from spineseg.progress import progress_bar
 from spineseg.study import ALL, Study
@@ -34,6 +34,20 @@ from spineseg.study import ALL, Study
 PERCENTILES = (0.5, 99.5)
 COLUMN_STEP = 16  # the networks halve a slice four times
 SPLIT = "split.json"
+INDEX, IMAGES, MASKS = "index.json", "images.npy", "masks.npy"
+INDEXED = (
+    "key",
+    "data_hash",
+    "split_hash",
+    "cases",
+    "folds",
+    "slices",
+    "size",
+    "classes",
+    "bands",
+    "windows",
+    "sha256",
+)
 
 
 @dataclass(frozen=True)
@@ -119,17 +133,27 @@ class Cache:
 
     @cached_property
     def index(self) -> dict:
-        return read_json(self.folder / "index.json")
+        return read_json(self.folder / INDEX, INDEXED)
 
-    @property
+    @cached_property
     def images(self) -> np.ndarray:
         """Gray values, uint8 (cases, slices, size, size), read from disk as they are used."""
-        return np.load(self.folder / "images.npy", mmap_mode="r")
+        return self._array(IMAGES)
 
-    @property
+    @cached_property
     def masks(self) -> np.ndarray:
         """Class indices, uint8 (cases, slices, size, size)."""
-        return np.load(self.folder / "masks.npy", mmap_mode="r")
+        return self._array(MASKS)
+
+    def _array(self, name: str) -> np.ndarray:
+        """Raises DamagedFile where a single byte is not as it was written."""
+        path = self.folder / name
+        remedy = f"remove {self.folder} and run this again"
+        if not path.is_file():
+            raise DamagedFile(path, "does not exist", remedy)
+        if _sha256(path) != self.index["sha256"].get(name):
+            raise DamagedFile(path, "damaged: not what was written there", remedy)
+        return np.load(path, mmap_mode="r")
 
     def rows(self, ids: Sequence[str]) -> list[int]:
         """Where these cases stand along the first axis."""
@@ -164,9 +188,12 @@ def prepare(study: Study) -> Cache:
     scans = data_hash(study.files())
     key = _hash({"code": fingerprint.of_cache(), "data": scans, **study.profile.cache_knobs()})
     folder = paths.root() / "cache" / f"{study.name}-{key}"
-    if not (folder / "index.json").is_file():
+    if not (folder / INDEX).is_file():
+        cases = study.checked_cases()
         identity = {"data": str(study.data), "key": key, "data_hash": scans}
-        _build(study, study.checked_cases(), identity, folder)
+        with alone_in(folder, wait=True):
+            if not (folder / INDEX).is_file():
+                _build(study, cases, identity, folder)
     cache = Cache(folder)
     parts = {key: cache.index[key] for key in ("folds", "windows")}
     _write_if_new(study.runs / SPLIT, {"cache": folder.name, **parts})
@@ -197,24 +224,31 @@ def _build(study: Study, cases: list[Case], identity: dict[str, str], folder: Pa
     folds = split_folds(cases, profile.folds, profile.seed)
     slices, size = _common_shape(cases)
     size = min(size, profile.max_size)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    temporary = folder.with_name(f".part-{folder.name}")
+    for remnant in (temporary, folder):  # of a killed process; a cache without its index is none
+        shutil.rmtree(remnant, ignore_errors=True)
     try:
+        temporary.mkdir(parents=True)
         shape = (len(cases), slices, size, size)
-        images = _new_array(temporary / "images.npy", shape)
-        masks = _new_array(temporary / "masks.npy", shape)
+        bands: dict[str, tuple[int, int] | None] = {}
+        labels: set[int] = set()
+        for name in (IMAGES, MASKS):
+            _reserve(temporary / name, shape)
 
-        def unify(row: int) -> None:
+        def unify(row: int) -> np.ndarray:
             image, classes = read_labelled(cases[row])
-            images[row] = unify_image(image, slices, size)
-            masks[row] = unify_classes(classes, image, slices, size)
+            mask = unify_classes(classes, image, slices, size)
+            from_end = row - len(cases)
+            _write_volume(temporary / IMAGES, from_end, unify_image(image, slices, size))
+            _write_volume(temporary / MASKS, from_end, mask)
+            return mask
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            done = pool.map(unify, range(len(cases)))
-            list(progress_bar(done, desc="preprocess", total=len(cases), unit="case"))
-        images.flush()
-        masks.flush()
-        bands = {case.id: label_band(masks[row]) for row, case in enumerate(cases)}
+            masks = pool.map(unify, range(len(cases)))
+            bar = progress_bar(masks, desc="preprocess", total=len(cases), unit="case")
+            for case, mask in zip(cases, bar, strict=True):
+                bands[case.id] = label_band(mask)
+                labels.update(np.unique(mask).tolist())
         index = {
             **identity,
             "split_hash": _hash(folds),
@@ -223,22 +257,42 @@ def _build(study: Study, cases: list[Case], identity: dict[str, str], folder: Pa
             "folds": folds,
             "slices": slices,
             "size": size,
-            "classes": [CLASSES[index] for index in np.unique(masks)],
+            "classes": [CLASSES[index] for index in sorted(labels)],
             "bands": bands,
             "windows": _windows(bands, folds, size, profile.margin),
+            "sha256": {name: _sha256(temporary / name) for name in (IMAGES, MASKS)},
         }
-        write_json(temporary / "index.json", index)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not (folder / "index.json").is_file():  # else another process was faster
-                raise
+        write_json(temporary / INDEX, index)
+        temporary.rename(folder)
+    except OSError as error:
+        raise not_written(folder, error) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _new_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+def _reserve(path: Path, shape: tuple[int, ...]) -> None:
+    """A .npy file of zero bytes that has its room on the disk, where the system can say so."""
+    with path.open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(size := file.tell() + math.prod(shape))
+        if hasattr(os, "posix_fallocate"):  # macOS has none
+            os.posix_fallocate(file.fileno(), 0, size)
+
+
+def _write_volume(path: Path, from_end: int, volume: np.ndarray) -> None:
+    """Put a volume in its place, counted from the last (-1).
+
+    By a file, not by mapped memory: writing to that on a full disk kills the process wordlessly.
+    """
+    with path.open("r+b") as file:
+        file.seek(from_end * volume.nbytes, os.SEEK_END)
+        file.write(np.ascontiguousarray(volume).data)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _common_shape(cases: list[Case]) -> tuple[int, int]:
