@@ -22,10 +22,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from spineseg import paper
 from spineseg.device import describe_device, make_fabric
-from spineseg.files import write_csv
+from spineseg.files import read_csv, write_csv
 from spineseg.labels import NUM_CLASSES
 from spineseg.methods import INSTALL_NNUNET, NNUNET, TABLE3, TITLES, nnunet_is_installed
 from spineseg.models import MODELS, build_model, count_parameters
+from spineseg.processes import end_with_parent
 from spineseg.progress import progress_bar
 from spineseg.study import Study
 
@@ -40,7 +41,9 @@ GEMM_ROUNDS = 3
 def cost_of(study: Study) -> pd.DataFrame:
     """What the networks of Table 4 cost, from results/<study>/; measured first if it is missing."""
     path = study.results / COST
-    return pd.read_csv(path if path.is_file() else write_cost(study), dtype={"note": str})
+    path = path if path.is_file() else write_cost(study)
+    measured = ("parameters", "gflops", "seconds", "memory_mib", "note")
+    return read_csv(path, ("model", "rows", "columns"), measured, dtype={"note": str})
 
 
 def counted(models: Sequence[str]) -> pd.DataFrame:
@@ -186,6 +189,7 @@ def _in_own_process(function: Callable, *arguments: Any) -> Any:
 
 
 def _start_quietly(threads: int) -> None:
+    end_with_parent()
     torch.set_num_threads(threads)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would break the bar
 

@@ -12,13 +12,13 @@ from spineseg import paths
 from spineseg.data.check import require_valid
 from spineseg.data.preprocess import gray_range, prepare, to_gray
 from spineseg.data.sources import Case, read_labelled
-from spineseg.files import read_json, whole_file, write_csv
+from spineseg.files import whole_file, write_csv
 from spineseg.labels import CLASSES, FOREGROUND, NUM_CLASSES
 from spineseg.metrics import dsc, iou, overlaps
 from spineseg.predict import open_run
 from spineseg.profiles import Profile
 from spineseg.progress import progress_bar
-from spineseg.runs import FINISHED, RunError
+from spineseg.runs import RunError, finished_facts
 from spineseg.study import Study
 from spineseg.surfaces import surface_scores
 
@@ -81,7 +81,7 @@ def identify(table: pd.DataFrame, run: Path, data: str | None = None) -> pd.Data
 
     `data` is the name of the data set scored, by default the run's own.
     """
-    facts = read_json(run / FINISHED)
+    facts = finished_facts(run)
     keys = {
         "data": data or paths.dataset_name(Path(facts["data"])),
         "profile": facts["profile"]["name"],

@@ -25,20 +25,21 @@ from tqdm import tqdm
 from spineseg.data.preprocess import Cache, Grid, prepare, unified_frame
 from spineseg.data.volume import read_scan, to_canonical
 from spineseg.device import describe_device
-from spineseg.files import read_json, whole_file, write_csv, write_json
+from spineseg.files import alone_in, read_json, whole_file, write_csv, write_json
 from spineseg.labels import CLASSES
 from spineseg.methods import INSTALL_NNUNET, NNUNET
 from spineseg.predict import Segmenter
 from spineseg.progress import progress_bar
 from spineseg.runs import (
-    FINISHED,
     LOG,
     RunError,
     finish_run,
+    finished_facts,
     goes_on,
     is_finished,
     refuse_other,
     run_facts,
+    train_again,
 )
 from spineseg.study import Study
 from spineseg.train import CHECKPOINT, load_checkpoint
@@ -91,22 +92,31 @@ def train_nnunet(study: Study, fold: int | str) -> Path:
     folder = study.run(NNUNET, fold)
     facts = run_facts(study, cache, NNUNET, fold, study.profile.nnunet_epochs)
     if is_finished(folder):
-        refuse_other(read_json(folder / FINISHED), facts, folder)
+        refuse_other(finished_facts(folder), facts, folder)
         return folder
+    with alone_in(folder):
+        _train(study, cache, facts, folder)
+    return folder
+
+
+def _train(study: Study, cache: Cache, facts: dict[str, Any], folder: Path) -> None:
     planned = folder / WORK / PLANNED
-    if not (planned.is_file() and goes_on(read_json(planned)["facts"], facts, folder)):
+    if not (planned.is_file() and goes_on(_begun(planned)["facts"], facts, folder)):
         _plan(study, cache, facts, folder)
-    begun = read_json(planned)
+    begun = _begun(planned)
     devices = list(dict.fromkeys([*begun["devices"], _device()]))
     write_json(planned, begun | {"devices": devices})
     with _nnunet(folder, nnUNet_n_proc_DA="0", nnUNet_compile="false") as work:
         trainer = _trainer(work, folder, facts)
-        trainer.run(desc=f"train {NNUNET} fold {fold}")
+        trainer.run(desc=f"train {NNUNET} fold {facts['fold']}")
     _keep(trainer, folder, facts)
     seconds = trainer.table()["seconds"].sum()
     finish_run(folder, facts, ", then ".join(devices), seconds, packages=("nnunetv2",))
     shutil.rmtree(folder / WORK)
-    return folder
+
+
+def _begun(planned: Path) -> dict[str, Any]:
+    return read_json(planned, ("facts", "devices"))
 
 
 class Trainer(nnUNetTrainer):
@@ -176,10 +186,13 @@ class NnunetSegmenter(Segmenter):
     """A run of nnU-Net with its own predictor: tiles half a tile apart, mirrored as in training."""
 
     def __init__(self, run: Path):
-        self.facts = read_json(run / FINISHED)
+        self.facts = finished_facts(run)
         grid = self.facts["grid"]
         self.grid = Grid(grid["slices"], grid["size"], tuple(grid["columns"]))
-        plans, dataset = PlansManager(read_json(run / PLANS)), read_json(run / DATASET_JSON)
+        plans, dataset = (
+            read_json(run / name, remedy=train_again(run)) for name in (PLANS, DATASET_JSON)
+        )
+        plans = PlansManager(plans)
         self.spacing = plans.original_median_spacing_after_transp
         configuration = plans.get_configuration(CONFIGURATION)
         classes = plans.get_label_manager(dataset).num_segmentation_heads

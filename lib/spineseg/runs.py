@@ -15,6 +15,7 @@ from spineseg.study import Study
 FINISHED = "run.json"
 LOG = "log.csv"
 ORIGIN = ("study", "model", "fold", "data_key", "code")
+FACTS = (*ORIGIN, "data", "profile", "grid", "epochs", "train", "test", "device")
 
 
 class RunError(RuntimeError):
@@ -44,7 +45,7 @@ def run_facts(
         "profile": asdict(study.profile),
         "grid": {**grid, "columns": list(grid["columns"])},
         "epochs": epochs,
-        "started_from": start and {key: read_json(start / FINISHED)[key] for key in ORIGIN},
+        "started_from": start and {key: finished_facts(start)[key] for key in ORIGIN},
         "train": train_ids,
         "test": test_ids,
     }
@@ -59,7 +60,12 @@ def finished_facts(folder: Path) -> dict[str, Any]:
     """The run.json of a finished run; raises RunError for any other folder."""
     if not is_finished(folder):
         raise RunError(f"{folder}: not a finished run; train it to its end first")
-    return read_json(folder / FINISHED)
+    return read_json(folder / FINISHED, FACTS, train_again(folder))
+
+
+def train_again(folder: Path) -> str:
+    """What to do about a run of which a file is lost."""
+    return f"remove {folder} and train it again"
 
 
 def differing(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from tqdm import tqdm
 
 from spineseg.data.preprocess import Cache, Grid, prepare
 from spineseg.device import describe_device, make_fabric
-from spineseg.files import read_json, whole_file, write_csv
+from spineseg.files import DamagedFile, alone_in, whole_file, write_csv
 from spineseg.inputs import add_noise, augment, standardise
 from spineseg.methods import NNUNET
 from spineseg.models import MODELS, build_model
@@ -28,16 +30,19 @@ from spineseg.runs import (
     LOG,
     RunError,
     finish_run,
+    finished_facts,
     goes_on,
     is_finished,
     refuse_other,
     run_facts,
+    train_again,
 )
 from spineseg.study import ALL, Study
 
 DECAY = 0.99  # Eq. 4
 WARM_UP = 0.15  # share of one cycle in which the learning rate rises
 CHECKPOINT = "checkpoint.pt"
+CHECKPOINTED = ("facts", "network", "optimizer", "schedule", "log", "devices")
 
 
 def train(study: Study, model: str = "aspp_unet", fold: int | str = 0) -> Path:
@@ -48,7 +53,8 @@ def train(study: Study, model: str = "aspp_unet", fold: int | str = 0) -> Path:
     (train and test loss an epoch) and, written last, run.json.
     Where the profile says so, a run on scans starts from the weights of one on the whole phantom,
     which is trained first. An unfinished run of other scans, settings or code is begun afresh.
-    Raises DataError for bad scans and RunError for a finished run of such.
+    Raises DataError for bad scans, RunError for a finished run of such, Busy where another process
+    trains it.
     """
     if model == NNUNET:
         from spineseg.nnunet import train_nnunet
@@ -60,42 +66,72 @@ def train(study: Study, model: str = "aspp_unet", fold: int | str = 0) -> Path:
     folder = study.run(model, fold)
     facts = run_facts(study, cache, model, fold, study.epochs, start)
     if is_finished(folder):
-        refuse_other(read_json(folder / FINISHED), facts, folder)
+        refuse_other(finished_facts(folder), facts, folder)
         return folder
+    first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
+    with alone_in(folder) if first else nullcontext():
+        _train(study, cache, facts, folder, start)
+    return folder
+
+
+def _train(
+    study: Study, cache: Cache, facts: dict[str, Any], folder: Path, start: Path | None
+) -> None:
     fabric = make_fabric(most=study.profile.batch_size // 2)  # BN needs two images each
     fabric.launch()
     training = Training(facts, cache, study.profile, fabric)
-    saved = load_checkpoint(folder) if (folder / CHECKPOINT).is_file() else None
+    begun = (folder / CHECKPOINT).is_file()
+    saved = load_checkpoint(folder, CHECKPOINTED) if begun else None
     if saved and goes_on(saved["facts"], facts, folder):
-        training.restore(saved)
+        training.restore(saved, folder)
     elif start:
-        training.network.load_state_dict(load_checkpoint(start)["network"])
+        _load(training.network, load_checkpoint(start), start)
     training.run(folder)
     if fabric.is_global_zero:
         seconds = sum(row["seconds"] for row in training.log)
         finish_run(folder, facts, ", then ".join(training.devices), seconds)
     fabric.barrier()
-    return folder
 
 
-def load_checkpoint(folder: Path) -> dict[str, Any]:
-    """The checkpoint of a run: tensors and plain values only, nothing that could run code."""
+def load_checkpoint(folder: Path, keys: Sequence[str] = ("facts", "network")) -> dict[str, Any]:
+    """The checkpoint of a run: tensors and plain values only, nothing that could run code.
+
+    Raises RunError where there is none, where it cannot be read, and where it lacks one of `keys`.
+    """
     path = folder / CHECKPOINT
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        saved = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise RunError(f"{path}: no checkpoint; train this run first") from None
+        raise RunError(f"{path}: no checkpoint; {train_again(folder)}") from None
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"{path}: not a readable checkpoint ({reason}); remove it") from None
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        remedy = train_again(folder)
+        raise RunError(f"{path}: not a readable checkpoint ({reason}); {remedy}") from None
+    if not isinstance(saved, dict) or not saved.keys() >= set(keys):
+        raise RunError(f"{path}: not the checkpoint of a run; {train_again(folder)}")
+    return saved
+
+
+def _load(part: Any, saved: Any, folder: Path, name: str = "network") -> None:
+    """Put a checkpoint's state into a network, an optimizer or a schedule of the same shape."""
+    try:
+        part.load_state_dict(saved[name])
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        what = f"does not fit this run ({name}: {str(error).splitlines()[-1].strip()})"
+        raise DamagedFile(folder / CHECKPOINT, what, train_again(folder)) from None
 
 
 def load_network(folder: Path) -> tuple[nn.Module, Grid, dict[str, Any]]:
     """The trained network of a run in evaluation mode, its grid, and the run's facts."""
     saved = load_checkpoint(folder)
     facts = saved["facts"]
+    if is_finished(folder):
+        finished = finished_facts(folder)
+        if facts != {key: finished.get(key) for key in facts}:
+            what = f"of another run than {FINISHED}"
+            raise DamagedFile(folder / CHECKPOINT, what, train_again(folder))
     network = build_model(facts["model"], facts["profile"]["width"])
-    network.load_state_dict(saved["network"])
+    _load(network, saved, folder)
     grid = facts["grid"]
     layout = MODELS[facts["model"]].memory_format
     return (
@@ -130,10 +166,9 @@ class Training:
         self.log: list[dict[str, float]] = []
         self.devices: list[str] = []  # in the order in which they took part
 
-    def restore(self, saved: dict[str, Any]) -> None:
-        self.network.load_state_dict(saved["network"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.schedule.load_state_dict(saved["schedule"])
+    def restore(self, saved: dict[str, Any], folder: Path) -> None:
+        for name in ("network", "optimizer", "schedule"):
+            _load(getattr(self, name), saved, folder, name)
         self.log = saved["log"]
         self.devices = saved["devices"]
 
