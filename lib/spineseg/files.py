@@ -22,7 +22,7 @@ AGAIN = "remove it and run this again"
 
 
 class DamagedFile(ValueError):
-    """A file of the project's own that cannot be used: one line with file, fault and remedy."""
+    """A file of the project's own that is missing or unusable: file, fault, remedy in a line."""
 
     def __init__(self, path: Path, what: str, remedy: str = AGAIN) -> None:
         super().__init__(f"{path}: {' '.join(what.split())}; {remedy}")
@@ -129,6 +129,8 @@ def read_json(path: Path, keys: Sequence[str] = (), remedy: str = AGAIN) -> Any:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DamagedFile(path, "does not exist", remedy) from None
     except (ValueError, RecursionError) as error:
         raise DamagedFile(path, f"damaged: not JSON ({error})", remedy) from None
     found = content if isinstance(content, dict) else {}
@@ -158,6 +160,8 @@ def read_csv(
     try:
         text = path.read_text(encoding="utf-8")
         table = pd.read_csv(StringIO(text), **options)
+    except FileNotFoundError:
+        raise DamagedFile(path, "does not exist", remedy) from None
     except ValueError as error:
         raise DamagedFile(path, f"damaged: not a table ({error})", remedy) from None
     if lacking := [name for name in (*filled, *others) if name not in table]:
@@ -174,6 +178,6 @@ def read_arrays(path: Path, remedy: str = AGAIN) -> dict[str, np.ndarray]:
         with np.load(path) as arrays:
             return dict(arrays)
     except FileNotFoundError:
-        raise
+        raise DamagedFile(path, "does not exist", remedy) from None
     except (OSError, ValueError, TypeError, EOFError, BadZipFile, zlib.error) as error:
         raise DamagedFile(path, f"damaged: not readable ({error})", remedy) from None

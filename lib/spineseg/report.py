@@ -9,7 +9,7 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 
 from spineseg import methods, provenance
 from spineseg.files import read_json, whole_file, write_csv
-from spineseg.results import MEAN, RUNS, SUMMARY, check_results
+from spineseg.results import MEAN, SUMMARY, check_results, read_runs
 from spineseg.study import Study
 
 TIMES = "times.csv"
@@ -23,7 +23,7 @@ def report(study: Study) -> str:
     ResultsError when the results are incomplete or of another study.
     """
     check_results(study)
-    runs = read_json(study.results / RUNS)
+    runs = read_runs(study)
     write_times(study)
     devices = "; ".join(sorted({run["device"] for run in runs}))
     provenance.record(study.results, provenance.origin_of(study, runs), devices)
@@ -36,7 +36,7 @@ def write_times(study: Study) -> None:
     """Write times.csv: seconds that each run trained and each notebook took (papermill's count)."""
     rows = [
         {"step": f"train {run['model']} fold {run['fold']}", "seconds": run["training_seconds"]}
-        for run in read_json(study.results / RUNS)
+        for run in read_runs(study)
     ]
     for notebook in _notebooks(study):
         seconds = read_json(notebook)["metadata"]["papermill"]["duration"]
@@ -50,7 +50,7 @@ def summary_text(study: Study) -> str:
     summary = pd.read_csv(study.results / SUMMARY)
     means = summary[(summary["aggregation"] == "volume") & (summary["class"] == MEAN)]
     table = means.pivot_table("mean", "model", "metric", sort=False)
-    runs = read_json(study.results / RUNS)
+    runs = read_runs(study)
     minutes = sum(run["training_seconds"] for run in runs) / 60
     places = {
         "report": study.runs / REPORT,

@@ -11,10 +11,19 @@ import pandas as pd
 from spineseg import fingerprint, methods, paths
 from spineseg.data.preprocess import prepare
 from spineseg.evaluate import EXAMPLES, OVERLAPS, SCORES, SURFACES, evaluate_run, identify
-from spineseg.files import read_json, whole_file, write_csv, write_json
+from spineseg.files import (
+    AGAIN,
+    DamagedFile,
+    read_arrays,
+    read_csv,
+    read_json,
+    whole_file,
+    write_csv,
+    write_json,
+)
 from spineseg.labels import FOREGROUND
 from spineseg.noise import EXAMPLE, LEVELS, NOISE, evaluate_noise
-from spineseg.runs import FINISHED, LOG, RunError, differing, finished_facts
+from spineseg.runs import FACTS, FINISHED, LOG, RunError, differing, finished_facts
 from spineseg.statistics import failures, interval
 from spineseg.study import Study
 from spineseg.train import train
@@ -26,6 +35,20 @@ RUNS = "runs.json"
 METRICS = (*OVERLAPS, *SURFACES)
 AGGREGATIONS = ("volume", "slice", "pooled")
 MEAN = "mean"
+FILLED = {  # columns without gaps, but those that carry a folder's name, which may be `nan`
+    SCORES: ("device", "model", "fold", "case", "class", "aggregation", "metric", "units"),
+    SUMMARY: ("device", "model", "class", "aggregation", "metric", "cases"),
+    CURVES: ("device", "model", "fold", "epoch", "train_loss"),
+    NOISE: ("device", "model", "fold", "case", "k"),
+    LOG: ("epoch", "train_loss", "learning_rate", "seconds"),
+}
+OTHERS = {
+    SCORES: ("data", "profile", "value"),
+    SUMMARY: ("data", "profile", "mean", "sd", "low", "high"),
+    CURVES: ("data", "profile", "test_loss"),
+    NOISE: ("data", "profile", "DSC", "IoU"),
+    LOG: ("test_loss",),
+}
 
 
 class ResultsError(ValueError):
@@ -57,7 +80,7 @@ def score_run(run: Path, data: Path | None = None) -> Path:
             evaluate_noise(run)
         return evaluate_run(run)
     folder = evaluate_run(run, data)
-    write_csv(folder / SUMMARY, summarise(pd.read_csv(folder / SCORES)))
+    write_csv(folder / SUMMARY, summarise(_read(folder / SCORES, AGAIN)))
     return folder
 
 
@@ -75,23 +98,29 @@ def gather(study: Study, models: Sequence[str]) -> pd.DataFrame:
     runs = [study.run(model, fold) for model in models for fold in folds]
     if missing := [str(run) for run in runs if not _is_scored(run)]:
         raise RunError(f"not trained and scored yet: {', '.join(missing)}; run `make reproduce`")
-    facts = [read_json(run / FINISHED) for run in runs]
+    facts = [finished_facts(run) for run in runs]
     if stale := _stale(dict(zip(runs, facts, strict=True)), study):
         raise RunError("\n".join(stale))
     scores = _stack(runs, SCORES)
+    noise = _stack([run for run in runs if (run / NOISE).is_file()], NOISE)
+    curves = pd.concat(identify(_log(run), run) for run in runs)
+    tables = {SCORES: scores, NOISE: noise, CURVES: curves}
+    strings = {name: table.astype({"fold": str}) for name, table in tables.items()}
+    if gaps := _gaps(facts, strings):
+        remedy = f"remove that run's {FINISHED} and {SCORES} and run `make reproduce`"
+        raise RunError("\n".join(f"{study.runs}: {gap}; {remedy}" for gap in gaps))
     summary = summarise(scores)
-    logs = {run: pd.read_csv(run / LOG).drop(columns="seconds") for run in runs}
+    first = study.run(shown, folds[0])
+    example = read_arrays(first / EXAMPLE, _score_again(first))
     write_json(study.results / RUNS, [_without_path(fact) for fact in facts])
     write_csv(study.results / SCORES, scores)
     write_csv(study.results / SUMMARY, summary)
     write_csv(study.results / FAILURES, failures(scores))
-    write_csv(study.results / CURVES, pd.concat(identify(logs[run], run) for run in runs))
-    write_csv(
-        study.results / NOISE, _stack([run for run in runs if (run / NOISE).is_file()], NOISE)
-    )
+    write_csv(study.results / CURVES, curves)
+    write_csv(study.results / NOISE, noise)
     _gather_examples(study, models, shown, scores)
     with whole_file(study.results / EXAMPLE) as temporary:
-        temporary.write_bytes((study.run(shown, folds[0]) / EXAMPLE).read_bytes())
+        np.savez_compressed(temporary, **example)  # type: ignore[arg-type]
     return summary
 
 
@@ -112,7 +141,21 @@ def _is_scored(run: Path) -> bool:
 
 
 def _stack(runs: Sequence[Path], name: str) -> pd.DataFrame:
-    return pd.concat([pd.read_csv(run / name) for run in runs], ignore_index=True)
+    return pd.concat([_read(run / name, _score_again(run)) for run in runs], ignore_index=True)
+
+
+def _read(path: Path, remedy: str, **options: Any) -> pd.DataFrame:
+    return read_csv(path, FILLED[path.name], OTHERS[path.name], remedy, **options)
+
+
+def _score_again(run: Path) -> str:
+    return f"remove {run / SCORES} and run `make reproduce`"
+
+
+def _log(run: Path) -> pd.DataFrame:
+    """The losses of a finished run, which its checkpoint holds too."""
+    remedy = f"remove {run / FINISHED} and run the same training again"
+    return _read(run / LOG, remedy).drop(columns="seconds")
 
 
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:
@@ -186,10 +229,11 @@ def _gather_examples(study: Study, models: Sequence[str], shown: str, scores: pd
         fold, case = ranked.index[position]
         arrays[f"{rank}_case"] = np.array(case)
         for model in (name for name in methods.TABLE3 if name in models):
-            with np.load(study.run(model, fold) / EXAMPLES) as drawn:
-                parts = {key: drawn[f"{case}_{key}"] for key in ("image", "truth", "spacing")}
-                arrays |= {f"{rank}_{key}": value for key, value in parts.items()}
-                arrays[f"{rank}_predicted_{model}"] = drawn[f"{case}_predicted"]
+            run = study.run(model, fold)
+            drawn = read_arrays(run / EXAMPLES, _score_again(run))
+            parts = {key: drawn[f"{case}_{key}"] for key in ("image", "truth", "spacing")}
+            arrays |= {f"{rank}_{key}": value for key, value in parts.items()}
+            arrays[f"{rank}_predicted_{model}"] = drawn[f"{case}_predicted"]
             arrays[f"{rank}_dsc_{model}"] = np.array(means[model, fold, case])
     with whole_file(study.results / EXAMPLES) as temporary:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
@@ -205,8 +249,9 @@ def check_results(study: Study) -> None:
     files = (SCORES, SUMMARY, CURVES, NOISE)
     if missing := [name for name in (RUNS, *files) if not (folder / name).is_file()]:
         raise ResultsError(f"{folder}: lacks {', '.join(missing)}; {_remedy(study)}")
-    runs = read_json(folder / RUNS)
-    tables = {name: pd.read_csv(folder / name, dtype={"fold": str}) for name in files}
+    runs = read_runs(study)
+    remedy = _remedy(study)
+    tables = {name: _read(folder / name, remedy, dtype={"fold": str}) for name in files}
     faults = [*_foreign(study, runs, tables), *_gaps(runs, tables)]
     if faults:
         raise ResultsError("\n".join(f"{folder}/{fault}; {_remedy(study)}" for fault in faults))
@@ -214,6 +259,16 @@ def check_results(study: Study) -> None:
 
 def _remedy(study: Study) -> str:
     return f"remove {study.results} and run `make reproduce` with this data and profile"
+
+
+def read_runs(study: Study) -> list[dict[str, Any]]:
+    """What each gathered run was made from."""
+    path = study.results / RUNS
+    runs = read_json(path, remedy=_remedy(study))
+    needed = {*FACTS, "training_seconds"} - {"data"}
+    if not all(isinstance(run, dict) and needed <= run.keys() for run in runs):
+        raise DamagedFile(path, "damaged: lacks facts of a run", _remedy(study))
+    return runs
 
 
 def _foreign(study: Study, runs: list[dict], tables: dict[str, pd.DataFrame]) -> list[str]:
