@@ -7,6 +7,7 @@ finished is not done again. Each step's `params` carry the knobs of the profile 
 the code that it rests on: where these change, that step and what follows from it are done again.
 """
 
+import fcntl
 import os
 import shlex
 import shutil
@@ -20,6 +21,18 @@ from spineseg.methods import METHODS, NNUNET, TABLE3, runnable
 from spineseg.study import Study
 
 os.environ["SPINESEG_ROOT"] = str(paths.root())  # jobs run in other folders
+
+# A killed Snakemake leaves its locks. Where no other is at work here, they bind nobody.
+Path(".snakemake").mkdir(exist_ok=True)
+at_work = open(".snakemake/at-work", "w")
+try:
+    fcntl.flock(at_work, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for left in Path(".snakemake/locks").glob("*"):
+        left.unlink()
+except BlockingIOError:
+    pass
+fcntl.flock(at_work, fcntl.LOCK_SH)  # until this process ends
+
 PHANTOM_CASES = 172
 
 profile = str(config.get("profile", "quick"))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pandas as pd
@@ -100,6 +101,9 @@ def load_checkpoint(folder: Path, keys: Sequence[str] = ("facts", "network")) ->
     """
     path = folder / CHECKPOINT
     try:
+        with ZipFile(path) as parts:  # torch itself minds no checksum
+            if odd := parts.testzip():
+                raise RunError(f"{odd} is not what was written there")
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise RunError(f"{path}: no checkpoint; {train_again(folder)}") from None
