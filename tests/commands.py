@@ -90,6 +90,8 @@ class Commands:
 
 
 def serve() -> None:
+    b"".decode("cp437")  # of zip files; another user may not be able to read Python's own files
+
     import spineseg.cli
     import spineseg.cost
     import spineseg.data.phantom

@@ -24,6 +24,7 @@ import torch
 
 from commands import Commands, Ended
 from spineseg.files import read_json
+from spineseg.paths import REPOSITORY
 from spineseg.results import check_results
 from spineseg.study import Study
 
@@ -220,7 +221,7 @@ def test_a_file_that_cannot_be_finished(job, fatal, commands, after, phantom, ro
     command = arguments(job, copied(before, root), phantom)
     grief = {"file_size": SMALL[job], "fatal": fatal}
     ended = commands.run(root, *command, **grief)
-    if fatal:
+    if fatal and job != "phantom":  # ITK stops at the first write that comes out short
         assert ended.code == -signal.SIGXFSZ
     else:
         assert_one_line(ended, "not written", "make room")
