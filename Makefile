@@ -14,7 +14,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 unexport PYTHONDONTWRITEBYTECODE
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: help setup nnunet reproduce verify test test-quick predict phantom-only lab graph references notebooks unlock lint lock
+.PHONY: help setup nnunet reproduce verify test test-quick test-faults predict phantom-only lab graph references notebooks lint lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,9 @@ $(PHANTOM): | $(READY)
 test-quick: $(READY) ## regenerate the quick profile elsewhere and compare it with results/ (long)
 	$(BIN)/pytest tests/test_results.py --study quick
 
+test-faults: $(READY) ## kill, fill up and damage everything, at every moment (long; docs/reliability.md)
+	$(BIN)/pytest tests/test_faults.py --faults
+
 predict: $(READY) ## label one scan with the newest run  SCAN=in.nii.gz MASK=out.nii.gz
 	@test -n "$(SCAN)" -a -n "$(MASK)" || { echo "say which: make predict SCAN=in.nii.gz MASK=out.nii.gz"; exit 2; }
 	@$(BIN)/spineseg predict "$(SCAN)" "$(MASK)"
@@ -76,9 +79,6 @@ notebooks: ## run the quick profile on the phantom afresh and keep the outputs i
 	$(MAKE) reproduce DATA= PROFILE=quick
 	$(BIN)/python tools/adopt_notebook.py runs/phantom-quick/notebooks $(NOTEBOOKS)
 	$(BIN)/python tools/update_readme.py
-
-unlock: $(READY) ## after a killed `make reproduce` that left the graph locked
-	@$(GRAPH) --unlock
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
