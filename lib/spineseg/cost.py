@@ -42,8 +42,8 @@ def cost_of(study: Study) -> pd.DataFrame:
     """What the networks of Table 4 cost, from results/<study>/; measured first if it is missing."""
     path = study.results / COST
     path = path if path.is_file() else write_cost(study)
-    measured = ("parameters", "gflops", "seconds", "memory_mib", "note")
-    return read_csv(path, ("model", "rows", "columns"), measured, dtype={"note": str})
+    measured = ("parameters", "gflops", "seconds", "note")
+    return read_csv(path, ["model"], measured, dtype={"note": str})
 
 
 def counted(models: Sequence[str]) -> pd.DataFrame:
