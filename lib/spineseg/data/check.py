@@ -1,6 +1,5 @@
 """Find everything that is wrong with a folder of scans before any work starts."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from joblib import cpu_count
 
 from spineseg.data.sources import Case, ChallengeFolder, challenge_case
 from spineseg.data.volume import (
@@ -76,7 +76,7 @@ def check_folder(root: Path, progress: bool = False) -> Report:
     report.problems.extend(Finding(*clash.args) for clash in folder.clashes())
     report.notes.extend(Finding(path, "not a scan's name", "ignored") for path in folder.strays)
     numbers = sorted({*folder.images, *folder.masks})
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cpu_count()) as pool:
         inspected = pool.map(
             lambda n: _inspect(n, folder.images.get(n, []), folder.masks.get(n, [])), numbers
         )

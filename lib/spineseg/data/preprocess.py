@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+from joblib import cpu_count
 
 from spineseg import fingerprint, paths
 from spineseg.data.sources import Case, read_labelled
@@ -243,7 +244,7 @@ def _build(study: Study, cases: list[Case], identity: dict[str, str], folder: Pa
             _write_volume(temporary / MASKS, from_end, mask)
             return mask
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(cpu_count()) as pool:
             masks = pool.map(unify, range(len(cases)))
             bar = progress_bar(masks, desc="preprocess", total=len(cases), unit="case")
             for case, mask in zip(cases, bar, strict=True):

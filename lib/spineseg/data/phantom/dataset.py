@@ -3,7 +3,6 @@
 SimpleITK and tqdm are imported where files are written: simulating needs numpy and scipy only.
 """
 
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -164,8 +163,8 @@ def write_dataset(
 ) -> Path:
     """Write phantoms as ``train/MR/Case{n}.nii.gz`` and ``train/Mask/mask_case{n}.nii.gz``.
 
-    `scale` multiplies Table 1's in-plane sizes; `workers` defaults to one a core. A finished set
-    of the same settings is returned at once, an interrupted one is resumed, one that other code
+    `scale` multiplies Table 1's in-plane sizes; `workers` defaults to one for each core that this
+    process may use. A finished set of the same settings is returned at once, an interrupted one is resumed, one that other code
     simulated is made again. ``phantom.json``, written last, marks a complete set. Of several that
     write one folder, each waits for the one before. Raises ValueError for settings that make no set
     and for a folder that holds anything else.
@@ -201,6 +200,8 @@ def complete(
     out: Path, settings: dict, plans: list[CasePlan], workers: int | None, progress: bool
 ) -> None:
     """Write the cases that a folder lacks, and last that it is complete."""
+    from joblib import cpu_count
+
     from spineseg.files import write_json
     from spineseg.progress import progress_bar
 
@@ -208,7 +209,7 @@ def complete(
     (out / COMPLETE).unlink(missing_ok=True)
     write_json(out / PARTIAL, record)
     todo = [plan for plan in plans if not plan.finished(out)]
-    workers = max(1, min(workers or os.cpu_count() or 1, len(todo)))
+    workers = max(1, min(workers or cpu_count(), len(todo)))
     done = len(plans) - len(todo)
     bar = progress_bar(total=len(plans), initial=done, desc="phantom", unit="case", shown=progress)
     with bar:
