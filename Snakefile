@@ -5,6 +5,7 @@
 Without `data` the phantom is made and used; without `models` all methods are compared. What is
 finished is not done again. Each step's `params` carry the knobs of the profile and a fingerprint of
 the code that it rests on: where these change, that step and what follows from it are done again.
+On a cluster each job asks for what cluster/jobs.yaml says.
 """
 
 import fcntl
@@ -14,10 +15,12 @@ import shutil
 import sys
 from pathlib import Path
 
+import yaml
 from snakemake.exceptions import WorkflowError
 
 from spineseg import fingerprint, paths
 from spineseg.methods import METHODS, NNUNET, TABLE3, runnable
+from spineseg.profiles import load_profile
 from spineseg.study import Study
 
 os.environ["SPINESEG_ROOT"] = str(paths.root())  # jobs run in other folders
@@ -56,13 +59,46 @@ try:
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
-# Runs train side by side: one thread a run wastes less than many. A GPU is given to one at a time.
-side_by_side = 1 if shutil.which("nvidia-smi") else len(models) * len(folds)
-threads_a_run = max(1, workflow.cores // side_by_side)
 spineseg = f"{shlex.quote(sys.executable)} -m spineseg.cli"
 of_profile = f"--profile {shlex.quote(profile)}"
 of_study = f"--data {shlex.quote(str(study.data))} {of_profile}"
 run = f"{study.runs}/{{model}}-fold-{{fold}}"
+
+
+# A profile of one's own asks for what the smallest of ours that is no smaller does, or as full does.
+JOBS = yaml.safe_load(Path(workflow.basedir, "cluster", "jobs.yaml").read_text())
+sizes = {name: load_profile(name).max_size for name in JOBS}
+asks = JOBS[next((name for name in JOBS if study.profile.max_size <= sizes[name]), "full")]
+
+
+def asked(job, wildcards, what):
+    """What cluster/jobs.yaml says of a job, or of its model alone where that has its own line."""
+    return asks.get(wildcards.get("model"), asks[job])[what]
+
+
+def threads_of(job, side_by_side=1):
+    """On a cluster what the job asks for; on one machine the jobs side by side share its cores."""
+
+    def threads(wildcards):
+        if workflow.remote_exec or not workflow.local_exec:
+            return asked(job, wildcards, "threads")
+        return max(1, workflow.cores // side_by_side)
+
+    return threads
+
+
+def resources_of(job):
+    """More memory and time at each attempt: where either was short, a job fails and is retried."""
+    return {
+        "mem_mb": lambda wildcards, attempt: attempt * asked(job, wildcards, "mem_mb"),
+        "runtime": lambda wildcards, attempt: attempt * asked(job, wildcards, "runtime"),
+        "gpu": lambda wildcards: asked(job, wildcards, "gpu"),
+    }
+
+
+def runs_side_by_side(runs):
+    """One thread a run wastes less than many. A machine's GPU is given to one run at a time."""
+    return 1 if shutil.which("nvidia-smi") else runs
 
 
 def pretrained(wildcards):
@@ -127,7 +163,8 @@ rule phantom:
         update(f"{phantom.data}/phantom.json"),
     params:
         code=fingerprint.of_phantom(),
-    threads: workflow.cores
+    threads: threads_of("phantom")
+    resources: **resources_of("phantom")
     shell:
         f"{spineseg} data phantom {shlex.quote(str(phantom.data))} --cases {PHANTOM_CASES}"
 
@@ -141,7 +178,8 @@ if study.starts_from_phantom:
             f"{phantom.runs}/{{model}}-fold-all/run.json",
         params:
             training,
-        threads: max(1, workflow.cores // len(models))
+        threads: threads_of("train", runs_side_by_side(len(models)))
+        resources: **resources_of("train")
         shell:
             f"OMP_NUM_THREADS={{threads}} {spineseg} train {of_profile} "
             "--model {wildcards.model} --fold all"
@@ -155,7 +193,8 @@ rule prepare:
     params:
         code=fingerprint.of_cache(),
         knobs=study.profile.cache_knobs(),
-    threads: workflow.cores
+    threads: threads_of("prepare")
+    resources: **resources_of("prepare")
     shell:
         f"{spineseg} data prepare {of_study}"
 
@@ -170,7 +209,8 @@ rule train:
     params:
         training=training,
         scoring=lambda wildcards: fingerprint.of_scoring(wildcards.model),
-    threads: threads_a_run
+    threads: threads_of("train", runs_side_by_side(len(models) * len(folds)))
+    resources: **resources_of("train")
     shell:
         f"OMP_NUM_THREADS={{threads}} {spineseg} train {of_study} --score "
         "--model {wildcards.model} --fold {wildcards.fold}"
@@ -183,6 +223,7 @@ rule gather:
         results(GATHERED),
     params:
         code=fingerprint.of_results("spineseg.results"),
+    resources: **resources_of("gather")
     shell:
         f"{spineseg} gather {of_study} --models {' '.join(models)}"
 
@@ -195,7 +236,8 @@ rule cost:
     params:
         code=fingerprint.of_results("spineseg.cost"),
         rows=study.profile.cost_rows,
-    threads: workflow.cores
+    threads: threads_of("cost")
+    resources: **resources_of("cost")
     shell:
         f"{spineseg} cost {of_study}"
 
@@ -217,6 +259,7 @@ for name, (reads, writes, draws) in NOTEBOOKS.items():
             data=shlex.quote("" if study == phantom else str(study.data)),
             profile=shlex.quote(profile),
             code=fingerprint.of_results(f"{workflow.basedir}/notebooks/{name}.ipynb"),
+        resources: **resources_of("notebook")
         shell:
             f"{shlex.quote(sys.executable)} -m papermill --cwd {shlex.quote(workflow.basedir)}/notebooks "
             "-p data {params.data} -p profile {params.profile} {input.notebook:q} {output.notebook:q}"
@@ -230,5 +273,6 @@ rule report:
         results(["times.csv", "provenance.json"]),
     params:
         code=fingerprint.of_results("spineseg.report"),
+    resources: **resources_of("report")
     shell:
         f"{spineseg} report {of_study}"

@@ -164,10 +164,10 @@ def write_dataset(
     """Write phantoms as ``train/MR/Case{n}.nii.gz`` and ``train/Mask/mask_case{n}.nii.gz``.
 
     `scale` multiplies Table 1's in-plane sizes; `workers` defaults to one for each core that this
-    process may use. A finished set of the same settings is returned at once, an interrupted one is resumed, one that other code
-    simulated is made again. ``phantom.json``, written last, marks a complete set. Of several that
-    write one folder, each waits for the one before. Raises ValueError for settings that make no set
-    and for a folder that holds anything else.
+    process may use. A finished set of the same settings is returned at once, an interrupted one is
+    resumed, one that other code simulated is made again. ``phantom.json``, written last, marks a
+    complete set. Of several that write one folder, each waits for the one before. Raises ValueError
+    for settings that make no set and for a folder that holds anything else.
     """
     from spineseg.files import alone_in
 
