@@ -3,18 +3,19 @@ PYTHON  ?= python3
 DATA    ?=
 PROFILE ?= quick
 MODELS  ?=
+CLUSTER ?=
 VENV    := .venv
 BIN     := $(VENV)/bin
 ROOT    := $(or $(SPINESEG_ROOT),.)
 PHANTOM := $(ROOT)/data/phantom/phantom.json
 READY   := $(VENV)/ready
-GRAPH    = $(BIN)/snakemake --cores all --quiet rules --rerun-incomplete --config data="$(DATA)" profile="$(PROFILE)" models="$(MODELS)"
+GRAPH    = $(BIN)/snakemake $(if $(CLUSTER),--profile cluster/$(CLUSTER),--cores all) --quiet rules --rerun-incomplete --config data="$(DATA)" profile="$(PROFILE)" models="$(MODELS)"
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 # Packages are compiled when first imported, not at installation; that needs leave to write.
 unexport PYTHONDONTWRITEBYTECODE
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: help setup nnunet reproduce verify test test-quick test-faults predict phantom-only lab graph references notebooks lint lock
+.PHONY: help setup nnunet cluster reproduce verify test test-quick test-faults test-slurm predict phantom-only lab graph references notebooks lint lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -32,7 +33,10 @@ $(READY): requirements.lock pyproject.toml
 nnunet: $(READY) ## install nnU-Net beside the rest (optional: its row in the tables)
 	$(BIN)/pip install --quiet --no-compile --constraint requirements.lock nnunetv2==2.8.1
 
-reproduce: $(READY) ## everything from scans to figures  [DATA=folder] [PROFILE=smoke|quick|full] [MODELS="unet aspp_unet"]
+cluster: $(READY) ## install what submits jobs to SLURM (docs/cluster.md)
+	$(BIN)/pip install --quiet --no-compile --constraint requirements.lock snakemake-executor-plugin-slurm==2.8.0
+
+reproduce: $(READY) ## everything from scans to figures  [DATA=folder] [PROFILE=smoke|quick|full] [MODELS="unet aspp_unet"] [CLUSTER=slurm]
 	@start=$$(date +%s); $(GRAPH) && \
 	seconds=$$(($$(date +%s) - start)) && \
 	printf 'everything took %d min %02d s\n' $$((seconds / 60)) $$((seconds % 60))
@@ -49,6 +53,9 @@ test-quick: $(READY) ## regenerate the quick profile elsewhere and compare it wi
 
 test-faults: $(READY) ## kill, fill up and damage everything, at every moment (long; docs/reliability.md)
 	$(BIN)/pytest tests/test_faults.py --faults
+
+test-slurm: cluster ## the graph through a SLURM of its own on this machine (wants slurm-wlm and munge)
+	BIN=$(BIN) tools/test_slurm.sh
 
 predict: $(READY) ## label one scan with the newest run  SCAN=in.nii.gz MASK=out.nii.gz
 	@test -n "$(SCAN)" -a -n "$(MASK)" || { echo "say which: make predict SCAN=in.nii.gz MASK=out.nii.gz"; exit 2; }

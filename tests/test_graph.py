@@ -1,0 +1,182 @@
+"""What each job of the graph asks for, and the profiles for clusters."""
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from snakemake.api import SnakemakeApi
+from snakemake.cli import get_argument_parser
+from snakemake.settings.types import (
+    ConfigSettings,
+    OutputSettings,
+    Quietness,
+    ResourceSettings,
+    WorkflowSettings,
+)
+from snakemake_interface_executor_plugins.settings import ExecMode
+
+from spineseg.paths import PROFILES, REPOSITORY
+
+CLUSTER = REPOSITORY / "cluster"
+JOBS = yaml.safe_load((CLUSTER / "jobs.yaml").read_text())
+KUBERNETES = CLUSTER / "kubernetes"
+
+
+@pytest.fixture
+def planned(phantom, workspace, monkeypatch) -> Callable[..., dict[str, dict[str, int]]]:
+    """Plan a study of the mini phantom; returns what each rule's jobs, or each model's trainings,
+    ask for: on one machine with so many cores or, with `mode="remote"`, on a cluster's node."""
+    monkeypatch.chdir(workspace)  # Snakemake goes there
+
+    def plan(profile: str | Path, models: str, cores: int = 8, mode: str = "default"):
+        with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as snakemake:
+            flow = snakemake.workflow(
+                ResourceSettings(cores=cores),
+                ConfigSettings(config={"data": phantom, "profile": profile, "models": models}),
+                workflow_settings=WorkflowSettings(exec_mode=ExecMode[mode.upper()]),
+                snakefile=REPOSITORY / "Snakefile",
+                workdir=workspace,
+            )
+            flow.dag().execute_workflow(executor="dryrun")
+            jobs = list(flow._workflow.dag.jobs)
+        return {
+            f"{job.rule.name} {job.wildcards.get('model', '')}".strip(): {
+                "threads": job.threads,
+                **{key: job.resources[key] for key in ("mem_mb", "runtime", "gpu")},
+            }
+            for job in jobs
+            if job.rule.name != "all"
+        }
+
+    return plan
+
+
+@pytest.mark.parametrize("profile", JOBS)
+def test_each_job_of_a_cluster_asks_for_what_its_profile_says(profile, planned):
+    jobs = planned(profile, "unet nnunet", mode="remote")
+    rows = {name: "notebook" for name in jobs if name[0].isdigit()}
+    rows |= {"train unet": "train", "pretrain unet": "train"}
+    rows |= {"train nnunet": "nnunet" if "nnunet" in JOBS[profile] else "train"}
+    assert {"prepare", "train nnunet", "report", "cost", "01_data_exploration"} < set(jobs)
+    assert ("pretrain unet" in jobs) == (profile == "quick")
+    for name, asked in jobs.items():
+        assert asked == {"threads": 1} | JOBS[profile][rows.get(name, name)], name
+
+
+def test_a_profile_of_ones_own_asks_for_what_one_with_images_as_large_does(planned, tmp_path):
+    own = tmp_path / "own.yaml"
+    text = (PROFILES / "smoke.yaml").read_text()
+    own.write_text(re.sub(r"^max_size: .*", "max_size: 65", text, flags=re.M))
+    jobs = planned(own, "unet", mode="remote")
+    assert jobs["train unet"] == JOBS["quick"]["train"] != JOBS["smoke"]["train"]
+
+
+@pytest.mark.parametrize(("gpu", "cores", "threads"), [(False, 4, 2), (False, 1, 1), (True, 4, 4)])
+def test_on_one_machine_runs_share_the_cores_and_a_gpu_is_given_to_one(
+    gpu, cores, threads, planned, tmp_path, monkeypatch
+):
+    if gpu:
+        (tmp_path / "nvidia-smi").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    jobs = planned("smoke", "unet aspp_unet", cores)
+    assert jobs["train unet"]["threads"] == jobs["train aspp_unet"]["threads"] == threads
+    assert jobs["prepare"]["threads"] == jobs["cost"]["threads"] == cores
+    assert jobs["report"]["threads"] == 1
+
+
+def test_each_profile_has_its_jobs_and_each_job_its_numbers():
+    assert set(JOBS) == {path.stem for path in PROFILES.glob("*.yaml")}
+    for profile, rows in JOBS.items():
+        assert set(rows) - {"nnunet"} == set(JOBS["quick"])
+        for name, row in rows.items():
+            assert {"mem_mb", "runtime", "gpu"} <= set(row) <= {"threads", *row}, (profile, name)
+            assert all(type(number) is int and number >= 0 for number in row.values())
+            assert min(row["mem_mb"], row["runtime"], row.get("threads", 1)) > 0
+
+
+def test_the_documented_table_is_the_one_in_force():
+    table = re.findall(
+        r"^\| (\w+): .*? \| (.+?) \| (.+?) \| (.+?) \|$",
+        (REPOSITORY / "docs" / "cluster.md").read_text(),
+        flags=re.M,
+    )
+    assert {row[0] for row in table} == set(JOBS["full"])
+    for name, *cells in table:
+        for profile, cell in zip(("smoke", "quick", "full"), cells, strict=True):
+            row = JOBS[profile].get(name)
+            gpus = f", {row['gpu']} GPU" if row and row["gpu"] else ""
+            said = row and (
+                f"{row.get('threads', 1)}, {row['mem_mb'] // 1000} GB, {row['runtime']} min{gpus}"
+            )
+            assert cell == (said or "as train"), (name, profile)
+
+
+@pytest.mark.parametrize(
+    "file", sorted(CLUSTER.glob("*/config.yaml")), ids=lambda file: file.parent.name
+)
+def test_a_cluster_profile_says_only_what_snakemake_knows(file):
+    profile = yaml.safe_load(file.read_text())
+    known = {
+        option for action in get_argument_parser()._actions for option in action.option_strings
+    }
+    plugin = profile["executor"]
+    unknown = {f"--{key}" for key in profile if not key.startswith(plugin)} - known
+    assert not unknown
+    assert profile["retries"] == 2, "docs/cluster.md says so"
+
+
+def fake_kubectl(folder: Path, script: str) -> dict[str, str]:
+    """An environment in which kubectl is this shell script."""
+    kubectl = folder / "kubectl"
+    kubectl.write_text(f"#!/bin/sh\n{script}\n")
+    kubectl.chmod(0o755)
+    return {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def run(environment: dict[str, str], name: str, *arguments: str) -> subprocess.CompletedProcess:
+    command = [str(KUBERNETES / name), *arguments]
+    return subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True)
+
+
+def test_a_pod_gets_what_its_job_asks_for(tmp_path):
+    environment = fake_kubectl(tmp_path, f"cat > {tmp_path}/manifest.yaml; printf spineseg-x")
+    lacking = run(environment, "submit", "4", "24000", "720", "1", "/v/script.sh")
+    assert (lacking.returncode, lacking.stdout) == (1, "")
+    assert lacking.stderr.count("\n") == 1
+    assert "SPINESEG_IMAGE" in lacking.stderr
+    environment |= {"SPINESEG_IMAGE": "python:3.11", "SPINESEG_VOLUME": "spine"}
+    environment |= {"SPINESEG_MOUNT": "/v", "SPINESEG_ROOT": "/v/root"}
+    assert (
+        run(environment, "submit", "4", "24000", "720", "1", "/v/script.sh").stdout == "spineseg-x"
+    )
+    job = yaml.safe_load((tmp_path / "manifest.yaml").read_text())["spec"]
+    pod = job["template"]["spec"]
+    (container,) = pod["containers"]
+    assert job["activeDeadlineSeconds"] == 720 * 60
+    assert container["resources"]["limits"] == {
+        "cpu": "4",
+        "memory": "24000M",
+        "nvidia.com/gpu": "1",
+    }
+    assert container["command"] == ["/bin/sh", "/v/script.sh"]
+    assert container["env"] == [{"name": "SPINESEG_ROOT", "value": "/v/root"}]
+    assert pod["volumes"][0]["persistentVolumeClaim"] == {"claimName": "spine"}
+
+
+@pytest.mark.parametrize(
+    ("kubectl", "status"),
+    [
+        ("printf 'found '", "running"),
+        ("printf 'found SuccessCriteriaMet Complete'", "success"),
+        ("printf 'found FailureTarget'", "running"),
+        ("printf 'found FailureTarget Failed'", "failed"),
+        ("true  # deleted by someone", "failed"),
+        ("exit 1  # the server does not answer", "running"),
+    ],
+)
+def test_the_state_of_a_pod_in_snakemakes_words(kubectl, status, tmp_path):
+    assert run(fake_kubectl(tmp_path, kubectl), "status", "x").stdout == f"{status}\n"
