@@ -89,7 +89,7 @@ SlurmdParameters=config_overrides
 GresTypes=gpu
 MinJobAge=7200
 KillWait=5
-NodeName=$host NodeAddr=127.0.0.1 CPUs=2 RealMemory=8000 Gres=gpu:1 State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=2 RealMemory=16000 Gres=gpu:1 State=UNKNOWN
 PartitionName=test Nodes=$host Default=YES MaxTime=INFINITE State=UP
 EOF
     echo "NodeName=$host Name=gpu File=/dev/null" > "$work/gres.conf" # no job of this test uses it
@@ -162,12 +162,12 @@ asked() { # rule, cores, memory, time, further
         grep "MinMemoryNode=$3 " | grep "TimeLimit=$4 " | grep -q "${5:-}" ||
         fail "no job $1 with $2 cores, $3, $4 ${5:-}: $work/jobs.txt"
 }
-asked prepare 2 2000M 00:05:00
-asked train_wildcards_unet_0 1 2000M 00:10:00
-asked "train_wildcards_${killed}_0" 1 2000M 00:10:00 JobState=CANCELLED
-asked "train_wildcards_${killed}_0" 1 4000M 00:20:00 JobState=COMPLETED
-asked cost 2 2000M 00:10:00 gpu:1
-asked 04_training 1 2000M 00:10:00
+asked prepare 2 4000M 00:05:00
+asked train_wildcards_unet_0 1 4000M 00:10:00
+asked "train_wildcards_${killed}_0" 1 4000M 00:10:00 JobState=CANCELLED
+asked "train_wildcards_${killed}_0" 1 8000M 00:20:00 JobState=COMPLETED
+asked cost 2 4000M 00:10:00 gpu:1
+asked 04_training 1 4000M 00:10:00
 say "each asked for its cores, memory, time and GPU; the retry for twice the memory and time"
 
 head -n "$(rows "$work/before.csv")" "$run/log.csv" | cmp - "$work/before.csv" ||
