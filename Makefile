@@ -36,7 +36,7 @@ nnunet: $(READY) ## install nnU-Net beside the rest (optional: its row in the ta
 cluster: $(READY) ## install what submits jobs to SLURM (docs/cluster.md)
 	$(BIN)/pip install --quiet --no-compile --constraint requirements.lock snakemake-executor-plugin-slurm==2.8.0
 
-reproduce: $(READY) ## everything from scans to figures  [DATA=folder] [PROFILE=smoke|quick|full] [MODELS="unet aspp_unet"] [CLUSTER=slurm]
+reproduce: $(READY) $(if $(CLUSTER),cluster) ## everything from scans to figures  [DATA=folder] [PROFILE=smoke|quick|full] [MODELS="unet aspp_unet"] [CLUSTER=slurm]
 	@start=$$(date +%s); $(GRAPH) && \
 	seconds=$$(($$(date +%s) - start)) && \
 	printf 'everything took %d min %02d s\n' $$((seconds / 60)) $$((seconds % 60))
