@@ -236,7 +236,7 @@ def spaced(*spacing):
     ("scan", "mask", "note"),
     [
         (make_scan(), make_mask(dtype=np.float32), "stored as float"),
-        (make_scan(), make_mask(labels=(0, 1, 20, 255)), "labels above 19: 20, 255"),
+        (make_scan(), make_mask(labels=(0, 1, 20, 255)), "stand for nothing: 20, 255"),
         (make_scan(), make_mask(labels=(0,)), "marks nothing"),
         (make_scan((10, 14, 15)), make_mask((10, 14, 15)), "15 slices"),
         (spaced(0.5, 0.6, 4.4), None, "not square"),

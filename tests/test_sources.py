@@ -33,13 +33,13 @@ def test_scans_without_masks_have_none_and_masks_without_scans_are_no_case(tmp_p
     touch(tmp_path, "MR/Case1.mha", "Mask/mask_case2.mha")
     folder = ChallengeFolder(tmp_path)
     assert [(case.id, case.mask) for case in folder.cases()] == [("Case1", None)]
-    assert list(folder.masks) == [2]
+    assert list(folder.masks) == [(2, "")]
 
 
 def test_two_files_of_one_case_are_a_clash(tmp_path):
     touch(tmp_path, "MR/Case1.nii", "MR/Case01.mha", "MR/Case1.nii.gz", "Mask/mask_case1.nii")
     folder = ChallengeFolder(tmp_path)
-    assert len(folder.clashes()) == 2
+    assert len(folder.faults()) == 2
     with pytest.raises(ScanError, match="same case as"):
         folder.cases()
 

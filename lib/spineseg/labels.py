@@ -29,16 +29,35 @@ COLOURS = dict(
     )
 )
 
-# The labels stored in the MRSpineSeg challenge's masks. Discs are named by their two neighbours.
-CHALLENGE_LABELS = (
-    "BG",
-    *("S", "L5", "L4", "L3", "L2", "L1", "T12", "T11", "T10", "T9"),
-    *("L5/S", "L4/L5", "L3/L4", "L2/L3", "L1/L2", "T12/L1", "T11/T12", "T10/T11", "T9/T10"),
-)
+# A label set names what each label of a mask stands for: label n is its n-th name, "" if unused.
+VERTEBRAE = ("L5", "L4", "L3", "L2", "L1", "T12", "T11", "T10", "T9")
+DISCS = ("L5/S", "L4/L5", "L3/L4", "L2/L3", "L1/L2", "T12/L1", "T11/T12", "T10/T11", "T9/T10")
 
-CHALLENGE_TO_CLASS = np.array(
-    [CLASSES.index(name) if name in CLASSES else 0 for name in CHALLENGE_LABELS], dtype=np.uint8
-)
+# The MRSpineSeg challenge's. Discs are named by their two neighbours.
+CHALLENGE_LABELS = ("BG", "S", *VERTEBRAE, *DISCS)
+
+
+def _spider_labels() -> tuple[str, ...]:
+    """1..25 vertebrae and 201..225 discs from the bottom up, 100 the canal, 101..125 cut off."""
+    names = ["BG"] + [""] * 225
+    names[1:26] = VERTEBRAE + ("vertebra above T9",) * (25 - len(VERTEBRAE))
+    names[100] = "spinal canal"
+    names[101:126] = ("partly visible vertebra",) * 25
+    names[201:226] = DISCS + ("disc above T9/T10",) * (25 - len(DISCS))
+    return tuple(names)
+
+
+# SPIDER's (Zenodo record 10159290). It marks no sacrum.
+SPIDER_LABELS = _spider_labels()
+
+
+def relabel(mask: np.ndarray, labels: tuple[str, ...], wanted: tuple[str, ...]) -> np.ndarray:
+    """Map a mask (any shape, integers 0 and up) from one label set to another, uint8.
+
+    What `wanted` has no name for becomes 0, and so does every label beyond the end of `labels`.
+    """
+    table = [wanted.index(name) if name in wanted else 0 for name in labels]
+    return np.array(table, np.uint8)[np.where(mask < len(labels), mask, 0)]
 
 
 def challenge_to_class(mask: np.ndarray) -> np.ndarray:
@@ -46,5 +65,4 @@ def challenge_to_class(mask: np.ndarray) -> np.ndarray:
 
     T9, T10, the discs and every label above 19 become background (paper, section 2.1).
     """
-    known = mask < len(CHALLENGE_TO_CLASS)
-    return CHALLENGE_TO_CLASS[np.where(known, mask, 0)]
+    return relabel(mask, CHALLENGE_LABELS, CLASSES)

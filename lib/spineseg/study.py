@@ -7,7 +7,7 @@ import pandas as pd
 
 from spineseg import paths
 from spineseg.data.check import require_valid
-from spineseg.data.sources import Case, ChallengeFolder
+from spineseg.data.sources import Case, LabelledFolder, open_labelled
 from spineseg.data.volume import ScanError
 from spineseg.profiles import Profile, load_profile
 
@@ -26,7 +26,8 @@ class Study:
         """The study of a data folder (None or '': the phantom) and a profile's name or file."""
         folder = paths.dataset_folder(data) if data else paths.default_data()
         if data and not folder.is_dir():
-            raise ScanError(folder, "no such folder", "check the name")
+            what = "a file, not a folder of scans with masks" if folder.exists() else "no such folder"
+            raise ScanError(folder, what, "check the name")
         if folder != paths.default_data() and paths.dataset_name(folder) == "phantom":
             raise ScanError(folder, "its name is that of the project's own phantom", "rename it")
         return cls(folder, load_profile(profile))
@@ -73,14 +74,14 @@ class Study:
         return [file for group in groups for file in group]
 
     def folds_to_run(self) -> list[int]:
-        """The folds that the profile asks for on this data; the challenge has a case a patient."""
-        return self.profile.folds_to_run(len(self._folder().images))
+        """The folds that the profile asks for on this data."""
+        return self.profile.folds_to_run(self._folder().patients())
 
-    def _folder(self) -> ChallengeFolder:
+    def _folder(self) -> LabelledFolder:
         if self.data == paths.default_data() and not self.data.is_dir():
             remedy = "run `make reproduce`, or `spineseg data phantom data/phantom`"
             raise ScanError(self.data, "the phantom is not made yet", remedy)
-        return ChallengeFolder(self.data)
+        return open_labelled(self.data)
 
     def stamp(self, table: pd.DataFrame, device: str | pd.Series = "any") -> pd.DataFrame:
         """The table behind the columns data, profile, device (`any`: the device plays no part)."""

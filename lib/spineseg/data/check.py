@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 from joblib import cpu_count
 
-from spineseg.data.sources import Case, ChallengeFolder, challenge_case
+from spineseg.data.sources import Case, Key, LabelledFolder, Source, open_labelled, open_source
 from spineseg.data.volume import (
     ScanError,
     as_labels,
@@ -18,7 +19,6 @@ from spineseg.data.volume import (
     read_volume,
     to_canonical,
 )
-from spineseg.labels import CHALLENGE_LABELS
 from spineseg.progress import progress_bar
 
 SLICES = 12  # paper, section 2.1
@@ -59,13 +59,25 @@ class DataError(ValueError):
 
 
 def check_folder(root: Path, progress: bool = False) -> Report:
-    """Read every file of a folder in the challenge's layout and report all that was found.
+    """Read every file of a folder in any known layout and report all that was found.
 
     Never raises for what the folder holds. `progress` draws a bar on stderr.
     """
+    return _check(root, open_source, progress)
+
+
+def require_valid(root: Path, progress: bool = False) -> list[Case]:
+    """The cases of a folder with masks and without problems; DataError, listing all, for others."""
+    report = _check(root, open_labelled, progress)
+    if report.problems:
+        raise DataError(report.problems)
+    return report.cases
+
+
+def _check(root: Path, open_: Callable[[Path], Source], progress: bool) -> Report:
     report = Report()
     try:
-        folder = ChallengeFolder(root)
+        source = open_(root)
     except ScanError as error:
         report.problems.append(Finding(*error.args))
         return report
@@ -73,14 +85,16 @@ def check_folder(root: Path, progress: bool = False) -> Report:
         what, remedy = f"cannot be opened ({error.strerror})", "check its permissions"
         report.problems.append(Finding(root, what, remedy))
         return report
-    report.problems.extend(Finding(*clash.args) for clash in folder.clashes())
-    report.notes.extend(Finding(path, "not a scan's name", "ignored") for path in folder.strays)
-    numbers = sorted({*folder.images, *folder.masks})
+    report.problems.extend(Finding(*fault.args) for fault in source.faults())
+    report.notes.extend(Finding(*remark) for remark in source.remarks())
+    jobs: list[Callable[[], Report]]
+    if isinstance(source, LabelledFolder):
+        jobs = [partial(_inspect, source, key) for key in source.keys()]
+    else:
+        jobs = [partial(_inspect_scan, case) for case in source.cases()]
     with ThreadPoolExecutor(cpu_count()) as pool:
-        inspected = pool.map(
-            lambda n: _inspect(n, folder.images.get(n, []), folder.masks.get(n, [])), numbers
-        )
-        cases = {"desc": "check", "total": len(numbers), "unit": "case"}
+        inspected = pool.map(lambda job: job(), jobs)
+        cases = {"desc": "check", "total": len(jobs), "unit": "case"}
         for found in progress_bar(inspected, shown=progress, **cases):
             report.cases.extend(found.cases)
             report.problems.extend(found.problems)
@@ -88,24 +102,27 @@ def check_folder(root: Path, progress: bool = False) -> Report:
     return report
 
 
-def require_valid(root: Path, progress: bool = False) -> list[Case]:
-    """The cases of a folder without problems; DataError, listing them all, for any other."""
-    report = check_folder(root, progress)
-    if report.problems:
-        raise DataError(report.problems)
-    return report.cases
-
-
-def _inspect(number: int, images: list[Path], masks: list[Path]) -> Report:
-    """The report on one case number and all files that claim it."""
+def _inspect_scan(case: Case) -> Report:
+    """The report on a scan that comes without a mask."""
     report = Report()
+    if _collect(partial(_scan, read=lambda _: case.read()), [case.image], report):
+        report.cases.append(case)
+    return report
+
+
+def _inspect(folder: LabelledFolder, key: Key) -> Report:
+    """The report on one case and all files that claim to be its scan or mask."""
+    report = Report()
+    images, masks = folder.images.get(key, []), folder.masks.get(key, [])
     scans = _collect(_scan, images, report)
-    labels = _collect(_labels, masks, report)
+    labels = _collect(partial(_labels, known=folder.labels), masks, report)
     if not masks:
-        what, remedy = "scan without a mask", f"add mask_case{number} or remove the scan"
+        what = "scan without a mask"
+        remedy = f"add it, named like {folder.example[1]}, or remove the scan"
         report.problems.append(Finding(images[0], what, remedy))
     if not images:
-        what, remedy = "mask without a scan", f"add Case{number} or remove the mask"
+        what = "mask without a scan"
+        remedy = f"add it, named like {folder.example[0]}, or remove the mask"
         report.problems.append(Finding(masks[0], what, remedy))
     if len(scans) == len(labels) == 1 and not report.problems:
         (scan,), (mask,) = scans, labels
@@ -115,7 +132,7 @@ def _inspect(number: int, images: list[Path], masks: list[Path]) -> Report:
                 Finding(masks[0], what, "draw or resample it on the scan's grid")
             )
         else:
-            report.cases.append(challenge_case(number, images[0], masks[0]))
+            report.cases.append(folder.case(key, images[0], masks[0]))
     return report
 
 
@@ -131,9 +148,11 @@ def _collect(
     return images
 
 
-def _scan(path: Path, notes: list[Finding]) -> sitk.Image:
+def _scan(
+    path: Path, notes: list[Finding], read: Callable[[Path], sitk.Image] = read_scan
+) -> sitk.Image:
     """The canonical scan, its oddities added to `notes`; ScanError when it has a problem."""
-    scan = to_canonical(read_scan(path))
+    scan = to_canonical(read(path))
     *in_plane, between = scan.GetSpacing()
     odd = []
     if between < max(in_plane):
@@ -157,15 +176,16 @@ def _scan(path: Path, notes: list[Finding]) -> sitk.Image:
     return scan
 
 
-def _labels(path: Path, notes: list[Finding]) -> sitk.Image:
+def _labels(path: Path, notes: list[Finding], known: tuple[str, ...]) -> sitk.Image:
     """The canonical mask, its oddities added to `notes`; ScanError when it has a problem."""
     stored = read_volume(path)
     mask = as_labels(stored, path)
     labels = np.unique(sitk.GetArrayViewFromImage(mask))
     if stored.GetPixelID() in (sitk.sitkFloat32, sitk.sitkFloat64):
         notes.append(Finding(path, "whole numbers stored as float", "read as integers"))
-    if unknown := labels[labels >= len(CHALLENGE_LABELS)].tolist():
-        what = f"labels above {len(CHALLENGE_LABELS) - 1}: {', '.join(map(str, unknown))}"
+    named = [label < len(known) and known[label] != "" for label in labels]
+    if unknown := labels[np.logical_not(named)].tolist():
+        what = f"labels that stand for nothing: {', '.join(map(str, unknown))}"
         notes.append(Finding(path, what, "become background"))
     if not labels.any():
         notes.append(Finding(path, "the mask marks nothing", "accepted as all background"))

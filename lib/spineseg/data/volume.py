@@ -78,7 +78,11 @@ def read_scan(path: Path) -> sitk.Image:
 
     Raises ScanError for anything else.
     """
-    image = read_volume(path)
+    return as_scan(read_volume(path), path)
+
+
+def as_scan(image: sitk.Image, path: Path) -> sitk.Image:
+    """The image itself; ScanError, naming `path`, where all its voxels are equal."""
     values = sitk.GetArrayViewFromImage(image)
     if values.min() == values.max():
         raise ScanError(path, f"every voxel is {values.flat[0]}", EXPORT)
