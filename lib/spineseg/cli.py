@@ -67,8 +67,15 @@ def _add_data(commands) -> None:
     check = kinds.add_parser(
         "check", help="list everything wrong with a folder of scans", description=_check.__doc__
     )
-    check.add_argument("folder", type=Path, help="holds MR/ and Mask/, or train/ that does")
+    check.add_argument("folder", type=Path, help="scans in any layout of docs/data.md, or one scan")
     check.set_defaults(command=_check)
+
+    convert = kinds.add_parser(
+        "convert", help="bring SPIDER to the challenge's layout", description=_convert.__doc__
+    )
+    convert.add_argument("source", type=Path, help="holds images/ and masks/")
+    convert.add_argument("out", type=Path, help="folder to write, e.g. data/spider")
+    convert.set_defaults(command=_convert)
 
     prepare = kinds.add_parser(
         "prepare", help="preprocess scans into the cache", description=_prepare.__doc__
@@ -143,8 +150,10 @@ def _add_predict(commands) -> None:
     predict = commands.add_parser(
         "predict", help="write the mask of a scan", description=_predict.__doc__
     )
-    predict.add_argument("scan", type=Path, help=".nii, .nii.gz, .mha or .nrrd")
-    predict.add_argument("mask", type=Path, help="the file to write")
+    predict.add_argument(
+        "scan", type=Path, help=".nii, .nii.gz, .mha or .nrrd, or a folder of these or of DICOM"
+    )
+    predict.add_argument("mask", type=Path, help="the file to write; for several scans, a folder")
     predict.add_argument(
         "--run", type=Path, metavar="DIR", help="a run's folder (default: the newest finished run)"
     )
@@ -153,7 +162,9 @@ def _add_predict(commands) -> None:
 
 def _add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--data", metavar="DIR", help="scans in the challenge's layout (default: data/phantom)"
+        "--data",
+        metavar="DIR",
+        help="scans with masks as in the challenge or in SPIDER (default: data/phantom)",
     )
     parser.add_argument(
         "--profile",
@@ -205,7 +216,22 @@ def _check(options: argparse.Namespace) -> None:
         print(f"note: {note}", file=sys.stderr)
     if report.problems:
         raise DataError(report.problems)
-    print(f"{options.folder}: {len(report.cases)} cases, nothing wrong")
+    if all(case.mask for case in report.cases):
+        print(f"{options.folder}: {len(report.cases)} cases, nothing wrong")
+    else:
+        print(
+            f"{options.folder}: {len(report.cases)} scans without masks, nothing wrong: "
+            "`spineseg predict` takes them, training does not"
+        )
+
+
+def _convert(options: argparse.Namespace) -> None:
+    """Write the T2 scans of a SPIDER folder, one a patient, and their masks with the challenge's
+    names and labels, voxels and grid unchanged. An interrupted call goes on. The last line on
+    stdout is the folder."""
+    from spineseg.data.convert import convert
+
+    print(convert(options.source, options.out))
 
 
 def _prepare(options: argparse.Namespace) -> None:
@@ -279,13 +305,21 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    """Label a scan with a trained run. The mask has the scan's own grid and orientation and the
-    challenge's labels: 1 S, 2 L5 … 6 L1, 7 T12, 8 T11."""
-    from spineseg.predict import predict_scan
+    """Label a scan, or each scan in a folder, with a trained run. A mask has the scan's own grid
+    and orientation and the challenge's labels: 1 S, 2 L5 … 6 L1, 7 T12, 8 T11."""
+    from spineseg.data.check import DataError, Finding
+    from spineseg.data.volume import ScanError
+    from spineseg.predict import predict_all
 
-    voxels = predict_scan(options.scan, options.mask, options.run)
-    found = [name for name, count in voxels.items() if count and name != "BG"]
-    print(f"{options.mask}: {', '.join(found) or 'no vertebra found'}")
+    problems = []
+    for path, found in predict_all(options.scan, options.mask, options.run):
+        if isinstance(found, ScanError):
+            problems.append(Finding(*found.args))
+        else:
+            names = [name for name, count in found.items() if count and name != "BG"]
+            print(f"{path}: {', '.join(names) or 'no vertebra found'}")
+    if problems:
+        raise DataError(problems)
 
 
 if __name__ == "__main__":

@@ -60,6 +60,11 @@ def relabel(mask: np.ndarray, labels: tuple[str, ...], wanted: tuple[str, ...]) 
     return np.array(table, np.uint8)[np.where(mask < len(labels), mask, 0)]
 
 
+def meaningless(mask: np.ndarray, labels: tuple[str, ...]) -> list[int]:
+    """The labels in a mask that its label set has no name for."""
+    return [label for label in np.unique(mask).tolist() if not any(labels[label : label + 1])]
+
+
 def challenge_to_class(mask: np.ndarray) -> np.ndarray:
     """Map challenge labels (any shape, integers 0 and up) to class indices, uint8.
 

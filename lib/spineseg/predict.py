@@ -1,6 +1,7 @@
 """Label a scan: onto the grid of the run, through the network, back to the scan's own grid."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import torch
 
 from spineseg import paths
 from spineseg.data.preprocess import Grid, unified_frame, unify_image
+from spineseg.data.sources import Case, open_source
 from spineseg.data.volume import (
+    ScanError,
     check_target,
+    extension,
     from_canonical,
     geometry_mismatch,
-    read_scan,
     to_canonical,
     write_image,
 )
@@ -23,6 +26,7 @@ from spineseg.inputs import standardise
 from spineseg.labels import CLASSES, NUM_CLASSES
 from spineseg.methods import NNUNET
 from spineseg.models import MODELS
+from spineseg.progress import progress_bar
 from spineseg.runs import RunError, finished_facts, is_finished
 from spineseg.train import load_network
 
@@ -99,13 +103,62 @@ def to_own_grid(cropped: np.ndarray, grid: Grid, canonical: sitk.Image) -> np.nd
 def predict_scan(scan: Path, mask: Path, run: Path | None = None) -> dict[str, int]:
     """Write the mask of a scan, in its own grid and orientation, labelled as the challenge does.
 
-    `run` is a finished run's folder, by default the newest. Returns the voxels of each
-    class. Raises ScanError for a bad scan and RunError where there is no such run.
+    `scan` is a file or the folder of a DICOM series, `run` a finished run's folder, by default the
+    newest. Returns the voxels of each class. Raises ScanError for a bad scan and RunError where
+    there is no such run.
     """
-    check_target(mask)
-    image = read_scan(scan)
+    ((_, found),) = predict_all(scan, mask, run)
+    if isinstance(found, ScanError):
+        raise found
+    return found
+
+
+def predict_all(
+    scans: Path, masks: Path, run: Path | None = None
+) -> Iterator[tuple[Path, dict[str, int] | ScanError]]:
+    """Write the masks of all scans at a place, as `predict_scan` does for one.
+
+    Yields each mask's path with the voxels of each class, or what cannot be read with its fault.
+    Where there is one scan, `masks` may be a file; else it is a folder in which each mask lies
+    where its scan lies in `scans`, under the scan's name or that of the series' UID.
+    """
+    source = open_source(scans)
+    cases = _targets(scans, source.cases(), masks)
+    segmenter = open_run(run or newest_run())
+    for fault in source.faults():
+        yield fault.path, fault
+    for mask, case in progress_bar(
+        cases.items(), desc="predict", unit="scan", shown=len(cases) > 1
+    ):
+        try:
+            image = case.read()
+        except ScanError as error:
+            yield case.image, error
+            continue
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        yield mask, _write_mask(segmenter, image, mask)
+
+
+def _targets(scans: Path, cases: list[Case], masks: Path) -> dict[Path, Case]:
+    """Which mask to write for which scan."""
+    if not scans.is_dir() or (extension(masks) and len(cases) == 1):
+        check_target(masks)
+        return {masks: cases[0]}
+    if extension(masks):
+        what = f"the name of one image, but {scans} holds {len(cases)} scans"
+        raise ScanError(masks, what, "name a folder")
+    if masks.resolve().is_relative_to(scans.resolve()):
+        raise ScanError(masks, "lies within the folder of scans", "write elsewhere")
+    places = {}
+    for case in cases:
+        scan = case.image.relative_to(scans)
+        places[masks / (scan.parent / f"{case.id}.nii.gz" if case.slices else scan)] = case
+    return places
+
+
+def _write_mask(segmenter: Segmenter, image: sitk.Image, mask: Path) -> dict[str, int]:
     canonical = to_canonical(image)
-    classes = open_run(run or newest_run())(canonical)
+    classes = segmenter(canonical)
     labelled = sitk.GetImageFromArray(classes)
     labelled.CopyInformation(canonical)
     write_image(from_canonical(labelled, image), mask)

@@ -26,7 +26,9 @@ class Study:
         """The study of a data folder (None or '': the phantom) and a profile's name or file."""
         folder = paths.dataset_folder(data) if data else paths.default_data()
         if data and not folder.is_dir():
-            what = "a file, not a folder of scans with masks" if folder.exists() else "no such folder"
+            what = (
+                "a file, not a folder of scans with masks" if folder.exists() else "no such folder"
+            )
             raise ScanError(folder, what, "check the name")
         if folder != paths.default_data() and paths.dataset_name(folder) == "phantom":
             raise ScanError(folder, "its name is that of the project's own phantom", "rename it")

@@ -19,6 +19,7 @@ from spineseg.data.volume import (
     read_volume,
     to_canonical,
 )
+from spineseg.labels import meaningless
 from spineseg.progress import progress_bar
 
 SLICES = 12  # paper, section 2.1
@@ -89,7 +90,7 @@ def _check(root: Path, open_: Callable[[Path], Source], progress: bool) -> Repor
     report.notes.extend(Finding(*remark) for remark in source.remarks())
     jobs: list[Callable[[], Report]]
     if isinstance(source, LabelledFolder):
-        jobs = [partial(_inspect, source, key) for key in source.keys()]
+        jobs = [partial(_inspect, source, key) for key in source.claimed()]
     else:
         jobs = [partial(_inspect_scan, case) for case in source.cases()]
     with ThreadPoolExecutor(cpu_count()) as pool:
@@ -183,8 +184,7 @@ def _labels(path: Path, notes: list[Finding], known: tuple[str, ...]) -> sitk.Im
     labels = np.unique(sitk.GetArrayViewFromImage(mask))
     if stored.GetPixelID() in (sitk.sitkFloat32, sitk.sitkFloat64):
         notes.append(Finding(path, "whole numbers stored as float", "read as integers"))
-    named = [label < len(known) and known[label] != "" for label in labels]
-    if unknown := labels[np.logical_not(named)].tolist():
+    if unknown := meaningless(labels, known):
         what = f"labels that stand for nothing: {', '.join(map(str, unknown))}"
         notes.append(Finding(path, what, "become background"))
     if not labels.any():

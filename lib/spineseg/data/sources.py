@@ -106,15 +106,23 @@ class LabelledFolder(Source):
         return root
 
     @abstractmethod
-    def case(self, key: Key, image: Path, mask: Path | None) -> Case: ...
+    def case_id(self, key: Key) -> str:
+        """The name of a case."""
 
-    def keys(self) -> list[Key]:
-        """All that a scan or a mask is there for."""
+    @abstractmethod
+    def patient(self, key: Key) -> str:
+        """Whose scan it is."""
+
+    def case(self, key: Key, image: Path, mask: Path | None) -> Case:
+        return Case(self.case_id(key), image, mask, self.patient(key), self.labels)
+
+    def claimed(self) -> list[Key]:
+        """The keys that a scan or a mask is there for."""
         return sorted({*self.images, *self.masks})
 
     def patients(self) -> int:
         """How many patients have scans."""
-        return len({number for number, _ in self.images})
+        return len({self.patient(key) for key in self.images})
 
     def faults(self) -> list[ScanError]:
         return [
@@ -156,9 +164,11 @@ class ChallengeFolder(LabelledFolder):
         held = (p for p in places if any((p / folder).is_dir() for folder in self.folders))
         return next(held, root)
 
-    def case(self, key: Key, image: Path, mask: Path | None) -> Case:
-        name = f"Case{key[0]}"
-        return Case(name, image, mask, patient=name, labels=self.labels)
+    def case_id(self, key: Key) -> str:
+        return f"Case{key[0]}"
+
+    def patient(self, key: Key) -> str:
+        return self.case_id(key)
 
 
 class SpiderFolder(LabelledFolder):
@@ -179,10 +189,11 @@ class SpiderFolder(LabelledFolder):
         self.t1 = [file for file in self.strays if t1.fullmatch(file.name)]
         self.strays = [file for file in self.strays if file not in set(self.t1)]
 
-    def case(self, key: Key, image: Path, mask: Path | None) -> Case:
-        number, series = key
-        name = f"{number}_{self.series[series]}"
-        return Case(name, image, mask, patient=str(number), labels=self.labels)
+    def case_id(self, key: Key) -> str:
+        return f"{key[0]}_{self.series[key[1]]}"
+
+    def patient(self, key: Key) -> str:
+        return str(key[0])
 
     def remarks(self) -> list[Remark]:
         remarks = super().remarks()
