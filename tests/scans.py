@@ -37,3 +37,41 @@ def write_case(root: Path, number: int, image=None, mask=None, ext=".nii.gz") ->
         write(image or make_scan(), root / "MR" / f"Case{number}{ext}"),
         write(mask or make_mask(), root / "Mask" / f"mask_case{number}{ext}"),
     )
+
+
+def write_dicom(folder: Path, image: sitk.Image, uid="1.2.3.4", patient="P1", names=None):
+    """Write each slice of a volume as a DICOM file, named 0, 1, … or `names`; returns the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    axes = np.reshape(image.GetDirection(), (3, 3)).T
+    writer = sitk.ImageFileWriter()
+    writer.SetImageIO("GDCMImageIO")
+    writer.KeepOriginalImageUIDOn()
+    files = []
+    for index in range(image.GetDepth()):
+        place = image.TransformIndexToPhysicalPoint((0, 0, index))
+        values = {
+            "0008|0018": f"{uid}.{index + 1}",
+            "0008|0060": "MR",
+            "0010|0020": patient,
+            "0020|000d": "1.2.3",
+            "0020|000e": uid,
+            "0020|0032": "\\".join(f"{x:.9g}" for x in place),
+            "0020|0037": "\\".join(f"{x:.9g}" for x in axes[:2].ravel()),
+        }
+        slice_ = image[:, :, index]
+        for tag, value in values.items():
+            slice_.SetMetaData(tag, value)
+        files.append(folder / (names[index] if names else str(index)))
+        writer.SetFileName(str(files[-1]))
+        writer.Execute(slice_)
+    return files
+
+
+def write_spider(root: Path, name: str, image=None, mask=None) -> tuple[Path, Path]:
+    """One series in the SPIDER layout, e.g. 1_t2."""
+    labels = np.array([0, 1, 2, 7, 100, 101, 201], np.int16)
+    mask = mask or make_mask(dtype=np.int16, labels=labels)
+    return (
+        write(image or make_scan(), root / "images" / f"{name}.mha"),
+        write(mask, root / "masks" / f"{name}.mha"),
+    )

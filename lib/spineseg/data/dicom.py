@@ -55,7 +55,7 @@ class Slice:
     position: tuple[float, ...]  # mm, of the first voxel; empty where it is not told
     axes: tuple[float, ...]  # directions along a row and down a column; empty likewise
     components: int
-    pixel: int
+    type: int  # of a voxel in memory
 
 
 @dataclass
@@ -163,8 +163,6 @@ def read_series(files: Sequence[Path]) -> sitk.Image:
     reader = sitk.ImageSeriesReader()
     reader.SetImageIO(IMAGE_IO)
     reader.SetFileNames([str(each.path) for each in slices])
-    if len({each.pixel for each in slices}) > 1:  # each slice may bring its own scale
-        reader.SetOutputPixelType(sitk.sitkFloat32)
     try:
         with ONE_AT_A_TIME:
             image = reader.Execute()
@@ -186,7 +184,7 @@ def in_order(slices: Sequence[Slice]) -> list[Slice]:
         raise ScanError(first.path, "a single slice", WHOLE_SERIES)
     if odd := next((each for each in slices if not (each.position and each.axes)), None):
         raise ScanError(odd.path, "does not tell where its slice lies", EXPORT)
-    for what in ("size", "spacing", "axes"):
+    for what in ("size", "spacing", "axes", "type"):
         values = np.array([getattr(each, what) for each in slices])
         if np.ptp(values, axis=0).max() > ALIKE:
             raise ScanError(

@@ -1,0 +1,269 @@
+import random
+import shutil
+import struct
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scans import make_scan, write_dicom
+from spineseg.data.check import check_folder
+from spineseg.data.dicom import Slice, find_series, in_order, read_series
+from spineseg.data.sources import open_source
+from spineseg.data.volume import ScanError, geometry_mismatch, to_canonical
+
+
+def oblique(angle: float = 0.3) -> sitk.Image:
+    scan = make_scan((20, 16, 6))
+    turn = sitk.VersorTransform((0.3, 1, 0.2), angle)
+    axes = np.reshape(turn.GetMatrix(), (3, 3)) @ np.reshape(scan.GetDirection(), (3, 3))
+    scan.SetDirection(axes.ravel().tolist())
+    return scan
+
+
+@pytest.mark.parametrize("scan", [make_scan((20, 16, 6)), oblique()], ids=["straight", "oblique"])
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_a_series_is_the_volume_it_was_written_from(tmp_path, scan, shuffled):
+    names = [f"IM{n}" for n in range(6)]
+    if shuffled:
+        random.Random(0).shuffle(names)
+    files = write_dicom(tmp_path, scan, names=names)
+    read, scan = to_canonical(read_series(sorted(files))), to_canonical(scan)
+    assert geometry_mismatch(read, scan, tolerance=1e-4) == ""
+    assert np.array_equal(sitk.GetArrayFromImage(read), sitk.GetArrayFromImage(scan))
+
+
+def test_as_gdcm_orders_it(tmp_path):
+    """GDCM's own sorting of the folder is the oracle."""
+    files = write_dicom(tmp_path, oblique(), names=list("dbfcea"))
+    ordered = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path), "1.2.3.4")
+    theirs, ours = sitk.ReadImage(ordered), read_series(files)
+    assert geometry_mismatch(ours, theirs, tolerance=1e-6) == ""
+    assert np.array_equal(*map(sitk.GetArrayFromImage, (ours, theirs)))
+
+
+def test_two_series_in_a_folder_and_another_below(tmp_path):
+    write_dicom(tmp_path, make_scan((8, 9, 3)), "1.2.1", names=["a", "b", "c"])
+    write_dicom(tmp_path, make_scan((8, 9, 4)), "1.2.2", names=["d", "e", "f", "g"])
+    write_dicom(tmp_path / "more" / "deep", make_scan((8, 9, 5)), "1.2.3", patient="P2")
+    (tmp_path / "notes.txt").write_text("no scan")
+    (tmp_path / ".DS_Store").touch()
+    source = open_source(tmp_path)
+    cases = {case.id: case for case in source.cases()}
+    assert {uid: case.read().GetDepth() for uid, case in cases.items()} == {
+        "1.2.1": 3,
+        "1.2.2": 4,
+        "1.2.3": 5,
+    }
+    assert [case.patient for case in cases.values()] == ["P1", "P1", "P2"]
+    assert source.faults() == []
+    assert [path.name for path in source.strays] == ["notes.txt"]
+    report = check_folder(tmp_path)
+    assert report.problems == []
+    assert len(report.cases) == 3
+
+
+def test_a_series_spread_over_folders_is_one(tmp_path):
+    files = write_dicom(tmp_path / "a", make_scan((8, 9, 4)))
+    (tmp_path / "b").mkdir()
+    for file in files[2:]:
+        shutil.move(file, tmp_path / "b")
+    (case,) = open_source(tmp_path).cases()
+    assert case.read().GetDepth() == 4
+
+
+def missing(folder):
+    write_dicom(folder, make_scan((8, 9, 6)))[2].unlink()
+    return "uneven spacing: slices 4.4 to 8.8 mm apart"
+
+
+def twice(folder):
+    file = write_dicom(folder, make_scan((8, 9, 3)))[1]
+    shutil.copy(file, folder / "again")
+    return "two of its series' 4 slices lie in one place"
+
+
+def of_two_sizes(folder):
+    write_dicom(folder, make_scan((8, 9, 3)))
+    write_dicom(folder, make_scan((9, 9, 4))[:, :, 3:], names=["z"])
+    return "differ in size"
+
+
+def of_two_directions(folder):
+    write_dicom(folder, make_scan((20, 16, 2)), names=["a", "b"])
+    write_dicom(folder, oblique()[:, :, :1], names=["c"])
+    return "differ in axes"
+
+
+def of_two_spacings(folder):
+    write_dicom(folder, make_scan((8, 9, 3)))
+    finer = make_scan((8, 9, 4))[:, :, 3:]
+    finer.SetSpacing((0.4, 0.4, 4.4))
+    write_dicom(folder, finer, names=["z"])
+    return "differ in spacing"
+
+
+def of_two_types(folder):
+    scan = make_scan((8, 9, 3))
+    write_dicom(folder, scan)
+    write_dicom(folder, sitk.Cast(scan, sitk.sitkUInt8)[:, :, 2:], names=["2"])
+    return "differ in type"
+
+
+def shifted(folder):
+    scan = make_scan((8, 9, 3))
+    write_dicom(folder, scan)
+    scan.SetOrigin(scan.TransformIndexToPhysicalPoint((2, 0, 0)))
+    write_dicom(folder, scan[:, :, 2:], names=["2"])
+    return "shifted sideways"
+
+
+def single(folder):
+    write_dicom(folder, make_scan((8, 9, 2)))[1].unlink()
+    return "a single slice"
+
+
+def without_place(folder):
+    for file in write_dicom(folder, make_scan((8, 9, 3))):
+        file.write_bytes(file.read_bytes().replace(b"\x20\x00\x32\x00", b"\x20\x00\x33\x00"))
+    return "does not tell where its slice lies"
+
+
+def colour(folder):
+    folder.mkdir()
+    image = sitk.Compose(*[sitk.Cast(make_scan((8, 9, 2))[:, :, 0], sitk.sitkUInt8)] * 3)
+    sitk.WriteImage(image, str(folder / "0.dcm"))
+    return "a colour image"
+
+
+def multi_frame(folder):
+    folder.mkdir()
+    sitk.WriteImage(sitk.Cast(make_scan((8, 9, 4)), sitk.sitkUInt16), str(folder / "0.dcm"))
+    return "4 frames in one file"
+
+
+def constant(folder):
+    write_dicom(folder, make_scan((8, 9, 3)) * 0)
+    return "every voxel is 0"
+
+
+def truncated(folder):
+    for file in write_dicom(folder, make_scan((8, 9, 3))):
+        file.write_bytes(file.read_bytes()[:-40])
+    return "damaged"
+
+
+def absurd(folder):
+    """GDCM itself would fill 8 GB with zeros."""
+    for file in write_dicom(folder, make_scan((8, 9, 3))):
+        raw = bytearray(file.read_bytes())
+        for tag in (b"\x28\x00\x10\x00", b"\x28\x00\x11\x00"):
+            struct.pack_into("<H", raw, raw.index(tag) + 8, 65535)
+        file.write_bytes(raw)
+    return "the header claims 65535 x 65535 voxels"
+
+
+def named_only(folder):
+    folder.mkdir()
+    (folder / "scan.dcm").write_text("<html>404</html>")
+    return "not a DICOM image"
+
+
+def outside(folder):
+    write_dicom(folder, make_scan((8, 9, 3)), uid="../../1")
+    return "does not tell which series"
+
+
+FAULTS = [
+    *(missing, twice, of_two_sizes, of_two_directions, of_two_spacings, of_two_types),
+    *(
+        shifted,
+        single,
+        without_place,
+        colour,
+        multi_frame,
+        constant,
+        truncated,
+        absurd,
+        named_only,
+        outside,
+    ),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_each_fault_is_one_line_and_hides_no_other_series(tmp_path, fault, capfd):
+    what = fault(tmp_path / "bad")
+    write_dicom(tmp_path / "good", make_scan((8, 9, 3)), uid="1.9")
+    report = check_folder(tmp_path)
+    assert [case.id for case in report.cases] == ["1.9"]
+    assert report.problems
+    for problem in report.problems:
+        assert what in problem.what
+        assert problem.path.is_relative_to(tmp_path / "bad")
+        assert "\n" not in str(problem)
+    assert capfd.readouterr().err == ""
+
+
+def test_files_without_an_image_are_passed_over(tmp_path):
+    """A directory and a presentation state, as they lie on a patient's CD."""
+    write_dicom(tmp_path, make_scan((8, 9, 3)))
+    for name, kind in (
+        ("DICOMDIR", b"1.2.840.10008.1.3.10"),
+        ("PS1", b"1.2.840.10008.5.1.4.1.1.11.1"),
+    ):
+        meta = b"\x02\x00\x02\x00UI" + struct.pack("<H", len(kind)) + kind
+        (tmp_path / name).write_bytes(b"\0" * 128 + b"DICM" + meta)
+    source = open_source(tmp_path)
+    assert source.faults() == []
+    assert sorted(path.name for path in source.strays) == ["DICOMDIR", "PS1"]
+    assert len(source.cases()) == 1
+
+
+def test_hundreds_of_damaged_files_are_faults_or_slices(tmp_path, capfd):
+    sound = write_dicom(tmp_path / "sound", make_scan((8, 9, 2)))[0].read_bytes()
+    files = []
+    for number in range(300):
+        rng = random.Random(number)
+        raw = bytearray(sound)
+        for _ in range(rng.randrange(1, 5)):
+            raw[rng.randrange(128, len(raw))] = rng.randrange(256)
+        if number % 5 == 0:
+            del raw[rng.randrange(132, len(raw)) :]
+        files.append(tmp_path / f"{number}")
+        files[-1].write_bytes(raw)
+    found = find_series(files)
+    slices = [each for series in found.series.values() for each in series]
+    assert len(slices) + len(found.faults) + len(found.strays) == 300
+    assert found.faults
+    assert slices
+    for each in slices:
+        with pytest.raises(ScanError):
+            read_series([each.path])
+    assert capfd.readouterr().err == ""
+
+
+def slices_at(heights):
+    axes = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+    place = [(-height, 5.0, 7.0) for height in heights]
+    rest = ("1", "P", (8, 9, 1), (1.0, 1.0))
+    return [
+        Slice(f"{h}", *rest, where, axes, 1, 2) for h, where in zip(heights, place, strict=True)
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(3, 30), st.floats(0.5, 10), st.floats(-500, 500), st.randoms(use_true_random=False)
+)
+def test_any_order_is_sorted_and_any_gap_is_seen(count, step, start, rng):
+    heights = [start + step * index for index in range(count)]
+    shuffled = slices_at(heights)
+    rng.shuffle(shuffled)
+    assert [each.path for each in in_order(shuffled)] == [each.path for each in slices_at(heights)]
+    if count > 3:
+        del shuffled[next(i for i, each in enumerate(shuffled) if each.path == str(heights[1]))]
+        with pytest.raises(ScanError, match="uneven spacing"):
+            in_order(shuffled)
