@@ -168,7 +168,7 @@ def absurd(folder):
 def named_only(folder):
     folder.mkdir()
     (folder / "scan.dcm").write_text("<html>404</html>")
-    return "not a DICOM image"
+    return "not a DICOM file"
 
 
 def outside(folder):

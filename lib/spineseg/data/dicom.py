@@ -5,6 +5,7 @@ Nothing is taken from file names or from their order: scanners and archives name
 
 import math
 import re
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,13 @@ PREAMBLE = 128  # bytes before it
 NAMED = (".dcm", ".ima")  # what claims to be DICOM without it
 META = 1024  # bytes that hold the file's own description, which precedes all else
 STORAGE_CLASS, TRANSFER_SYNTAX = b"\x02\x00\x02\x00", b"\x02\x00\x10\x00"
-UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+IMPLICIT, EXPLICIT, BIG_ENDIAN = (f"1.2.840.10008.1.2{tail}" for tail in ("", ".1", ".2"))
+UNCOMPRESSED = (IMPLICIT, EXPLICIT, BIG_ENDIAN)
+DEFLATED = "1.2.840.10008.1.2.1.99"
+LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT")
+OWN_KINDS = (b"AE", b"OB", b"SH", b"UI", b"UL", b"UR")  # in a file's own description
+PIXELS, ITEMS = (0x7FE0, 0x0010), 0xFFFE
+UNDEFINED = 0xFFFFFFFF  # a length that is told by what ends it
 # Directories, raw data, presentation states, reports and documents.
 NO_IMAGE = (
     "1.2.840.10008.1.3.10",
@@ -108,6 +115,12 @@ def _meta(head: bytes, tag: bytes) -> str:
 
 def read_slice(path: Path) -> Slice:
     """The header of a DICOM file with an image; ScanError where it has none that can be read."""
+    head = _head(path)
+    if not head[PREAMBLE:].startswith(MAGIC):
+        raise ScanError(path, "not a DICOM file", COPY)
+    syntax = _meta(head, TRANSFER_SYNTAX)
+    if not syntax.startswith(IMPLICIT) or not _lengths_fit(path, syntax):
+        raise ScanError(path, "not a DICOM image, or damaged", COPY)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(IMAGE_IO)
     reader.SetFileName(str(path))
@@ -125,8 +138,7 @@ def read_slice(path: Path) -> Slice:
         raise ScanError(path, "does not tell which series it belongs to", EXPORT)
     size = reader.GetSize()
     (samples,), (bits,) = (_numbers(text(tag), 1) or (1,) for tag in (SAMPLES, BITS))
-    stored_raw = _meta(_head(path), TRANSFER_SYNTAX) in UNCOMPRESSED
-    if stored_raw and math.prod(size) * samples * bits > 8 * path.stat().st_size:
+    if syntax in UNCOMPRESSED and math.prod(size) * samples * bits > 8 * path.stat().st_size:
         shape = " x ".join(map(str, size[:2]))
         what = f"truncated: the header claims {shape} voxels, more than the file holds"
         raise ScanError(path, what, COPY)
@@ -141,6 +153,46 @@ def read_slice(path: Path) -> Slice:
         reader.GetNumberOfComponents(),
         reader.GetPixelID(),
     )
+
+
+def _lengths_fit(path: Path, syntax: str) -> bool:
+    """Whether no element claims more bytes than follow it: GDCM would take memory for them first.
+
+    Elements are followed into sequences; where the encoding is unknown, the rest passes.
+    """
+    end = path.stat().st_size
+    place = PREAMBLE + len(MAGIC)
+    order, explicit, in_pixels = "<", True, False
+    with open(path, "rb") as file:
+        while place + 8 <= end:
+            file.seek(place)
+            raw = file.read(12).ljust(12, b"\0")
+            own = raw[:2] == b"\x02\x00"  # the file's own description, always encoded alike
+            if not own:
+                if syntax == DEFLATED:
+                    return True
+                order, explicit = ">" if syntax == BIG_ENDIAN else "<", syntax != IMPLICIT
+            tag = struct.unpack_from(f"{order}2H", raw)
+            kind = raw[4:6] if explicit and tag[0] != ITEMS else b""
+            if own and kind not in OWN_KINDS:
+                return False
+            if kind and not kind.isalpha():
+                return True
+            if kind and kind not in LONG:
+                place, length = place + 8, struct.unpack_from(f"{order}H", raw, 6)[0]
+            elif kind:
+                place, length = place + 12, struct.unpack_from(f"{order}I", raw, 8)[0]
+            else:
+                place, length = place + 8, struct.unpack_from(f"{order}I", raw, 4)[0]
+            if length == UNDEFINED:
+                if kind == b"UN":
+                    return True
+                in_pixels = in_pixels or tag == PIXELS
+            elif place + length > end:
+                return False
+            elif kind != b"SQ" and (tag[0] != ITEMS or in_pixels):
+                place += length
+    return True
 
 
 def _numbers(text: str, count: int) -> tuple[float, ...]:
