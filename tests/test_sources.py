@@ -1,8 +1,21 @@
+import numpy as np
 import pytest
+import SimpleITK as sitk
 
-from scans import write_case
-from spineseg.data.sources import Case, ChallengeFolder
+from scans import make_mask, make_scan, write, write_case, write_dicom, write_spider
+from spineseg.data.check import DataError, check_folder, require_valid
+from spineseg.data.sources import (
+    Case,
+    ChallengeFolder,
+    ScanFolder,
+    SpiderFolder,
+    open_labelled,
+    open_source,
+    read_labelled,
+)
 from spineseg.data.volume import EXTENSIONS, ScanError
+from spineseg.labels import CLASSES, SPIDER_LABELS, relabel
+from spineseg.study import Study
 
 
 def touch(root, *names):
@@ -65,3 +78,147 @@ def test_a_missing_folder_and_a_file_are_refused(tmp_path):
     for path in (tmp_path / "none", image):
         with pytest.raises(ScanError, match="no such folder"):
             ChallengeFolder(path)
+
+
+def test_spiders_t2_series_by_patient_and_its_t1_series_in_one_note(tmp_path):
+    for name in ("10_t2", "2_t2_SPACE", "2_t2", "1_t1", "2_t1", "3_t2_space"):
+        write_spider(tmp_path, name)
+    folder = open_labelled(tmp_path)
+    assert isinstance(folder, SpiderFolder)
+    cases = folder.cases()
+    assert [case.id for case in cases] == ["2_t2", "2_t2_SPACE", "3_t2_SPACE", "10_t2"]
+    assert [case.patient for case in cases] == ["2", "2", "3", "10"]
+    assert folder.patients() == 3
+    assert cases[0].mask == tmp_path / "masks" / "2_t2.mha"
+    report = check_folder(tmp_path)
+    assert report.problems == []
+    assert report.cases == cases == require_valid(tmp_path)
+    assert [note.what for note in report.notes] == ["holds 4 files of T1 series"]
+
+
+def test_what_spiders_labels_become(tmp_path):
+    """The set's own scheme, written out: lumbar and thoracic bodies upwards from L5 = 1."""
+    expected = {1: "L5", 2: "L4", 3: "L3", 4: "L2", 5: "L1", 6: "T12", 7: "T11"}
+    stored = np.arange(300).astype(np.int16)
+    classes = relabel(stored, SPIDER_LABELS, CLASSES)
+    found = {n: CLASSES[index] for n, index in enumerate(classes.tolist()) if index}
+    assert found == expected
+    assert [SPIDER_LABELS[n] for n in (100, 101, 125, 201, 206)] == [
+        "spinal canal",
+        "partly visible vertebra",
+        "partly visible vertebra",
+        "L5/S",
+        "T12/L1",
+    ]
+    write_spider(tmp_path, "1_t2", mask=make_mask(dtype=np.int16, labels=(0, 1, 7, 8, 101, 201)))
+    (case,) = open_labelled(tmp_path).cases()
+    _, classes = read_labelled(case)
+    assert {CLASSES[index] for index in np.unique(classes)} == {"BG", "L5", "T11"}
+
+
+def test_spider_faults_are_those_of_any_labelled_folder(tmp_path):
+    image, _ = write_spider(tmp_path, "1_t2")
+    _, mask = write_spider(tmp_path, "2_t2")
+    image.unlink()
+    mask.unlink()
+    _, odd = write_spider(tmp_path, "3_t2", mask=make_mask((9, 14, 12), np.int16))
+    again = write(make_scan(), tmp_path / "images" / "04_t2.mha")
+    write_spider(tmp_path, "4_t2")
+    _, strange = write_spider(tmp_path, "5_t2", mask=make_mask(labels=(0, 60, 130)))
+    report = check_folder(tmp_path)
+    assert [case.id for case in report.cases] == ["5_t2"]
+    words = {(problem.path.name, problem.what.split(":")[0]) for problem in report.problems}
+    assert words == {
+        ("1_t2.mha", "mask without a scan"),
+        ("2_t2.mha", "scan without a mask"),
+        (odd.name, "does not fit 3_t2.mha"),
+        ("4_t2.mha", f"same case as {again.name}"),
+    }
+    assert any("stand for nothing: 60, 130" in note.what for note in report.notes)
+    assert strange.name in {note.path.name for note in report.notes}
+
+
+@pytest.mark.parametrize(
+    ("names", "layout"),
+    [
+        (["MR/Case1.mha", "images/1_t2.mha"], ChallengeFolder),
+        (["train/Mask/mask_case1.mha"], ChallengeFolder),
+        (["images/1_t2.mha", "overview.csv"], SpiderFolder),
+        (["masks/7_t2_SPACE.mha"], SpiderFolder),
+        (["images/1_t1.mha"], ScanFolder),
+        (["MR/scan.nii.gz"], ScanFolder),
+        (["a/b/scan.nrrd"], ScanFolder),
+    ],
+)
+def test_a_folder_tells_its_layout_by_what_it_holds(tmp_path, names, layout):
+    touch(tmp_path, *names)
+    assert type(open_source(tmp_path)) is layout
+
+
+def test_image_files_and_dicom_side_by_side_and_a_file_alone(tmp_path):
+    single = write(make_scan(), tmp_path / "b" / "scan.mha")
+    write_dicom(tmp_path / "a", make_scan((8, 9, 3)), uid="1.7")
+    cases = open_source(tmp_path).cases()
+    assert [(case.image, case.mask) for case in cases] == [
+        (single, None),
+        (tmp_path / "a" / "0", None),
+    ]
+    assert [case.read().GetDepth() for case in cases] == [12, 3]
+    (case,) = open_source(single).cases()
+    assert case.image == single
+    assert [len(check_folder(path).cases) for path in (tmp_path, single)] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("none", "no such folder"), ("notes.txt", "not a known image type"), ("empty", "no scans")],
+)
+def test_a_place_without_scans_is_one_line(tmp_path, name, words):
+    (tmp_path / "notes.txt").write_text("none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ScanError, match=words):
+        open_source(tmp_path / name)
+
+
+def test_a_single_slice_asks_for_its_series(tmp_path):
+    file = write_dicom(tmp_path, make_scan((8, 9, 3)))[1]
+    (problem,) = check_folder(file).problems
+    assert "whole series" in problem.remedy
+
+
+def test_training_on_scans_without_masks_is_refused_in_one_line(tmp_path):
+    image = write(make_scan(), tmp_path / "set" / "scan.mha")
+    write_dicom(tmp_path / "set", make_scan((8, 9, 3)))
+    for use in (lambda: Study.of(image.parent, "smoke").cases(), lambda: open_labelled(image)):
+        with pytest.raises(ScanError, match="with masks") as error:
+            use()
+        assert "\n" not in str(error.value)
+    with pytest.raises(DataError, match="with masks"):
+        require_valid(image.parent)
+
+
+def test_a_folder_that_cannot_be_entered_is_a_fault(tmp_path, monkeypatch):
+    write(make_scan(), tmp_path / "scan.mha")
+    (tmp_path / "closed").mkdir()
+
+    def walk(top, onerror):
+        onerror(PermissionError(13, "Permission denied", str(tmp_path / "closed")))
+        yield str(top), [], ["scan.mha"]
+
+    monkeypatch.setattr("os.walk", walk)
+    report = check_folder(tmp_path)
+    assert len(report.cases) == 1
+    assert [problem.path.name for problem in report.problems] == ["closed"]
+
+
+def test_links_that_go_round_are_not_followed(tmp_path):
+    write(make_scan(), tmp_path / "scan.mha")
+    (tmp_path / "again").symlink_to(tmp_path)
+    assert len(open_source(tmp_path).cases()) == 1
+
+
+def test_voxels_are_those_of_the_file(tmp_path):
+    image, _ = write_spider(tmp_path, "1_t2")
+    stored = sitk.GetArrayFromImage(sitk.ReadImage(str(image)))
+    (case,) = open_source(tmp_path).cases()
+    assert np.array_equal(sitk.GetArrayFromImage(case.read()), stored)

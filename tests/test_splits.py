@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spineseg.data.sources import Case
+from spineseg.data.sources import Case, open_labelled
 from spineseg.data.splits import SplitError, split_folds
 from spineseg.profiles import load_profile
 
@@ -30,6 +30,46 @@ def test_each_case_is_tested_once_and_patients_stay_together(patients, seed):
     homes = [{patient[case] for case in fold} for fold in folds]
     assert sum(map(len, homes)) == len(set(patients))
     assert split_folds(list(reversed(cases)), 5, seed) == folds
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    series=st.dictionaries(
+        st.integers(1, 300),
+        st.sets(st.sampled_from(["t1", "t2", "t2_SPACE"]), min_size=1),
+        min_size=1,
+        max_size=60,
+    ),
+    profile=st.sampled_from(["smoke", "quick", "full"]),
+)
+def test_all_series_of_a_spider_patient_stay_in_one_fold(tmp_path_factory, series, profile):
+    """And the folds that a study runs are those that hold out as many patients as it asks for."""
+    root = tmp_path_factory.mktemp("spider")
+    (root / "images").mkdir()
+    for number, kinds in series.items():
+        for kind in kinds:
+            (root / "images" / f"{number}_{kind}.mha").touch()
+    patients = {str(number) for number, kinds in series.items() if kinds - {"t1"}}
+    if not patients:
+        return
+    folder = open_labelled(root)
+    cases = folder.cases()
+    patient = {case.id: case.patient for case in cases}
+    assert set(patient.values()) == patients
+    assert {case.id for case in cases} == {
+        f"{n}_{kind}" for n, kinds in series.items() for kind in kinds - {"t1"}
+    }
+    settled = load_profile(profile)
+    if len(patients) < settled.folds:
+        with pytest.raises(SplitError):
+            split_folds(cases, settled.folds, settled.seed)
+        return
+    homes = [{patient[case] for case in fold} for fold in split_folds(cases, settled.folds, 0)]
+    assert sum(map(len, homes)) == len(set().union(*homes)) == len(patients)
+    run = settled.folds_to_run(folder.patients())
+    held_out = [sum(len(homes[fold]) for fold in run[:count]) for count in range(len(run) + 1)]
+    wanted = settled.held_out or len(patients)
+    assert held_out[-1] == len(patients) or held_out[-2] < wanted <= held_out[-1]
 
 
 def test_the_papers_numbers():

@@ -138,7 +138,8 @@ def read_slice(path: Path) -> Slice:
         raise ScanError(path, "does not tell which series it belongs to", EXPORT)
     size = reader.GetSize()
     (samples,), (bits,) = (_numbers(text(tag), 1) or (1,) for tag in (SAMPLES, BITS))
-    if syntax in UNCOMPRESSED and math.prod(size) * samples * bits > 8 * path.stat().st_size:
+    plain = syntax in UNCOMPRESSED and samples == 1
+    if plain and math.prod(size) * bits > 8 * path.stat().st_size:
         shape = " x ".join(map(str, size[:2]))
         what = f"truncated: the header claims {shape} voxels, more than the file holds"
         raise ScanError(path, what, COPY)
