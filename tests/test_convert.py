@@ -1,0 +1,158 @@
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from scans import make_mask, make_scan, write, write_spider
+from spineseg.data import convert as converting
+from spineseg.data.check import DataError, check_folder
+from spineseg.data.convert import convert
+from spineseg.data.sources import ChallengeFolder, open_labelled, read_labelled
+from spineseg.data.volume import ScanError, geometry_mismatch
+from spineseg.labels import CHALLENGE_LABELS
+
+
+@pytest.fixture
+def spider(tmp_path):
+    root = tmp_path / "spider"
+    for seed, name in enumerate(("1_t2", "1_t2_SPACE", "1_t1", "7_t2_SPACE", "7_t1", "20_t2")):
+        write_spider(root, name, make_scan(seed=seed))
+    return root
+
+
+def test_one_scan_a_patient_in_the_challenges_layout(spider, tmp_path, capsys):
+    out = convert(spider, tmp_path / "out")
+    cases = ChallengeFolder(out).cases()
+    assert [case.id for case in cases] == ["Case1", "Case7", "Case20"]
+    assert check_folder(out).problems == []
+    record = json.loads((out / "source.json").read_text())
+    assert record["cases"] == {"Case1": "1_t2", "Case7": "7_t2_SPACE", "Case20": "20_t2"}
+    assert record["licence"] == "CC BY 4.0"
+    assert "10159290" in record["version"]
+    said = capsys.readouterr().err
+    assert "3 patients: 3 written, 0 kept as they were, 0 bad" in said
+    assert "1_t2_SPACE" in said
+    assert "T1" in said
+
+
+def test_same_voxels_same_grid(tmp_path):
+    scan, mask = make_scan((11, 9, 6)), make_mask((11, 9, 6), np.int16, (0, 1, 9, 203))
+    turn = np.reshape(sitk.VersorTransform((0.3, 1, 0.2), 0.3).GetMatrix(), (3, 3))
+    for image in (scan, mask):
+        image.SetDirection((turn @ np.reshape(scan.GetDirection(), (3, 3))).ravel().tolist())
+        image.SetOrigin((-103.21, 77.7, 33.3))
+    mask.SetDirection(scan.GetDirection())
+    write_spider(tmp_path / "spider", "3_t2", scan, mask)
+    (case,) = ChallengeFolder(convert(tmp_path / "spider", tmp_path / "out")).cases()
+    for path, stored in ((case.image, scan), (case.mask, mask)):
+        written = sitk.ReadImage(str(path))
+        assert geometry_mismatch(written, stored, tolerance=1e-4) == ""
+    assert np.array_equal(*(sitk.GetArrayFromImage(x) for x in (case.read(), scan)))
+
+
+def test_what_the_labels_become(tmp_path):
+    """By hand: L5 is 1 there and 2 here, L5/S 201 and 11; T8, canal and cut vertebrae go."""
+    pairs = {0: 0, 1: 2, 2: 3, 5: 6, 6: 7, 7: 8, 8: 9, 9: 10, 10: 0, 25: 0, 100: 0, 101: 0}
+    pairs |= {125: 0, 201: 11, 202: 12, 206: 16, 209: 19, 210: 0, 225: 0}
+    mask = make_mask(dtype=np.int16, labels=list(pairs))
+    write_spider(tmp_path / "spider", "3_t2", mask=mask)
+    (case,) = ChallengeFolder(convert(tmp_path / "spider", tmp_path / "out")).cases()
+    written = sitk.GetArrayFromImage(sitk.ReadImage(str(case.mask)))
+    before = sitk.GetArrayFromImage(mask)
+    assert {old: np.unique(written[before == old]).tolist() for old in pairs} == {
+        old: [new] for old, new in pairs.items()
+    }
+    assert CHALLENGE_LABELS[11] == "L5/S"
+
+
+def test_training_sees_the_same_classes_before_and_after(spider, tmp_path):
+    before = {case.id: case for case in open_labelled(spider).cases()}
+    for case in open_labelled(convert(spider, tmp_path / "out")).cases():
+        number = case.id.removeprefix("Case")
+        source = before.get(f"{number}_t2") or before[f"{number}_t2_SPACE"]
+        for ours, theirs in zip(read_labelled(case), read_labelled(source), strict=True):
+            if isinstance(ours, sitk.Image):
+                ours, theirs = map(sitk.GetArrayFromImage, (ours, theirs))
+            assert np.array_equal(ours, theirs)
+
+
+def test_an_interrupted_conversion_goes_on(spider, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    write_image, written = converting.write_image, []
+
+    def stop_at_the_fourth(image, path):
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        write_image(image, path)
+        written.append(path)
+
+    monkeypatch.setattr(converting, "write_image", stop_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        convert(spider, out)
+    assert not (out / "source.json").exists()
+    stamps = [path.stat().st_mtime_ns for path in written[:2]]
+    monkeypatch.setattr(converting, "write_image", write_image)
+    convert(spider, out)
+    assert [path.stat().st_mtime_ns for path in written[:2]] == stamps
+    assert "2 written, 1 kept" in capsys.readouterr().err
+    assert not (out / "source.partial.json").exists()
+    written[0].write_bytes(written[0].read_bytes()[:-200])
+    convert(spider, out)
+    assert "1 written, 2 kept" in capsys.readouterr().err
+    assert check_folder(out).problems == []
+
+
+def test_all_bad_files_are_listed_and_the_good_are_done(spider, tmp_path, capsys):
+    (spider / "images" / "1_t2.mha").write_bytes(b"nothing")
+    (spider / "masks" / "7_t2_SPACE.mha").unlink()
+    _, odd = write_spider(spider, "9_t2", mask=make_mask((10, 14, 13), np.int16))
+    write(make_scan(), spider / "images" / "011_t2.mha")
+    write_spider(spider, "11_t2")
+    out = tmp_path / "out"
+    with pytest.raises(DataError) as error:
+        convert(spider, out)
+    named = {problem.path.name for problem in error.value.problems}
+    assert named == {"1_t2.mha", "7_t2_SPACE.mha", odd.name, "011_t2.mha"}
+    assert [case.id for case in ChallengeFolder(out).cases()] == ["Case20"]
+    assert not (out / "source.json").exists()
+    assert "1 written, 0 kept as they were, 4 bad" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("notes.txt", "mine"),
+        ("train/MR/Case1.nii.gz", "mine"),
+        ("source.json", "{}"),
+        ("source.json", "[1]"),
+        ("source.json", "not json"),
+        ("source.partial.json", '{"set": "SPIDER"}'),
+    ],
+)
+def test_a_folder_that_holds_something_else_is_refused(spider, tmp_path, name, content):
+    path = tmp_path / "out" / name
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    with pytest.raises(ScanError, match="choose another folder"):
+        convert(spider, tmp_path / "out")
+    assert path.read_text() == content
+
+
+def test_a_case_of_another_source_is_refused(spider, tmp_path):
+    out = convert(spider, tmp_path / "out")
+    write_spider(tmp_path / "other", "5_t2")
+    with pytest.raises(ScanError, match="was not made from this set"):
+        convert(tmp_path / "other", out)
+
+
+def test_only_spider_is_converted(phantom, tmp_path):
+    with pytest.raises(ScanError, match="holds no scans named"):
+        convert(phantom, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_that_stand_for_nothing_are_told(tmp_path, capsys):
+    write_spider(tmp_path / "spider", "1_t2", mask=make_mask(dtype=np.int16, labels=(0, 1, 60)))
+    convert(tmp_path / "spider", tmp_path / "out")
+    assert "1_t2.mha: labels that stand for nothing: 60" in capsys.readouterr().err
