@@ -1,10 +1,14 @@
+import json
 import shutil
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 import SimpleITK as sitk
 
+from scans import write, write_dicom
 from spineseg import cli
 from spineseg.data.sources import ChallengeFolder
 
@@ -25,6 +29,108 @@ def test_predict_takes_the_newest_finished_run(trained, phantom, tmp_path, capsy
     assert sitk.ReadImage(str(tmp_path / "mask.nii.gz")).GetPixelID() == sitk.sitkUInt8
 
 
+@pytest.fixture
+def scan(phantom) -> sitk.Image:
+    return sitk.Cast(sitk.ReadImage(str(phantom / "train/MR/Case1.nii.gz")), sitk.sitkInt16)
+
+
+def test_predict_labels_a_dicom_series_as_the_same_scan_in_a_file(trained, scan, tmp_path, capsys):
+    run = ["--run", str(trained / "runs" / RUN)]
+    series, file = tmp_path / "series", write(scan, tmp_path / "scan.mha")
+    write_dicom(series, scan, names=[f"IM{n:04}" for n in reversed(range(scan.GetDepth()))])
+    (series / "README").write_text("no DICOM")
+    masks = [tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"]
+    for place, mask in zip((series, file), masks, strict=True):
+        assert cli.main(["predict", str(place), str(mask), *run]) == 0
+    ours, theirs = (sitk.DICOMOrient(sitk.ReadImage(str(mask)), "PIL") for mask in masks)
+    assert np.array_equal(sitk.GetArrayFromImage(ours), sitk.GetArrayFromImage(theirs))
+    assert sitk.GetArrayFromImage(ours).any()
+    assert np.allclose(ours.GetOrigin(), theirs.GetOrigin(), atol=1e-3)
+    assert capsys.readouterr().out.count("nii.gz: ") == 2
+
+
+def test_predict_on_a_folder_does_the_good_ones_and_lists_the_others(
+    trained, scan, tmp_path, capsys
+):
+    study, masks = tmp_path / "study", tmp_path / "masks"
+    write(scan, study / "one.nrrd")
+    write(scan, study / "two" / "one.nrrd")
+    write_dicom(study / "three", scan, uid="1.2.1")
+    write_dicom(study / "three", scan, uid="1.2.2", names=[f"x{n}" for n in range(scan.GetDepth())])
+    (study / "three" / "x3").unlink()
+    (study / "bad.nii.gz").write_bytes(b"nothing")
+    arguments = ["predict", str(study), str(masks), "--run", str(trained / "runs" / RUN)]
+    assert cli.main(arguments) == 1
+    out, err = capsys.readouterr()
+    written = {path.relative_to(masks).as_posix() for path in masks.rglob("*") if path.is_file()}
+    assert written == {"one.nrrd", "two/one.nrrd", "three/1.2.1.nii.gz"}
+    assert len(out.splitlines()) == 3
+    lines = [line for line in err.splitlines() if line.startswith(str(study))]
+    assert len(lines) == 2
+    assert any("uneven spacing" in line for line in lines)
+    assert any("bad.nii.gz" in line for line in lines)
+
+
+def test_predict_takes_the_scans_of_a_data_set_and_leaves_its_masks(trained, phantom, tmp_path):
+    shutil.copytree(phantom / "train" / "MR", tmp_path / "set" / "MR")
+    shutil.copytree(phantom / "train" / "Mask", tmp_path / "set" / "Mask")
+    for number in range(3, 11):
+        (tmp_path / "set" / "MR" / f"Case{number}.nii.gz").unlink()
+    arguments = ["predict", str(tmp_path / "set"), str(tmp_path / "out"), "--run"]
+    assert cli.main([*arguments, str(trained / "runs" / RUN)]) == 0
+    assert [path.name for path in sorted((tmp_path / "out").rglob("*.gz"))] == [
+        "Case1.nii.gz",
+        "Case2.nii.gz",
+    ]
+
+
+def test_check_says_what_scans_without_masks_are_good_for(scan, tmp_path, capsys):
+    write_dicom(tmp_path / "series", scan)
+    assert cli.main(["data", "check", str(tmp_path)]) == 0
+    assert "1 scans without masks, nothing wrong" in capsys.readouterr().out
+
+
+def test_spider_from_check_to_scores(trained, phantom, workspace, capsys):
+    """Phantoms in SPIDER's layout and labels: no sacrum, so none is scored; patients stay whole;
+    all other scores are those of the same scans in the challenge's layout."""
+    spider = workspace / "spider"
+    for number in range(1, 11):
+        image, mask = (
+            sitk.ReadImage(str(phantom / "train" / name.format(number)))
+            for name in ("MR/Case{}.nii.gz", "Mask/mask_case{}.nii.gz")
+        )
+        labels = sitk.GetArrayFromImage(mask).astype(np.int16)
+        steps = np.select([labels >= 11, labels >= 2], [labels + 190, labels - 1], 0)
+        relabelled = sitk.GetImageFromArray(steps.astype(np.int16))
+        relabelled.CopyInformation(mask)
+        for series in ("t1", "t2", "t2_SPACE") if number % 2 else ("t2",):
+            write(sitk.Cast(image, sitk.sitkInt16), spider / f"images/{number}_{series}.mha")
+            write(relabelled, spider / f"masks/{number}_{series}.mha")
+    assert cli.main(["data", "check", str(spider)]) == 0
+    assert "15 cases, nothing wrong" in capsys.readouterr().out
+    assert cli.main(["data", "prepare", "--data", str(spider), "--profile", "smoke"]) == 0
+    folds = json.loads((workspace / "runs/spider-smoke/split.json").read_text())["folds"]
+    patients = [{case.split("_")[0] for case in fold} for fold in folds]
+    assert sum(map(len, folds)) == 15
+    assert sum(map(len, patients)) == 10
+    run = trained / "runs" / RUN
+    assert cli.main(["evaluate", str(run), "--data", str(spider)]) == 0
+    assert "not labelled in this data, not scored: S" in capsys.readouterr().err
+    scores = pd.read_csv(workspace / "results/phantom-mini-smoke-on-spider/scores.csv")
+    assert set(scores["class"]) == {"L5", "L4", "L3", "L2", "L1", "T12", "T11"}
+    assert set(scores["case"]) - {"all"} == {case for fold in folds for case in fold}
+    theirs = pd.read_csv(run / "scores.csv").query("aggregation == 'volume' and `class` != 'S'")
+    same = theirs.assign(case=theirs["case"].str.replace(r"Case(\d+)", r"\1_t2", regex=True))
+    both = same.merge(scores, on=["case", "class", "aggregation", "metric"])
+    assert len(both) == len(same) > 0
+    assert np.allclose(both["value_x"], both["value_y"], equal_nan=True)
+    assert cli.main(["data", "convert", str(spider), str(workspace / "out")]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == str(workspace / "out")
+    assert "10 patients: 10 written" in err
+    assert cli.main(["data", "check", str(workspace / "out")]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -36,7 +142,13 @@ def test_predict_takes_the_newest_finished_run(trained, phantom, tmp_path, capsy
         (["train", "--data", "{data}", "--profile", "smoke", "--fold", "7"], "fold 7"),
         (["evaluate", "{tmp}"], "not a finished run"),
         (["gather", "--data", "{data}", "--profile", "smoke"], "not trained and scored yet"),
-        (["predict", "{tmp}/no.nii.gz", "{tmp}/mask.nii.gz"], "does not exist"),
+        (["train", "--data", "{scan}"], "a file, not a folder of scans with masks"),
+        (["train", "--data", "{tmp}", "--profile", "smoke"], "with masks in a known layout"),
+        (["evaluate", "{run}", "--data", "{tmp}"], "holds no scans with masks"),
+        (["data", "convert", "{data}", "{tmp}/out"], "holds no scans named images/1_t2.mha"),
+        (["predict", "{tmp}/no.nii.gz", "{tmp}/mask.nii.gz", "--run", "{run}"], "does not exist"),
+        (["predict", "{data}", "{tmp}/mask.nii.gz", "--run", "{run}"], "holds 10 scans; name a"),
+        (["predict", "{data}", "{data}/masks", "--run", "{run}"], "lies within the folder"),
         (["predict", "{scan}", "{tmp}/mask.nii.gz"], "no finished run"),
         (["predict", "{scan}", "{tmp}/mask.txt", "--run", "{run}"], "mask.txt"),
         (["predict", "{scan}", "{tmp}/no/mask.mha", "--run", "{run}"], "folder does not exist"),
@@ -67,6 +179,7 @@ def test_bad_input_is_one_clear_line(
         ["data", "phantom", "out", "--cases", "0"],
         ["data", "phantom", "out", "--scale", "2"],
         ["data", "phantom", "out", "--cases", "many"],
+        ["data", "convert", "in"],
     ],
 )
 def test_wrong_usage_exits_with_2(arguments):
