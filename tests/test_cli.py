@@ -149,6 +149,7 @@ def test_spider_from_check_to_scores(trained, phantom, workspace, capsys):
         (["predict", "{tmp}/no.nii.gz", "{tmp}/mask.nii.gz", "--run", "{run}"], "does not exist"),
         (["predict", "{data}", "{tmp}/mask.nii.gz", "--run", "{run}"], "holds 10 scans; name a"),
         (["predict", "{data}", "{data}/masks", "--run", "{run}"], "lies within the folder"),
+        (["predict", "{broken}", "{tmp}/mask.mha", "--run", "{run}"], "broken.dcm: not a DICOM"),
         (["predict", "{scan}", "{tmp}/mask.nii.gz"], "no finished run"),
         (["predict", "{scan}", "{tmp}/mask.txt", "--run", "{run}"], "mask.txt"),
         (["predict", "{scan}", "{tmp}/no/mask.mha", "--run", "{run}"], "folder does not exist"),
@@ -162,7 +163,10 @@ def test_bad_input_is_one_clear_line(
         "data": phantom,
         "scan": phantom / "train" / "MR" / "Case1.nii.gz",
         "run": trained / "runs" / RUN,
+        "broken": tmp_path / "broken.dcm",
     }
+    if "{broken}" in arguments:
+        places["broken"].write_bytes(b"nothing")
     assert cli.main([argument.format(**places) for argument in arguments]) == 1
     error = capsys.readouterr().err
     assert words in error.splitlines()[-1]

@@ -141,12 +141,12 @@ def predict_all(
 
 def _targets(scans: Path, cases: list[Case], masks: Path) -> dict[Path, Case]:
     """Which mask to write for which scan."""
-    if not scans.is_dir() or (extension(masks) and len(cases) == 1):
-        check_target(masks)
-        return {masks: cases[0]}
-    if extension(masks):
+    if extension(masks) and len(cases) > 1:
         what = f"the name of one image, but {scans} holds {len(cases)} scans"
         raise ScanError(masks, what, "name a folder")
+    if extension(masks) or not scans.is_dir():
+        check_target(masks)
+        return dict(zip([masks], cases, strict=False))
     if masks.resolve().is_relative_to(scans.resolve()):
         raise ScanError(masks, "lies within the folder of scans", "write elsewhere")
     places = {}
