@@ -21,5 +21,5 @@ def drawn(page: str, graph: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(drawn(PAGE.read_text(), sys.stdin.read()))
+    PAGE.write_text(drawn(PAGE.read_text(encoding="utf-8"), sys.stdin.read()), encoding="utf-8")
     print(PAGE)

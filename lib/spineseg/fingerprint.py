@@ -18,8 +18,11 @@ PACKAGE = "spineseg"
 LIBRARY = Path(__file__).parent
 PLUMBING = {
     f"{PACKAGE}.{name}"
-    for name in ("cli", "data.check", "files", "fingerprint", "paths", "profiles", "progress")
-} | {f"{PACKAGE}.{name}" for name in ("provenance", "runs", "study")}
+    for name in (
+        *("cli", "data.check", "data.convert", "files", "fingerprint", "paths", "processes"),
+        *("profiles", "progress", "provenance", "runs", "study", "verify"),
+    )
+}
 REGISTRIES = {f"{PACKAGE}.methods", f"{PACKAGE}.models"}
 BUILDER = f"{PACKAGE}.models.build_model"  # gives any network by its name
 CACHE = f"{PACKAGE}.data.preprocess"
@@ -126,10 +129,10 @@ def _is_docstring(node: ast.stmt) -> bool:
 
 def _parsed(module: str) -> ast.Module:
     if module.endswith(".ipynb"):
-        cells = json.loads(Path(module).read_text())["cells"]
+        cells = json.loads(Path(module).read_text(encoding="utf-8"))["cells"]
         code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
         return ast.parse("\n".join(code))
     file = _file(module)
     if file is None:
         raise ValueError(f"{module}: no such module of this package")
-    return ast.parse(file.read_text())
+    return ast.parse(file.read_text(encoding="utf-8"))

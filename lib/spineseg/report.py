@@ -87,7 +87,7 @@ def write_report(study: Study, summary: str, devices: str) -> None:
         resources={"metadata": {"name": study.name, "path": str(study.runs / "notebooks")}},
     )
     with whole_file(study.runs / REPORT) as temporary:
-        temporary.write_text(page)
+        temporary.write_text(page, encoding="utf-8")
 
 
 def _notebooks(study: Study) -> list[Path]:
