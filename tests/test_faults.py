@@ -30,11 +30,11 @@ from spineseg.study import Study
 
 STUDY = "phantom-mini-smoke"
 RUN = f"runs/{STUDY}/unet-fold-0"
-JOBS = ("prepare", "train", "evaluate", "report", "predict", "phantom")
+JOBS = ("prepare", "train", "evaluate", "gather", "predict", "phantom")
 BEFORE = {"phantom": None, "prepare": None, "train": "prepare", "evaluate": "train"}
-BEFORE |= {"report": "evaluate", "predict": "train", "cost": "prepare"}
+BEFORE |= {"gather": "evaluate", "predict": "train", "cost": "prepare"}
 SMALL = {  # bytes, less than the largest file that the command writes
-    **{"phantom": 4000, "prepare": 100_000, "train": 1_000_000, "evaluate": 4000, "report": 4000},
+    **{"phantom": 4000, "prepare": 100_000, "train": 1_000_000, "evaluate": 4000, "gather": 4000},
     **{"predict": 4000, "cost": 500},
 }
 NOBODY = 65534
@@ -86,7 +86,7 @@ def arguments(job: str, root: Path, phantom: Path) -> list[object]:
         "train": ["train", *study, "--model", "unet"],
         "evaluate": ["evaluate", root / RUN],
         "cost": ["cost", *study],
-        "report": ["report", *study, "--models", "unet"],
+        "gather": ["gather", *study, "--models", "unet"],
         "predict": ["predict", scan, root / "mask.nii", "--run", root / RUN],
     }[job]
 
@@ -292,12 +292,12 @@ CHECKED = {"flipped": flipped}
 DAMAGED = [  # the file, the command that meets it, and the ways that it notices
     (f"{RUN}/checkpoint.pt", "predict", {**WAYS, **CHECKED, "lost": lost}),
     (f"{RUN}/checkpoint.pt", "train", {**WAYS, **CHECKED}),
-    (f"{RUN}/run.json", "report", WAYS),
-    (f"{RUN}/log.csv", "report", {**WAYS, "lost": lost}),
-    (f"{RUN}/scores.csv", "report", WAYS),
-    (f"{RUN}/noise.csv", "report", {**WAYS, "lost": lost}),
-    (f"{RUN}/examples.npz", "report", {**WAYS, **CHECKED, "lost": lost}),
-    (f"{RUN}/noise.npz", "report", {**WAYS, **CHECKED, "lost": lost}),
+    (f"{RUN}/run.json", "gather", WAYS),
+    (f"{RUN}/log.csv", "gather", {**WAYS, "lost": lost}),
+    (f"{RUN}/scores.csv", "gather", WAYS),
+    (f"{RUN}/noise.csv", "gather", {**WAYS, "lost": lost}),
+    (f"{RUN}/examples.npz", "gather", {**WAYS, **CHECKED, "lost": lost}),
+    (f"{RUN}/noise.npz", "gather", {**WAYS, **CHECKED, "lost": lost}),
     (f"runs/{STUDY}/split.json", "prepare", WAYS),
     (f"{CACHE}index.json", "prepare", WAYS),
     (f"{CACHE}images.npy", "train", {**WAYS, **CHECKED, "lost": lost}),
@@ -313,8 +313,8 @@ DAMAGED = [  # the file, the command that meets it, and the ways that it notices
 CHOSEN = [
     (f"{RUN}/checkpoint.pt", "predict", flipped),
     (f"{RUN}/checkpoint.pt", "train", cut),
-    (f"{RUN}/run.json", "report", emptied),
-    (f"{RUN}/log.csv", "report", cut),
+    (f"{RUN}/run.json", "gather", emptied),
+    (f"{RUN}/log.csv", "gather", cut),
     (f"runs/{STUDY}/split.json", "prepare", cut),
     (f"{CACHE}index.json", "prepare", cut),
     (f"{CACHE}images.npy", "train", flipped),
@@ -334,7 +334,7 @@ def test_a_damaged_file_is_named_and_what_the_line_says_helps(
 ):
     if not every and (name, job, way) not in CHOSEN:
         pytest.skip("--faults")
-    copied(after("phantom" if job == "phantom" else "report"), root)
+    copied(after("phantom" if job == "phantom" else "gather"), root)
     if job == "train":  # not finished, and from another cache where that is what is damaged
         (root / RUN / "run.json").unlink()
         if "cache" in name:
@@ -360,12 +360,12 @@ def test_a_damaged_file_is_named_and_what_the_line_says_helps(
     target = Path(remove) if remove.startswith("/") else path
     assert target.is_relative_to(root)
     shutil.rmtree(target) if target.is_dir() else target.unlink()
-    if job in ("predict", "report"):
+    if job in ("predict", "gather"):
         assert commands.run(root, *arguments("train", root, phantom)).code == 0
-    if job == "report" and not (root / RUN / "scores.csv").is_file():
+    if job == "gather" and not (root / RUN / "scores.csv").is_file():
         assert commands.run(root, *arguments("evaluate", root, phantom)).code == 0
     if job == "read":
-        assert commands.run(root, *arguments("report", root, phantom)).code == 0
+        assert commands.run(root, *arguments("gather", root, phantom)).code == 0
     again = meet()
     assert again.code == 0, again.err
 
@@ -400,7 +400,7 @@ def test_rows_lost_at_the_end_of_a_line_are_missed(commands, after, phantom, roo
     for name in ("scores.csv", "noise.csv", "log.csv"):
         whole = (root / RUN / name).read_text()
         (root / RUN / name).write_text("".join(whole.splitlines(keepends=True)[:3]))
-        ended = commands.run(root, *arguments("report", root, phantom))
+        ended = commands.run(root, *arguments("gather", root, phantom))
         assert_one_line(ended, "unet fold 0 lacks", "remove", "make reproduce")
         (root / RUN / name).write_text(whole)
 
@@ -454,7 +454,7 @@ def test_of_two_that_make_data_the_second_waits(job, at, commands, after, phanto
     assert_same(root, after(job))
 
 
-@pytest.mark.parametrize(("job", "at"), [("report", "open .*summary.csv"), ("predict", "open")])
+@pytest.mark.parametrize(("job", "at"), [("gather", "open .*summary.csv"), ("predict", "open")])
 def test_two_that_write_the_same_files_both_end_well(job, at, commands, after, phantom, root):
     command = arguments(job, copied(after(BEFORE[job]), root), phantom)
     first = stopped(commands, root, command, at)
@@ -488,7 +488,7 @@ def elsewhere(phantom) -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.mark.parametrize("job", ["prepare", "train", "report", "predict"])
+@pytest.mark.parametrize("job", ["prepare", "train", "gather", "predict"])
 def test_a_folder_that_may_only_be_read(job, commands, after, phantom, elsewhere):
     """What is not done yet is refused in a line; what is finished can be used."""
     grief = {} if os.getuid() else {"user": NOBODY}
