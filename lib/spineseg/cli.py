@@ -94,6 +94,13 @@ def _add_train(commands) -> None:
         "--fold", type=_fold, default="0", metavar="K", help="0, 1, … or all (default: 0)"
     )
     train.add_argument(
+        "--devices",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="GPUs, or where there is none CPU processes, that share the run (default: 1)",
+    )
+    train.add_argument(
         "--score", action="store_true", help="then score it, as `spineseg evaluate` does"
     )
     train.set_defaults(command=_train)
@@ -245,10 +252,14 @@ def _prepare(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     """Train one model on one fold. An interrupted run goes on; a finished one is left as it is.
     The last line on stdout is the run's folder."""
+    from spineseg.parallel import is_first_process
     from spineseg.study import Study
     from spineseg.train import train
 
-    run = train(Study.of(options.data, options.profile), options.model, options.fold)
+    study = Study.of(options.data, options.profile)
+    run = train(study, options.model, options.fold, options.devices)
+    if not is_first_process():
+        return
     if options.score:
         from spineseg.results import score_run
 

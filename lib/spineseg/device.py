@@ -5,13 +5,22 @@ from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import Strategy
+
+PRECISIONS = {"bf16-mixed": "bf16", "32-true": "float32", "64-true": "float64"}
 
 
-def make_fabric(most: int = 1) -> Fabric:
-    """At most so many CUDA GPUs, else the CPU; bf16 where the hardware computes it."""
-    gpus = min(torch.cuda.device_count(), max(1, most))
-    accelerator = "cuda" if gpus else "cpu"
-    return Fabric(accelerator=accelerator, devices=gpus or 1, precision=_precision())
+def make_fabric(devices: int = 1, nodes: int = 1, strategy: str | Strategy = "auto") -> Fabric:
+    """So many CUDA GPUs of each host, else as many processes on its CPU; bf16 where the hardware
+    computes it."""
+    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    return Fabric(
+        accelerator=accelerator,
+        strategy=strategy,
+        devices=devices,
+        num_nodes=nodes,
+        precision=_precision(),
+    )
 
 
 def _precision() -> Literal["bf16-mixed", "32-true"]:
@@ -31,5 +40,4 @@ def describe_device(fabric: Fabric) -> str:
         threads = torch.get_num_threads()
         name = f"{platform.machine()} CPU, {threads} thread{'s' * (threads > 1)}"
     processes = f"{fabric.world_size} x " if fabric.world_size > 1 else ""
-    precision = "bf16" if "bf16" in _precision() else "float32"
-    return f"{processes}{name}, {precision}"
+    return f"{processes}{name}, {PRECISIONS[fabric.strategy.precision.precision]}"

@@ -13,17 +13,23 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
-from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from tqdm import tqdm
 
 from spineseg.data.preprocess import Cache, Grid, prepare
-from spineseg.device import describe_device, make_fabric
+from spineseg.device import describe_device
 from spineseg.files import DamagedFile, alone_in, whole_file, write_csv
 from spineseg.inputs import add_noise, augment, standardise
 from spineseg.methods import NNUNET
 from spineseg.models import MODELS, build_model
+from spineseg.parallel import (
+    count_processes,
+    is_first_process,
+    launch,
+    parallel_fabric,
+    share_statistics,
+)
 from spineseg.profiles import Profile
 from spineseg.progress import progress_bar
 from spineseg.runs import (
@@ -46,41 +52,51 @@ CHECKPOINT = "checkpoint.pt"
 CHECKPOINTED = ("facts", "network", "optimizer", "schedule", "log", "devices")
 
 
-def train(study: Study, model: str = "aspp_unet", fold: int | str = 0) -> Path:
-    """Train a run to its end and return its folder.
+def train(study: Study, model: str = "aspp_unet", fold: int | str = 0, devices: int = 1) -> Path:
+    """Train a run to its end, on so many GPUs or CPU processes, and return its folder.
 
     A finished run is returned at once; an interrupted one goes on after its last whole epoch and
     ends with the same weights as if it had never stopped. The folder holds checkpoint.pt, log.csv
     (train and test loss an epoch) and, written last, run.json.
     Where the profile says so, a run on scans starts from the weights of one on the whole phantom,
     which is trained first. An unfinished run of other scans, settings or code is begun afresh.
-    Raises DataError for bad scans, RunError for a finished run of such, Busy where another process
-    trains it.
+    Raises DataError for bad scans, RunError for a finished run of such or one that cannot be shared
+    out so, Busy where another process trains it, and ProcessError where one of several fails.
     """
+    processes = count_processes(devices)
     if model == NNUNET:
+        if processes > 1:
+            raise RunError(f"{NNUNET}: trains on one device, not on {processes}")
         from spineseg.nnunet import train_nnunet
 
         return train_nnunet(study, fold)
     build_model(model, width=1)  # an unknown name ends here, before any work
-    start = train(study.phantom, model, ALL) if study.starts_from_phantom else None
-    cache = prepare(study)
+    if processes > (batch := batch_size(model, study.profile)):
+        raise RunError(f"{model}: {processes} processes cannot share a batch of {batch}")
+    start = train(study.phantom, model, ALL, devices) if study.starts_from_phantom else None
+    fabric = parallel_fabric(devices)
+    with fabric.rank_zero_first():
+        cache = prepare(study)
     folder = study.run(model, fold)
     facts = run_facts(study, cache, model, fold, study.epochs, start)
     if is_finished(folder):
         refuse_other(finished_facts(folder), facts, folder)
         return folder
-    first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
-    with alone_in(folder) if first else nullcontext():
-        _train(study, cache, facts, folder, start)
+    with alone_in(folder) if is_first_process() else nullcontext():
+        launch(fabric, _train, facts, cache, study.profile, folder, start)
     return folder
 
 
 def _train(
-    study: Study, cache: Cache, facts: dict[str, Any], folder: Path, start: Path | None
+    fabric: Fabric,
+    facts: dict[str, Any],
+    cache: Cache,
+    profile: Profile,
+    folder: Path,
+    start: Path | None,
 ) -> None:
-    fabric = make_fabric(most=study.profile.batch_size // 2)  # BN needs two images each
-    fabric.launch()
-    training = Training(facts, cache, study.profile, fabric)
+    """One process's part in a run."""
+    training = Training(facts, cache, profile, fabric)
     begun = (folder / CHECKPOINT).is_file()
     saved = load_checkpoint(folder, CHECKPOINTED) if begun else None
     if saved and goes_on(saved["facts"], facts, folder):
@@ -92,6 +108,11 @@ def _train(
         seconds = sum(row["seconds"] for row in training.log)
         finish_run(folder, facts, ", then ".join(training.devices), seconds)
     fabric.barrier()
+
+
+def batch_size(model: str, profile: Profile) -> int:
+    """Slices, or for a volumetric network volumes, a batch of all processes together."""
+    return profile.volume_batch_size if MODELS[model].volumetric else profile.batch_size
 
 
 def load_checkpoint(folder: Path, keys: Sequence[str] = ("facts", "network")) -> dict[str, Any]:
@@ -153,8 +174,7 @@ class Training:
         self.model = MODELS[facts["model"]]
         self.images, self.masks = self._samples(cache, facts["train"])
         self.test_images, self.test_masks = self._samples(cache, facts["test"])
-        volumetric = self.model.volumetric
-        self.batch_size = profile.volume_batch_size if volumetric else profile.batch_size
+        self.batch_size = batch_size(facts["model"], profile)
         self.epoch_size = max(
             self._how_many(self.images, profile.images_per_epoch), self.batch_size
         )
@@ -162,6 +182,7 @@ class Training:
         self.batches = self.epoch_size // self.batch_size
         torch.manual_seed(profile.seed)
         network = build_model(facts["model"], profile.width)
+        network = share_statistics(network, fabric)
         network = network.to(memory_format=self.model.memory_format)  # type: ignore[call-overload]
         optimizer = _optimizer(network, profile)
         self.network, self.optimizer = fabric.setup(network, optimizer)
@@ -226,7 +247,7 @@ class Training:
     def _train_epoch(self, epoch: int, bar: tqdm) -> float:
         self.network.train()
         seed = self.profile.seed * 1_000_003 + epoch
-        draws = torch.Generator().manual_seed(seed * 1009 + self.fabric.global_rank)
+        draws = torch.Generator().manual_seed(seed * 1009)
         total = torch.zeros((), device=self.fabric.device)
         for batch in self._batches(seed):
             images, masks = self.images[batch], self.masks[batch]
@@ -234,7 +255,7 @@ class Training:
                 images, masks = augment(images, masks, draws)
             if self.model.noise:
                 images = add_noise(images, self._noise(images, draws), draws)
-            loss = self._loss(images, masks)
+            loss = self._share_of_loss(images, masks)
             self.optimizer.zero_grad()
             self.fabric.backward(loss)
             self.optimizer.step()
@@ -246,12 +267,9 @@ class Training:
         return mean.item()
 
     def _batches(self, seed: int) -> Iterator[Tensor]:
-        """This process's share of each batch; only a last, incomplete batch is left out."""
+        """The samples of each batch; only a last, incomplete batch is left out."""
         order = epoch_order(len(self.images), self.epoch_size, seed).to(self.fabric.device)
-        for batch in range(self.batches):
-            first = batch * self.batch_size + self.fabric.global_rank
-            last = (batch + 1) * self.batch_size
-            yield order[first : last : self.fabric.world_size]
+        yield from order.split(self.batch_size)[: self.batches]
 
     def _noise(self, images: Tensor, draws: torch.Generator) -> Tensor:
         """For each sample a k of Eq. 5, evenly from 0 to the largest."""
@@ -263,6 +281,12 @@ class Training:
         inputs = standardise(images).contiguous(memory_format=self.model.memory_format)
         return F.cross_entropy(self.network(inputs), masks.long())
 
+    def _share_of_loss(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Of a batch, what this process adds: the mean over processes is the batch's loss."""
+        rank, processes = self.fabric.global_rank, self.fabric.world_size
+        images, masks = images[rank::processes], masks[rank::processes]
+        return self._loss(images, masks) * (len(images) * processes / self.batch_size)
+
     @torch.no_grad()
     def _test_loss(self) -> float:
         """Eq. 1 on held-out slices; NaN where nothing is held out."""
@@ -272,9 +296,15 @@ class Training:
         wanted = min(self.test_size, len(self.test_images))
         picked = torch.linspace(0, len(self.test_images) - 1, wanted).long()
         total = torch.zeros((), device=self.fabric.device)
-        for batch in picked.to(self.fabric.device).split(self.batch_size):
-            total += self._loss(self.test_images[batch], self.test_masks[batch]) * len(batch)
-        return float(total / wanted)
+        batches = picked.to(self.fabric.device).split(self.batch_size)
+        for first in range(0, len(batches), self.fabric.world_size):
+            mine = first + self.fabric.global_rank
+            batch = batches[min(mine, len(batches) - 1)]  # DDP wants equally many passes of each
+            loss = self._loss(self.test_images[batch], self.test_masks[batch]) * len(batch)
+            total += loss if mine < len(batches) else 0
+        summed = self.fabric.all_reduce(total, reduce_op="sum")
+        assert isinstance(summed, Tensor)
+        return float(summed / wanted)
 
     def _how_many(self, samples: Tensor, slices: int | None) -> int:
         """How many samples hold that many slices; None: all there are."""
