@@ -15,7 +15,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 unexport PYTHONDONTWRITEBYTECODE
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: help setup nnunet cluster reproduce verify test test-quick test-faults test-slurm predict phantom-only lab graph references notebooks lint lock
+.PHONY: help setup nnunet cluster reproduce verify test test-quick test-faults test-slurm predict phantom-only lab graph references parallel-curves notebooks lint lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -80,6 +80,9 @@ references: $(READY) ## regenerate the numbers that `make test` compares with
 	rm -rf $(addsuffix /phantom-mini-smoke,runs results) data/phantom-mini cache/phantom-mini-smoke-*
 	$(BIN)/spineseg data phantom data/phantom-mini --cases 10 --scale 0.0625
 	$(MAKE) reproduce DATA=data/phantom-mini PROFILE=smoke
+
+parallel-curves: $(READY) ## record the loss curves of one and two processes (docs/scaling.md)
+	$(BIN)/python tools/parallel_curves.py
 
 notebooks: ## run the quick profile on the phantom afresh and keep the outputs in notebooks/
 	rm -rf runs/phantom-quick results/phantom-quick figures/phantom-quick
