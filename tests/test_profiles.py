@@ -23,8 +23,9 @@ def test_full_is_the_paper():
         ("epochs: many\n", "epochs is 'many'; it should be int"),
         ("optimizer: adam\n", "optimizer is 'adam'; it should be sgd or adamw"),
         ("augment: 1\n", "augment is 1; it should be bool"),
-        ("epochs: [\n", "not readable as YAML"),
-        ("batch_size: 1\n", "needs at least 2"),
+        ("epochs: [\n", "line 24 is more than a knob and its value"),
+        ('epochs: "x\n', "not readable as YAML"),
+        ("batch_size: 1\n", "it should be between 2 and 10000"),
     ],
 )
 def test_bad_knobs_are_named(tmp_path, change, words):

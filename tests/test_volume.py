@@ -291,7 +291,10 @@ def patched(tmp_path, offset, layout, *values, ext=".nii"):
         (108, "<f", [np.nan], "position"),
         (268, "<f", [np.nan], "position"),
         (280, "<f", [np.inf], "position"),
-        (252, "<2h24x12f", [0, 1, 1, 0, 0, 0, 0.8, 1, 0, 0, 0, 0, 4.4, 0], "orthonormal"),
+        (108, "<f", [348], "begin at byte 348"),
+        (108, "<f", [352.5], "begin at byte 352.5"),
+        (252, "<2h24x12f", [0, 1, 0.3, 0, 0, 0, 0.4, 0.5, 0, 0, 0, 0, 4.4, 0], "orthonormal"),
+        (252, "<2h24x12f", [1, 1, 0.8, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 4.4, 0], "two spacings"),
         (344, "<4s", [b"ni1\0"], "not a NIfTI-1"),
     ],
 )

@@ -1,6 +1,9 @@
 """How much work a run does: every knob, read from profiles/*.yaml."""
 
 import dataclasses
+import math
+import reprlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -13,10 +16,40 @@ from spineseg.paths import PROFILES, slug
 CACHE_KNOBS = ("max_size", "margin", "folds", "seed")
 NNUNET_KNOBS = ("optimizer", "nnunet_epochs", "nnunet_iterations", "seed")
 LATER_KNOBS = ("name", "held_out", "cost_rows")  # no run's weights rest on them
+LARGEST_FILE = 1 << 16  # bytes
+PLAIN = "write one `knob: value` a line"
+# Lowest and highest value that makes sense. What lies between may still be slow or train badly.
+LIMITS = {
+    "max_size": (16, 4096),
+    "margin": (0, 1),
+    "width": (1, 1024),
+    "folds": (2, 10_000),
+    "held_out": (1, 1_000_000),
+    "epochs": (1, 1_000_000),
+    "images_per_epoch": (1, 1_000_000_000),
+    "test_images": (1, 1_000_000_000),
+    "batch_size": (2, 10_000),  # image pooling with BN needs two
+    "volume_batch_size": (1, 10_000),
+    "learning_rate": (1e-12, 100),
+    "weight_decay": (0, 100),
+    "finetune_epochs": (1, 1_000_000),
+    "nnunet_epochs": (1, 1_000_000),
+    "nnunet_iterations": (1, 1_000_000),
+    "cost_rows": (16, 4096),
+    "seed": (0, 4000),  # times a million it is still a seed of 32 bits
+}
 
 
 class ProfileError(ValueError):
-    """A profile that does not exist or says something unknown."""
+    """A profile that does not exist or cannot be used: one line with file, fault and remedy."""
+
+    def __init__(self, path: str | Path, what: str, remedy: str) -> None:
+        super().__init__(path, what, remedy)
+        self.path, self.what, self.remedy = path, what, remedy
+
+    def __str__(self) -> str:
+        line = f"{self.path}: {self.what}; {self.remedy}"
+        return "".join(letter if letter.isprintable() else "?" for letter in line)
 
 
 @dataclass(frozen=True)
@@ -77,39 +110,100 @@ def load_profile(name: str | Path) -> Profile:
     path = Path(name) if str(name).endswith(".yaml") else PROFILES / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml")))
-        raise ProfileError(f"{name}: no such profile; choose one of {known}, or give a .yaml file")
-    try:
-        knobs = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ProfileError(
-            f"{path}: not readable as YAML; {' '.join(str(error).split())}"
-        ) from None
-    if not isinstance(knobs, dict):
-        raise ProfileError(f"{path}: not a list of knobs; write one `knob: value` a line")
+        raise ProfileError(name, "no such profile", f"choose one of {known}, or give a .yaml file")
+    knobs = _read_knobs(path)
     wanted = {field.name for field in dataclasses.fields(Profile)} - {"name"}
     if odd := sorted(map(str, set(knobs) ^ wanted)):
-        raise ProfileError(f"{path}: missing or unknown knobs: {', '.join(odd)}")
+        remedy = "give those of profiles/quick.yaml"
+        raise ProfileError(path, f"missing or unknown knobs: {_listed(odd)}", remedy)
     name = slug(path.stem)
     if (PROFILES / f"{name}.yaml").is_file() and path.resolve().parent != PROFILES:
         raise ProfileError(
-            f"{path}: {name} is the name of a profile of the project; rename the file"
+            path, f"{name} is the name of a profile of the project", "rename the file"
         )
     profile = Profile(name=name, **knobs)
-    _check_types(profile, path)
-    if profile.batch_size < 2:
-        raise ProfileError(f"{path}: batch_size is 1; image pooling with BN needs at least 2")
+    _check_values(profile, path)
     return profile
 
 
-def _check_types(profile: Profile, path: Path) -> None:
+def _read_knobs(path: Path) -> dict[str, Any]:
+    """The knobs of a file that holds them flat: no list, no alias, no tag, none twice.
+
+    YAML can nest, repeat and tag, and so make a short file endless, large or code.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+        if len(data) > LARGEST_FILE:
+            raise ProfileError(path, f"larger than {LARGEST_FILE // 1024} KiB", PLAIN)
+        text = data.decode("utf-8-sig")
+        keys = _plain_keys(text, path)
+        knobs = yaml.safe_load(text)
+    except OSError as error:
+        what, remedy = f"cannot be read ({error.strerror})", "check its permissions"
+        raise ProfileError(path, what, remedy) from None
+    except UnicodeDecodeError:
+        raise ProfileError(path, "not UTF-8 text", "save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ProfileError(path, f"not readable as YAML ({reason})", PLAIN) from None
+    except ValueError as error:  # a number or date that Python cannot hold
+        if isinstance(error, ProfileError):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise ProfileError(path, f"a value cannot be read ({reason})", PLAIN) from None
+    if twice := sorted({key for key in keys if keys.count(key) > 1}):
+        raise ProfileError(path, f"says twice: {_listed(twice)}", "keep one of the two")
+    return knobs
+
+
+def _plain_keys(text: str, path: Path) -> list[str]:
+    """The keys in a text that maps plain keys to plain values; ProfileError for any other."""
+    scalars: list[str] = []
+    maps = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        maps += isinstance(event, yaml.MappingStartEvent)
+        if (
+            isinstance(event, yaml.AliasEvent | yaml.SequenceStartEvent)
+            or maps > 1
+            or getattr(event, "tag", None) is not None
+            or (isinstance(event, yaml.ScalarEvent) and not maps)
+        ):
+            what = f"line {event.start_mark.line + 1} is more than a knob and its value"
+            raise ProfileError(path, what, PLAIN)
+        if isinstance(event, yaml.ScalarEvent):
+            scalars.append(event.value)
+    if not maps:
+        raise ProfileError(path, "has no knobs", PLAIN)
+    return scalars[::2]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 9} more" if len(names) > 9 else ""
+    return ", ".join(name[:40] for name in names[:9]) + more
+
+
+def _check_values(profile: Profile, path: Path) -> None:
     for knob, hint in get_type_hints(Profile).items():
         value = getattr(profile, knob)
         allowed = getattr(hint, "__args__", (hint,))
         fits = value in allowed if isinstance(allowed[0], str) else _is_one_of(value, allowed)
         if not fits:
             expected = " or ".join(getattr(a, "__name__", str(a)) for a in allowed)
-            raise ProfileError(f"{path}: {knob} is {value!r}; it should be {expected}")
+            raise ProfileError(path, f"{knob} is {_shown(value)}", f"it should be {expected}")
+        if knob in LIMITS and value is not None:
+            low, high = LIMITS[knob]
+            if not low <= value <= high:
+                remedy = f"it should be between {low} and {high}"
+                raise ProfileError(path, f"{knob} is {_shown(value)}", remedy)
 
 
 def _is_one_of(value: object, types: tuple[type, ...]) -> bool:
     return type(value) in types or (type(value) is int and float in types)
+
+
+def _shown(value: object) -> str:
+    """A value as Python writes it, shortened; large numbers roughly."""
+    if isinstance(value, int) and abs(value) > 10**15:
+        return f"about 10^{math.floor(abs(value).bit_length() * math.log10(2))}"
+    return reprlib.repr(value)

@@ -185,7 +185,8 @@ def _labels(path: Path, notes: list[Finding], known: tuple[str, ...]) -> sitk.Im
     if stored.GetPixelID() in (sitk.sitkFloat32, sitk.sitkFloat64):
         notes.append(Finding(path, "whole numbers stored as float", "read as integers"))
     if unknown := meaningless(labels, known):
-        what = f"labels that stand for nothing: {', '.join(map(str, unknown))}"
+        more = f" and {len(unknown) - 9} more" if len(unknown) > 9 else ""
+        what = f"labels that stand for nothing: {', '.join(map(str, unknown[:9]))}{more}"
         notes.append(Finding(path, what, "become background"))
     if not labels.any():
         notes.append(Finding(path, "the mask marks nothing", "accepted as all background"))

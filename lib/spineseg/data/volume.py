@@ -29,15 +29,57 @@ EXTENSIONS = {
 }
 CANONICAL = "PIL"  # x grows towards posterior, y towards inferior, z towards the left
 MAX_VOXELS = 512**3  # fourteen times the largest volume of the paper
+SPACING = (1e-3, 1e3)  # mm: what a voxel of a body can measure
+FARTHEST = 1e6  # mm
+TINY = 1e-12  # ITK takes a slope next to 0 for none
+SURPLUS = 1 << 16  # bytes: what a file may hold beyond its voxels
 DEFLATE = 32 + zlib.MAX_WBITS  # a gzip or a zlib stream
 DEFLATE_LIMIT = 1032  # the most that a deflate stream can expand
 BLOCK = 1 << 16
 GZIP_MAGIC = b"\x1f\x8b"
 NIFTI_HEADER = 348
+NIFTI_VOXELS = 352
 NIFTI_TYPES = {
     **{2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8"},
     **{256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"},
 }
+
+# What ITK is told of a text header: only these fields, and only when their values match. Given a
+# file's own header it can crash, read the wrong bytes or print.
+NUMBER = rb"[-+]?(\d{1,40}\.?\d{0,40}|\.\d{1,40})(e[-+]?\d{1,3})?"
+THREE = rb"NUMBER\s+NUMBER\s+NUMBER".replace(b"NUMBER", NUMBER)
+NINE = rb"THREE\s+THREE\s+THREE".replace(b"THREE", THREE)
+VECTOR = rb"\(\s*NUMBER\s*,\s*NUMBER\s*,\s*NUMBER\s*\)".replace(b"NUMBER", NUMBER)
+COUNTS = rb"\d{1,9}\s+\d{1,9}\s+\d{1,9}"
+TRUE_OR_FALSE = rb"true|false|t|f|1|0"
+META_FIELDS = {
+    "DimSize": COUNTS,
+    "ElementType": rb"MET_(U?(CHAR|SHORT|INT|LONG|LONG_LONG)|FLOAT|DOUBLE)",
+    **dict.fromkeys(("ElementSpacing", "ElementSize"), THREE),
+    **dict.fromkeys(("Offset", "Position", "Origin"), THREE),
+    **dict.fromkeys(("TransformMatrix", "Rotation", "Orientation"), NINE),
+    **dict.fromkeys(("BinaryDataByteOrderMSB", "ElementByteOrderMSB"), TRUE_OR_FALSE),
+    **dict.fromkeys(("BinaryData", "CompressedData"), TRUE_OR_FALSE),
+    "ElementNumberOfChannels": rb"1",
+    "HeaderSize": rb"0",
+}
+NRRD_FIELDS = {
+    "type": rb"((un)?signed )?(char|short|int|long long|long long int|short int)"
+    rb"|u?(char|short|int|longlong)|u?int(8|16|32|64)(_t)?|float|double",
+    "sizes": COUNTS,
+    "encoding": rb"raw|gzip|gz",
+    "endian": rb"little|big",
+    "space": rb"[a-z0-9-]{1,40}",
+    "space dimension": rb"3",
+    "space directions": rb"V\s+V\s+V".replace(b"V", VECTOR),
+    "space origin": VECTOR,
+    "spacings": THREE,
+    **dict.fromkeys(("axis mins", "axismins", "axis maxs", "axismaxs"), THREE),
+    **dict.fromkeys(("byte skip", "byteskip", "line skip", "lineskip"), rb"0"),
+}
+ONCE = {name.lower() for name in (*META_FIELDS, *NRRD_FIELDS)}
+ONCE |= {"ndims", "elementdatafile", "dimension", "kinds", "data file", "datafile"}
+VOXELS = "voxels"  # what a header for ITK calls the file
 
 COPY = "copy it again"
 DETACHED = ("its voxels are in another file", "save header and voxels in one")
@@ -46,6 +88,7 @@ GRAY = "save one gray-scale value a voxel"
 ONE_VOLUME = "save one 3-D volume a file"
 NOT_FINITE = ("holds NaN or infinite values", EXPORT)
 NOT_A_GRID = "spacing or position is not a number, or spacing is not above 0"
+SEVERAL = ("several numbers a voxel", GRAY)
 
 orientation = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines
 
@@ -114,19 +157,15 @@ def read_volume(path: Path) -> sitk.Image:
     """Any 3-D volume of finite numbers, as stored; the header is checked before the voxels.
 
     Refused, with a ScanError: other file types than `EXTENSIONS`; a header that claims more than
-    `MAX_VOXELS` or more than the file can hold; truncated or damaged files; voxels kept in a
-    second file; 2-D (also a single slice), 4-D, colour and complex images; spacing that is not
-    positive; NaN or infinite values. Where the two positions that NIfTI can state disagree, ITK
-    takes the sform if its code is 1 and its axes are at right angles, otherwise the qform.
+    `MAX_VOXELS` or more than the file can hold, or far less than it holds; truncated or damaged
+    files; voxels kept in a second file; 2-D (also a single slice), 4-D, colour and complex images;
+    spacing outside `SPACING`, places beyond `FARTHEST` and axes that are not at right angles; NaN
+    or infinite values. Where the two positions that NIfTI can state disagree, ITK takes the sform
+    if its code is 1 and its axes are at right angles, otherwise the qform.
     """
     path = Path(path)
-    with _one_line(path):
-        reader = _open(path)
-        with ONE_AT_A_TIME:
-            image = reader.Execute()
-    geometry = (*image.GetOrigin(), *image.GetSpacing(), *image.GetDirection())
-    if not np.isfinite(geometry).all() or min(image.GetSpacing()) <= 0:
-        raise ScanError(path, NOT_A_GRID, EXPORT)
+    with _one_line(path), _open(path) as reader, ONE_AT_A_TIME:
+        image = reader.Execute()
     values = sitk.GetArrayViewFromImage(image)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise ScanError(path, *NOT_FINITE)
@@ -139,8 +178,7 @@ def canonical_shape(path: Path) -> tuple[int, int, int]:
     Raises ScanError for a header that `read_volume` refuses.
     """
     path = Path(path)
-    with _one_line(path):
-        reader = _open(path)
+    with _one_line(path), _open(path) as reader:
         axes = orientation(reader.GetDirection()).translate(str.maketrans("LIP", "RSA"))
     size = dict(zip(axes, reader.GetSize(), strict=True))
     return size["R"], size["S"], size["A"]
@@ -232,23 +270,49 @@ class _Payload(NamedTuple):
     compressed: bool
     skip: int = 0  # raw bytes from there to the first voxel
     dtype: np.dtype | None = None  # known for NIfTI, whose voxels may widen in memory
+    header: bytes = b""  # what ITK reads in place of the file's own header
 
-    def holds(self, size: int) -> bool:
-        """Whether there are `size` bytes of voxels; damaged compressed bytes are a zlib.error."""
+    def for_itk(self, folder: Path) -> Path:
+        """What ITK is to open: the file, or `header` in that folder, which leads to the file."""
+        if not self.header:
+            return self.path
+        detached = folder / ("x.mhd" if self.path.suffix == ".mha" else "x.nhdr")
+        detached.write_bytes(self.header)
+        (folder / VOXELS).symlink_to(self.path.resolve())
+        return detached
+
+    def surplus(self, size: int) -> int:
+        """How many bytes are there beyond `size` bytes of voxels; less than 0: too few.
+
+        Stops counting past `SURPLUS`. Raises zlib.error for damaged compressed bytes.
+        """
         needed = self.skip + size
         stored = self.path.stat().st_size - self.start
         if not self.compressed or needed > DEFLATE_LIMIT * stored:
-            return needed <= stored
+            return stored - needed
         held = 0
+        for piece in self._inflated():
+            held += len(piece)
+            if held > needed + SURPLUS:
+                break
+        return held - needed
+
+    def _inflated(self) -> Iterator[bytes]:
+        """The decompressed bytes, a block at a time; a stream that breaks off is a zlib.error."""
         stream = zlib.decompressobj(DEFLATE)
+        pending = b""
         with open(self.path, "rb") as file:
             file.seek(self.start)
-            while block := file.read(BLOCK):
-                held += len(stream.decompress(block))
-                while more := stream.unused_data.lstrip(b"\0"):
+            while pending := pending or file.read(BLOCK):
+                if stream.eof:  # padding, or one more gzip member
+                    if not (pending := pending.lstrip(b"\0")):
+                        continue
                     stream = zlib.decompressobj(DEFLATE)
-                    held += len(stream.decompress(more))
-        return stream.eof and needed <= held
+                yield stream.decompress(pending, BLOCK)
+                pending = stream.unconsumed_tail or stream.unused_data
+        yield stream.flush()
+        if not stream.eof:
+            raise zlib.error("truncated")
 
     def is_finite(self, voxels: int) -> bool:
         """False where NIfTI's floats are not all numbers: the ITK reader puts 0 in their place."""
@@ -263,7 +327,8 @@ class _Payload(NamedTuple):
         return True
 
 
-def _open(path: Path) -> sitk.ImageFileReader:
+@contextmanager
+def _open(path: Path) -> Iterator[sitk.ImageFileReader]:
     """A reader that has only the header in memory, and the header checked."""
     suffix = _suffix(path)
     if not path.is_file():
@@ -272,11 +337,13 @@ def _open(path: Path) -> sitk.ImageFileReader:
     payload = {".mha": _meta_payload, ".nrrd": _nrrd_payload}.get(suffix, _nifti_payload)(path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(EXTENSIONS[suffix])
-    reader.SetFileName(str(path))
-    with ONE_AT_A_TIME:
-        reader.ReadImageInformation()
-    _check_claim(reader, payload)
-    return reader
+    with tempfile.TemporaryDirectory(prefix="scan-") as folder:
+        reader.SetFileName(str(payload.for_itk(Path(folder))))
+        with ONE_AT_A_TIME:
+            reader.ReadImageInformation()
+        _check_claim(reader, payload)
+        _check_place(reader, path)
+        yield reader
 
 
 def _check_claim(reader: sitk.ImageFileReader, payload: _Payload) -> None:
@@ -289,13 +356,32 @@ def _check_claim(reader: sitk.ImageFileReader, payload: _Payload) -> None:
     if len(size) != 3 or min(size) < 2:
         raise ScanError(payload.path, f"{shape} voxels are not a 3-D volume", ONE_VOLUME)
     if reader.GetNumberOfComponents() != 1:
-        raise ScanError(payload.path, "several numbers a voxel", GRAY)
+        raise ScanError(payload.path, *SEVERAL)
     in_memory = sitk.Image([1, 1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
-    if not payload.holds(voxels * (payload.dtype.itemsize if payload.dtype else in_memory)):
+    surplus = payload.surplus(voxels * (payload.dtype.itemsize if payload.dtype else in_memory))
+    if surplus < 0:
         what = f"truncated: the header claims {shape} voxels, more than the file holds"
         raise ScanError(payload.path, what, COPY)
+    if surplus > SURPLUS:
+        what = f"the header claims {shape} voxels, far less than the file holds"
+        raise ScanError(payload.path, what, EXPORT)
     if not payload.is_finite(voxels):
         raise ScanError(payload.path, *NOT_FINITE)
+
+
+def _check_place(reader: sitk.ImageFileReader, path: Path) -> None:
+    """Refuse a grid that cannot be one in millimetres about a patient."""
+    spacing, origin = reader.GetSpacing(), reader.GetOrigin()
+    axes = np.reshape(reader.GetDirection(), (3, 3))
+    if not np.isfinite((*spacing, *origin, *axes.flat)).all() or min(spacing) <= 0:
+        raise ScanError(path, NOT_A_GRID, EXPORT)
+    if min(spacing) < SPACING[0] or max(spacing) > SPACING[1]:
+        words = " x ".join(f"{mm:.3g}" for mm in spacing)
+        raise ScanError(path, f"a spacing of {words} mm is no scan's", EXPORT)
+    if max(map(abs, origin)) > FARTHEST:
+        raise ScanError(path, "its position is more than a kilometre away", EXPORT)
+    if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
+        raise ScanError(path, "its axes are not at right angles", "resample it on a plain grid")
 
 
 def _nifti_payload(path: Path) -> _Payload:
@@ -326,44 +412,86 @@ def _nifti_payload(path: Path) -> _Payload:
     )
     if not np.isfinite((*spacing, *placement, offset)).all() or min(spacing) <= 0:
         raise ScanError(path, NOT_A_GRID, EXPORT)
-    skip = max(int(offset), NIFTI_HEADER)
-    return _Payload(path, 0, compressed, skip, np.dtype(order + NIFTI_TYPES[datatype]))
+    if offset < NIFTI_VOXELS or offset != int(offset):
+        raise ScanError(path, f"its voxels cannot begin at byte {offset:g}", EXPORT)
+    slope, intercept = struct.unpack_from(f"{order}2f", header, 112)
+    if slope and not (np.isfinite((slope, intercept)).all() and abs(slope) > TINY):
+        raise ScanError(path, f"its voxels are scaled by {slope:g} plus {intercept:g}", EXPORT)
+    if sform == 1 or (sform > 1 and qform <= 0):  # ITK takes its directions, never its lengths
+        lengths = np.linalg.norm(np.reshape(placement[-12:], (3, 4))[:, :3], axis=0)
+        if not np.allclose(lengths[: len(spacing)], spacing[:3], rtol=1e-3):
+            raise ScanError(path, "its header gives two spacings that differ", EXPORT)
+    dtype = np.dtype(order + NIFTI_TYPES[datatype])
+    return _Payload(path, 0, compressed, int(offset), dtype)
 
 
 def _meta_payload(path: Path) -> _Payload:
-    required = {b"ndims", b"dimsize", b"elementtype"}
-    fields, end = _text_header(path, required, last=b"elementdatafile")
-    if fields[b"ndims"] != b"3":  # the ITK reader crashes on absurd numbers
+    fields, end, _ = _text_header(path, last="ElementDataFile")
+    if fields.get("ndims") != b"3":
         raise ScanError(path, "not a 3-D volume", ONE_VOLUME)
-    if fields[b"elementdatafile"] != b"local":
+    if fields["elementdatafile"] != b"LOCAL":
         raise ScanError(path, *DETACHED)
-    if not fields.get(b"binarydata", b"true").startswith((b"t", b"1")):
+    if fields.get("elementnumberofchannels", b"1") != b"1":
+        raise ScanError(path, *SEVERAL)
+    known = _checked(path, fields, META_FIELDS, required=("DimSize", "ElementType"))
+    if not known.pop("BinaryData", b"true").lower().startswith((b"t", b"1")):
         raise ScanError(path, "its voxels are written as text", "save them as binary")
-    return _Payload(path, end, fields.get(b"compresseddata", b"").startswith((b"t", b"1")))
+    compressed = known.pop("CompressedData", b"false").lower().startswith((b"t", b"1"))
+    known |= {"HeaderSize": b"%d" % end, "CompressedData": b"%d" % compressed}
+    known["CompressedDataSize"] = b"%d" % (path.stat().st_size - end)
+    first = b"ObjectType = Image\nNDims = 3\nBinaryData = True\n"
+    last = f"ElementDataFile = {VOXELS}\n".encode()
+    header = first + _lines(known, b" = ") + last
+    return _Payload(path, end, compressed, header=header)
 
 
 def _nrrd_payload(path: Path) -> _Payload:
-    fields, end = _text_header(path, {b"type", b"dimension", b"sizes"}, last=b"")
-    if b"data file" in fields or b"datafile" in fields:
+    fields, end, lines = _text_header(path, last="")
+    if "data file" in fields or "datafile" in fields:
         raise ScanError(path, *DETACHED)
-    encoding = fields.get(b"encoding")
-    if encoding not in (b"raw", b"gzip", b"gz"):
+    if fields.get("encoding", b"").lower() not in (b"raw", b"gzip", b"gz"):
         raise ScanError(path, "its voxels are neither raw nor gzip", "save them as raw or gzip")
-    return _Payload(path, end, encoding != b"raw")
+    if not set(fields.get("kinds", b"").lower().split()) <= {b"domain", b"space"}:
+        raise ScanError(path, *SEVERAL)
+    if fields.get("dimension") != b"3":
+        raise ScanError(path, "not a 3-D volume", ONE_VOLUME)
+    known = _checked(path, fields, NRRD_FIELDS, required=("type", "sizes", "encoding"))
+    known |= {"line skip": b"%d" % lines, "data file": VOXELS.encode()}
+    header = b"NRRD0004\ndimension: 3\n" + _lines(known, b": ")
+    return _Payload(path, end, known["encoding"].lower() != b"raw", header=header)
 
 
-def _text_header(path: Path, required: set[bytes], last: bytes) -> tuple[dict[bytes, bytes], int]:
-    """The fields, in lower case, up to the line whose key is `last`, and where that line ends."""
-    fields: dict[bytes, bytes] = {}
+def _text_header(path: Path, last: str) -> tuple[dict[str, bytes], int, int]:
+    """The fields up to the line whose key is `last`: in bytes and in lines, where that ends.
+
+    Keys are in lower case. A field that stands there twice is refused.
+    """
+    fields: dict[str, bytes] = {}
     with open(path, "rb") as file:
-        for line in iter(lambda: file.readline(BLOCK), b""):
-            key, value = (part.strip() for part in re.split(b"[=:]|$", line.lower(), maxsplit=1))
-            if file.tell() > BLOCK or key in required & fields.keys():
+        for number, line in enumerate(iter(lambda: file.readline(BLOCK), b""), start=1):
+            key, value = (part.strip() for part in re.split(b"[=:]|$", line, maxsplit=1))
+            name = key.decode("ascii", "replace").lower()
+            if file.tell() > BLOCK or (name in fields and name in ONCE):
                 break
-            fields[key] = value
-            if key == last and required <= fields.keys():
-                return fields, file.tell()
+            fields[name] = value
+            if name == last.lower() and len(fields) > 1:
+                return fields, file.tell(), number
     raise ScanError(path, f"not a {path.suffix} image with its voxels inside", EXPORT)
+
+
+def _checked(
+    path: Path, fields: dict[str, bytes], patterns: dict[str, bytes], required: tuple[str, ...]
+) -> dict[str, bytes]:
+    """The fields that have a pattern, which they must match."""
+    known = {name: fields[name.lower()] for name in patterns if name.lower() in fields}
+    for name in (*known, *required):
+        if not re.fullmatch(patterns[name], known.get(name, b""), re.IGNORECASE):
+            raise ScanError(path, f"{name} in its header is missing or makes no sense", EXPORT)
+    return known
+
+
+def _lines(fields: dict[str, bytes], between: bytes) -> bytes:
+    return b"".join(name.encode() + between + value + b"\n" for name, value in fields.items())
 
 
 @contextmanager

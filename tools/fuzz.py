@@ -1,0 +1,354 @@
+"""Feeds damaged scans, masks and profiles to the readers and to `data check`: `make fuzz`.
+
+Each input must be read as an oracle reads it, or be refused in one line, within `SECONDS` and
+`MEMORY`. Whatever breaks that is kept in runs/fuzz; `tools/fuzz.py --only .mha 17` shows one again.
+"""
+
+import argparse
+import contextlib
+import os
+import platform
+import resource
+import sys
+import tempfile
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from importlib.util import find_spec
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import SimpleITK as sitk
+import yaml
+
+from spineseg import paths
+from spineseg.data.check import check_folder
+from spineseg.data.volume import (
+    ScanError,
+    canonical_shape,
+    read_mask,
+    read_scan,
+    read_volume,
+    to_canonical,
+)
+from spineseg.files import write_csv
+from spineseg.profiles import ProfileError, load_profile
+from spineseg.progress import progress_bar
+
+sys.path.insert(0, str(paths.REPOSITORY / "tests"))
+from mutants import KINDS, Mutant, mutant, sound
+
+SECONDS = 20  # an input; the sound ones take hundredths
+MEMORY = 64  # MiB over what the process had before
+PER_VOXEL = 32  # bytes more for each voxel that a large file truly holds: four copies in float64
+ROOM = 4 << 30  # bytes of address space that a worker may add before the system says no
+LINE = 500  # characters of a message, without the path
+KEPT = "runs/fuzz"
+TABLE = "results/reliability/fuzz.csv"
+ORACLE = "nibabel" if find_spec("nibabel") else "SimpleITK"
+
+
+class Fault(Exception):
+    """A rule that an input broke: its name in the table, and what happened."""
+
+
+def examine(path: Path, other: bytes) -> str:
+    """'accepted' or 'refused'; raises Fault. `other`: a sound file of the kind, to go with it."""
+    if path.suffix == ".yaml":
+        return _examine_profile(path)
+    outcomes = {read: _outcome(read, path) for read in (canonical_shape, read_scan, read_mask)}
+    scan, mask = outcomes[read_scan], outcomes[read_mask]
+    if not isinstance(scan, ScanError):
+        shape = to_canonical(scan).GetSize()[::-1]
+        if outcomes[canonical_shape] != shape:
+            raise Fault("wrong", f"header {outcomes[canonical_shape]}, volume {shape}")
+    if not isinstance(mask, ScanError) or not isinstance(scan, ScanError):
+        _compare(path, read_volume(path))
+    _examine_folder(path, other, {"MR": scan, "Mask": mask})
+    refused = isinstance(scan, ScanError) and isinstance(mask, ScanError)
+    return "refused" if refused else "accepted"
+
+
+def _outcome(read: Any, path: Path) -> Any:
+    try:
+        return read(path)
+    except (ScanError, ProfileError) as error:
+        line = str(error)
+        if not line.isprintable() or not line.startswith(f"{path}: ") or "; " not in line:
+            raise Fault("line", f"{read.__name__}: {line!r}") from None
+        if len(line) - len(str(path)) > LINE:
+            raise Fault("line", f"{read.__name__}: {len(line)} characters") from None
+        return error
+    except Exception as error:
+        raise Fault("exception", f"{read.__name__}: {type(error).__name__}: {error}") from error
+
+
+def _examine_folder(path: Path, other: bytes, outcomes: dict[str, Any]) -> None:
+    """As scan beside a sound mask, then as mask beside a sound scan, through `check_folder`."""
+    kind = path.name.removeprefix("x")
+    for place, name, partner in (
+        ("MR", "Case1", "Mask/mask_case1"),
+        ("Mask", "mask_case1", "MR/Case1"),
+    ):
+        root = path.parent / f"as-{place}"
+        here, there = root / place / f"{name}{kind}", root / f"{partner}{kind}"
+        for file in (here, there):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, here)
+        there.write_bytes(other)
+        try:
+            report = check_folder(root)
+        except Exception as error:
+            raise Fault("exception", f"check: {type(error).__name__}: {error}") from error
+        finally:
+            os.replace(here, path)
+        for finding in (*report.problems, *report.notes):
+            line = str(finding)
+            if not line.isprintable() or len(line) - len(str(here)) > LINE:
+                raise Fault("line", f"check: {line[:LINE]!r}")
+        about = [problem for problem in report.problems if problem.path == here]
+        if isinstance(outcomes[place], ScanError) != bool(about) and not report.problems:
+            raise Fault("wrong", f"check as {place}: {len(about)} problems")
+        if len(report.problems) + len(report.cases) != 1:
+            raise Fault("wrong", f"check as {place}: {list(map(str, report.problems))}")
+
+
+def _compare(path: Path, image: sitk.Image) -> None:
+    """Raise Fault unless an oracle, where there is one that takes the file, reads the same."""
+    values = sitk.GetArrayViewFromImage(image)
+    try:
+        theirs, grids = _read_by_oracle(path, values.shape)
+    except Exception:  # more than the oracle takes
+        return
+    if not np.array_equal(values, theirs) and not np.allclose(values, theirs, rtol=1e-5, atol=0):
+        raise Fault("wrong", "the oracle reads other voxels")
+    ours = _grid(image)
+    if not any(np.allclose(ours, grid, rtol=1e-3, atol=1e-3) for grid in grids):
+        raise Fault("wrong", f"the oracle reads other places: {ours.tolist()} {np.array(grids)}")
+
+
+def _read_by_oracle(path: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The voxels, and the grids that the header states (one of them counts), in LPS.
+
+    NIfTI is read by nibabel where `make nnunet` has installed it, all else by SimpleITK from the
+    file's own header. Of .mha the voxels are taken by numpy: with a wrong CompressedDataSize
+    SimpleITK returns memory that was never written.
+    """
+    if path.name.endswith((".nii", ".nii.gz")) and ORACLE == "nibabel":
+        return _read_by_nibabel(path)
+    image = sitk.ReadImage(str(path))
+    voxels = sitk.GetArrayViewFromImage(image)
+    if path.suffix == ".mha":
+        _, _, payload = path.read_bytes().partition(b"LOCAL\n")
+        if payload.startswith(b"\x78"):
+            payload = zlib.decompressobj().decompress(payload)
+        raw = np.frombuffer(payload[: voxels.nbytes], voxels.dtype)
+        return raw.reshape(shape), [_grid(image)]
+    return voxels, [_grid(image)]
+
+
+def _grid(image: sitk.Image) -> np.ndarray:
+    """Millimetres in LPS of the origin and of one step along each axis: (3, 4)."""
+    steps = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    return np.column_stack([steps, image.GetOrigin()])
+
+
+def _read_by_nibabel(path: Path) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Voxels in SimpleITK's order, and the grids that the header states, in LPS."""
+    import nibabel
+
+    nibabel.imageglobals.logger.disabled = True
+    image = nibabel.Nifti1Image.from_filename(path)
+    values = np.asanyarray(image.dataobj).reshape(image.shape[:3])
+    units = {"meter": 1000, "micron": 0.001}.get(image.header.get_xyzt_units()[0], 1)
+    lps = units * np.diag([-1, -1, 1])
+    affines = [image.affine, image.get_qform(), image.get_sform(), image.header.get_base_affine()]
+    return values.T, [lps @ affine[:3] for affine in affines]
+
+
+def _examine_profile(path: Path) -> str:
+    profile = _outcome(load_profile, path)
+    if isinstance(profile, ProfileError):
+        return "refused"
+    knobs = yaml.safe_load(path.read_bytes())
+    if knobs | {"name": profile.name} != vars(profile):
+        raise Fault("wrong", "PyYAML reads other knobs")
+    profile.folds_to_run(172)
+    return "accepted"
+
+
+def work(pipe: Any, folder: Path) -> None:
+    """Examine what comes through the pipe: (kind, seed) in, the row of the input out."""
+    errors = folder / "stderr"
+    os.dup2(os.open(errors, os.O_CREAT | os.O_RDWR | os.O_APPEND), 2)
+    while True:
+        kind, seed = pipe.recv()
+        pipe.send(measure(kind, seed, mutant(kind, seed), folder, errors))
+
+
+def measure(kind: str, seed: int, made: Mutant, folder: Path, errors: Path) -> dict[str, Any]:
+    """Examine one input: its row of outcome, seconds and peak MiB."""
+    path = folder / f"x{kind}"
+    path.write_bytes(made.data)
+    other = b"" if kind == ".yaml" else sound(kind, np.uint8, labels=False)
+    os.truncate(errors, 0)
+    before = _resident("VmRSS")
+    resource.setrlimit(resource.RLIMIT_AS, (_resident("VmSize") * 1024 + ROOM, -1))
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak
+    started = time.perf_counter()
+    detail = ""
+    try:
+        outcome = examine(path, other)
+    except Fault as fault:
+        outcome, detail = fault.args
+    seconds = time.perf_counter() - started
+    mib = (_resident("VmHWM") - before) / 1024
+    allowed = MEMORY + PER_VOXEL * made.voxels / 2**20
+    if outcome in ("accepted", "refused"):
+        if mib > allowed:
+            outcome, detail = "memory", f"{mib:.0f} MiB, more than {allowed:.0f}"
+        elif noise := errors.read_text(errors="replace"):
+            outcome, detail = "line", f"on stderr: {noise[:LINE]!r}"
+    row = {"kind": kind, "seed": seed, "recipe": made.recipe, "outcome": outcome}
+    return {**row, "detail": detail, "seconds": seconds, "mib": mib}
+
+
+def _resident(what: str) -> int:
+    """A line of this process's status, KiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
+
+
+class Worker:
+    """A process that examines inputs; another takes its place when it crashes or hangs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._start()
+
+    def _start(self) -> None:
+        context = get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=work, args=(theirs, self.folder), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def __call__(self, kind: str, seed: int) -> dict[str, Any]:
+        started = time.perf_counter()
+        hung = False
+        with contextlib.suppress(EOFError, BrokenPipeError):
+            self.pipe.send((kind, seed))
+            hung = not self.pipe.poll(SECONDS + 40)  # with making the input and starting up
+            if not hung:
+                row = self.pipe.recv()
+                return row | {"outcome": "hang"} if row["seconds"] > SECONDS else row
+        self.process.kill()
+        self.process.join()
+        code = self.process.exitcode
+        self._start()
+        row = {"kind": kind, "seed": seed, "recipe": mutant(kind, seed).recipe}
+        outcome = "hang" if hung else "crash"
+        seconds = time.perf_counter() - started
+        return {**row, "outcome": outcome, "detail": str(code), "seconds": seconds, "mib": np.nan}
+
+
+def examine_all(kinds: list[str], seeds: range, folder: Path) -> Iterator[dict[str, Any]]:
+    """A row for each kind and seed, in two processes."""
+    inputs = [(kind, seed) for kind in kinds for seed in seeds]
+    folders = [folder / str(number) for number in range(os.cpu_count() or 1)]
+    for each in folders:
+        each.mkdir()
+    idle = [Worker(each) for each in folders]
+
+    def one(job: tuple[str, int]) -> dict[str, Any]:
+        worker = idle.pop()
+        try:
+            return worker(*job)
+        finally:
+            idle.append(worker)
+
+    with ThreadPoolExecutor(len(idle)) as pool:
+        yield from pool.map(one, inputs)
+    for worker in idle:
+        worker.process.kill()
+
+
+def keep(row: dict[str, Any], folder: Path) -> None:
+    """Save an input that broke a rule."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{row['outcome']}-{row['seed']}{row['kind']}"
+    (folder / name).write_bytes(mutant(row["kind"], row["seed"]).data)
+
+
+def summarise(rows: pd.DataFrame, seeds: range) -> pd.DataFrame:
+    """A row a kind: how many inputs came to what, and the worst seconds and MiB."""
+    table = []
+    for kind, group in rows.groupby("kind", sort=False):
+        count = Counter(group["outcome"])
+        table.append(
+            {
+                "format": kind,
+                "inputs": len(group),
+                "refused": count.pop("refused", 0),
+                "accepted": count.pop("accepted", 0),
+                "crashes": count.pop("crash", 0),
+                "hangs": count.pop("hang", 0),
+                "over_memory": count.pop("memory", 0),
+                "other": count.total(),
+                "worst_seconds": group["seconds"].max(),
+                "worst_mib": group["mib"].max(),
+            }
+        )
+    versions = [f"{name} {version(name)}" for name in ("SimpleITK", "numpy", "PyYAML", ORACLE)]
+    stamp = {
+        "seeds": f"{seeds.start}-{seeds.stop - 1}",
+        "versions": ", ".join(dict.fromkeys(versions)),
+        "device": f"{platform.machine()} CPU",
+    }
+    return pd.DataFrame(table).assign(**stamp)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--inputs", type=int, default=4000, help="of each format")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--formats", nargs="+", default=list(KINDS), choices=KINDS)
+    parser.add_argument("--only", nargs=2, metavar=("FORMAT", "SEED"), help="one input, in full")
+    options = parser.parse_args()
+    kept = paths.root() / KEPT
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
+        folder = Path(name)
+        if options.only:
+            kind, seed = options.only[0], int(options.only[1])
+            path = folder / f"x{kind}"
+            made = mutant(kind, seed)
+            path.write_bytes(made.data)
+            print(
+                made.recipe, examine(path, b"" if kind == ".yaml" else sound(kind, np.uint8, False))
+            )
+            return 0
+        seeds = range(options.first, options.first + options.inputs)
+        rows = []
+        total = len(options.formats) * len(seeds)
+        examined = examine_all(options.formats, seeds, folder)
+        for row in progress_bar(examined, desc="fuzz", total=total, unit="input"):
+            rows.append(row)
+            if row["outcome"] not in ("accepted", "refused"):
+                keep(row, kept)
+                print(*row.values(), file=sys.stderr)
+    table = summarise(pd.DataFrame(rows), seeds)
+    write_csv(paths.root() / TABLE, table)
+    print(table.drop(columns=["versions", "device"]).to_string(index=False))
+    faults = table[["crashes", "hangs", "over_memory", "other"]].to_numpy().sum()
+    print(f"{paths.root() / TABLE}: {len(rows)} inputs, {faults} broke a rule")
+    return int(faults > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
