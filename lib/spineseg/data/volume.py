@@ -471,7 +471,8 @@ def _text_header(path: Path, last: str) -> tuple[dict[str, bytes], int, int]:
         for number, line in enumerate(iter(lambda: file.readline(BLOCK), b""), start=1):
             key, value = (part.strip() for part in re.split(b"[=:]|$", line, maxsplit=1))
             name = key.decode("ascii", "replace").lower()
-            if file.tell() > BLOCK or (name in fields and name in ONCE):
+            sound = name.isprintable() and "\ufffd" not in name
+            if not sound or file.tell() > BLOCK or (name in fields and name in ONCE):
                 break
             fields[name] = value
             if name == last.lower() and len(fields) > 1:
