@@ -219,7 +219,7 @@ def _bomb(compress: Callable[[bytes], bytes]) -> bytes:
 @cache
 def _zipped_with_zeros(raw: bytes) -> bytes:
     """One gzip member that goes on with zeros after the volume."""
-    return gzip.compress(raw + bytes(BOMB), 1)
+    return gzip.compress(raw + bytes(BOMB // 8), 1)
 
 
 WORDS = (

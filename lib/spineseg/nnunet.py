@@ -20,12 +20,13 @@ import pandas as pd
 import SimpleITK as sitk
 import torch
 from lightning_fabric import Fabric, seed_everything
+from torch.serialization import safe_globals
 from tqdm import tqdm
 
 from spineseg.data.preprocess import Cache, Grid, prepare, unified_frame
 from spineseg.data.volume import read_scan, to_canonical
 from spineseg.device import describe_device
-from spineseg.files import alone_in, read_json, whole_file, write_csv, write_json
+from spineseg.files import DamagedFile, alone_in, read_json, whole_file, write_csv, write_json
 from spineseg.labels import CLASSES
 from spineseg.methods import INSTALL_NNUNET, NNUNET
 from spineseg.predict import Segmenter
@@ -66,11 +67,24 @@ try:
 except ModuleNotFoundError as error:
     raise RunError(f"{error}; `{INSTALL_NNUNET}` installs nnU-Net") from None
 
+BEGUN = "begun.json"
 CONFIGURATION = "2d"
 DATASET = "Dataset001_spine"
 DATASET_JSON = "dataset.json"
 LARGEST_BATCH = 7  # what it plans at the paper's 880 x 464; of smaller slices it would take 81
-PLANNED = "planned.json"
+NUMPY_NUMBERS: list[Any] = [  # in the log that its checkpoints hold
+    np.float64().__reduce__()[0],
+    np.dtype,
+    *(type(np.dtype(name)) for name in ("float32", "float64", "int64")),
+]
+PLANNED_NAMES = {
+    *("DefaultPreprocessor", "LabelManager", "ZScoreNormalization", "nnUNetPlans_2d"),
+    *("resample_data_or_seg_to_shape", "conv_op", "norm_op", "dropout_op", "nonlin"),
+    "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+    "torch.nn.modules.conv.Conv2d",
+    "torch.nn.modules.instancenorm.InstanceNorm2d",
+    "torch.nn.LeakyReLU",
+}
 PLANS = "plans.json"
 PLANS_NAME = "nnUNetPlans"
 PRINTS = "nnunet.log"
@@ -100,12 +114,16 @@ def train_nnunet(study: Study, fold: int | str) -> Path:
 
 
 def _train(study: Study, cache: Cache, facts: dict[str, Any], folder: Path) -> None:
-    planned = folder / WORK / PLANNED
-    if not (planned.is_file() and goes_on(_begun(planned)["facts"], facts, folder)):
-        _plan(study, cache, facts, folder)
-    begun = _begun(planned)
-    devices = list(dict.fromkeys([*begun["devices"], _device()]))
-    write_json(planned, begun | {"devices": devices})
+    begun = folder / WORK / BEGUN
+    devices = []
+    before = read_json(begun, ("facts", "devices")) if begun.is_file() else None
+    if before and goes_on(before["facts"], facts, folder):
+        devices = before["devices"]
+    else:
+        shutil.rmtree(folder / WORK, ignore_errors=True)
+    _plan(study, cache, facts, folder)
+    devices = list(dict.fromkeys([*devices, _device()]))
+    write_json(begun, {"facts": facts, "devices": devices})
     with _nnunet(folder, nnUNet_n_proc_DA="0", nnUNet_compile="false") as work:
         trainer = _trainer(work, folder, facts)
         trainer.run(desc=f"train {NNUNET} fold {facts['fold']}")
@@ -113,10 +131,6 @@ def _train(study: Study, cache: Cache, facts: dict[str, Any], folder: Path) -> N
     seconds = trainer.table()["seconds"].sum()
     finish_run(folder, facts, ", then ".join(devices), seconds, packages=("nnunetv2",))
     shutil.rmtree(folder / WORK)
-
-
-def _begun(planned: Path) -> dict[str, Any]:
-    return read_json(planned, ("facts", "devices"))
 
 
 class Trainer(nnUNetTrainer):
@@ -158,6 +172,15 @@ class Trainer(nnUNetTrainer):
             with whole_file(Path(filename)) as temporary:
                 super().save_checkpoint(str(temporary))
 
+    def load_checkpoint(self, filename: str) -> None:
+        """Raises RunError for one that nnU-Net did not write."""
+        try:
+            with safe_globals(NUMPY_NUMBERS):
+                super().load_checkpoint(filename)
+        except Exception:
+            what = "damaged, or holds more than tensors and plain values"
+            raise RunError(f"{filename}: {what}; {train_again(self.folder)}") from None
+
     def table(self) -> pd.DataFrame:
         """One row for each epoch so far, as in the log of our own networks."""
 
@@ -189,10 +212,8 @@ class NnunetSegmenter(Segmenter):
         self.facts = finished_facts(run)
         grid = self.facts["grid"]
         self.grid = Grid(grid["slices"], grid["size"], tuple(grid["columns"]))
-        plans, dataset = (
-            read_json(run / name, remedy=train_again(run)) for name in (PLANS, DATASET_JSON)
-        )
-        plans = PlansManager(plans)
+        plans = PlansManager(_read_plans(run))
+        dataset = read_json(run / DATASET_JSON, ("labels",), train_again(run))
         self.spacing = plans.original_median_spacing_after_transp
         configuration = plans.get_configuration(CONFIGURATION)
         classes = plans.get_label_manager(dataset).num_segmentation_heads
@@ -218,16 +239,43 @@ class NnunetSegmenter(Segmenter):
         return np.ascontiguousarray(np.moveaxis(classes_first, 0, -1))
 
 
+def _read_plans(run: Path) -> dict[str, Any]:
+    """The plans of a finished run; nnU-Net imports and calls what they name, whatever it is.
+
+    Raises DamagedFile where that is anything that its own planner does not name.
+    """
+    path = run / PLANS
+    plans = read_json(path, ("configurations", "label_manager"), train_again(run))
+    try:
+        used = [plans["configurations"][CONFIGURATION], plans["label_manager"]]
+    except (LookupError, TypeError):
+        raise DamagedFile(path, f"damaged: lacks {CONFIGURATION}", train_again(run)) from None
+    if odd := set(_strings(used)) - PLANNED_NAMES:
+        what = f"names {ascii(min(odd))[:80]}, which nnU-Net's planner does not"
+        raise DamagedFile(path, what, train_again(run))
+    return plans
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Every string in a JSON value, keys left out."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _strings(part)
+
+
 @contextmanager
 def _nnunet(folder: Path, **settings: str) -> Iterator[Path]:
     """nnU-Net's folders lie in the run's, and its prints go to a file there.
 
-    It takes both from the environment, which is as it was afterwards.
+    It takes both from the environment, which is as it was afterwards. So does torch the order to
+    unpickle nothing but tensors and plain values, though nnU-Net asks for all.
     """
     work = folder / WORK
     places = {f"nnUNet_{name}": str(work / name) for name in ("raw", "preprocessed", "results")}
     before = dict(os.environ)
-    os.environ.update(places | settings)
+    os.environ.update(places | settings | {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"})
     try:
         with (folder / PRINTS).open("a") as prints, redirect_stdout(prints):
             yield work
@@ -237,11 +285,15 @@ def _nnunet(folder: Path, **settings: str) -> Iterator[Path]:
 
 
 def _plan(study: Study, cache: Cache, facts: dict[str, Any], folder: Path) -> None:
-    """Hand over the cases, plan on those for training, preprocess all."""
-    shutil.rmtree(folder / WORK, ignore_errors=True)
+    """Hand over the cases, plan on those for training, preprocess all.
+
+    An interrupted run does so again: what nnU-Net leaves there it unpickles, so files that came
+    from elsewhere could run code. Equal cases give an equal plan.
+    """
     raw, preprocessed = (folder / WORK / name / DATASET for name in ("raw", "preprocessed"))
-    raw.mkdir(parents=True)
-    preprocessed.mkdir(parents=True)
+    for made in (raw, preprocessed):
+        shutil.rmtree(made.parent, ignore_errors=True)
+        made.mkdir(parents=True)
     train, test = facts["train"], facts["test"]
 
     def hand_over() -> None:
@@ -265,10 +317,9 @@ def _plan(study: Study, cache: Cache, facts: dict[str, Any], folder: Path) -> No
         write_json(preprocessed / "splits_final.json", [split])
 
     steps: tuple[Callable[[], None], ...] = (hand_over, fingerprint, plan, preprocess)
-    with _nnunet(folder) as work:
+    with _nnunet(folder):
         for step in progress_bar(steps, desc=f"plan {NNUNET} fold {facts['fold']}", unit="step"):
             step()
-        write_json(work / PLANNED, {"facts": facts, "devices": []})
 
 
 def _spacing(study: Study, facts: dict[str, Any]) -> list[float]:

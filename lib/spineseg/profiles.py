@@ -169,7 +169,8 @@ def _plain_keys(text: str, path: Path) -> list[str]:
             or getattr(event, "tag", None) is not None
             or (isinstance(event, yaml.ScalarEvent) and not maps)
         ):
-            what = f"line {event.start_mark.line + 1} is more than a knob and its value"
+            line = event.start_mark.line + 1  # type: ignore[union-attr]
+            what = f"line {line} is more than a knob and its value"
             raise ProfileError(path, what, PLAIN)
         if isinstance(event, yaml.ScalarEvent):
             scalars.append(event.value)

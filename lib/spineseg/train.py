@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -125,13 +126,13 @@ def load_checkpoint(folder: Path, keys: Sequence[str] = ("facts", "network")) ->
         with ZipFile(path) as parts:  # torch itself minds no checksum
             if odd := parts.testzip():
                 raise RunError(f"{odd} is not what was written there")
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):
+            saved = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise RunError(f"{path}: no checkpoint; {train_again(folder)}") from None
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        remedy = train_again(folder)
-        raise RunError(f"{path}: not a readable checkpoint ({reason}); {remedy}") from None
+    except Exception:  # its words may advise to trust the file
+        what = "not a readable checkpoint (damaged, or more than tensors and plain values)"
+        raise RunError(f"{path}: {what}; {train_again(folder)}") from None
     if not isinstance(saved, dict) or not saved.keys() >= set(keys):
         raise RunError(f"{path}: not the checkpoint of a run; {train_again(folder)}")
     return saved

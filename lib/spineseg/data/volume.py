@@ -9,6 +9,7 @@ import gzip
 import math
 import re
 import struct
+import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -239,7 +240,8 @@ def write_image(image: sitk.Image, path: Path) -> None:
     with whole_file(path) as temporary:
         sitk.WriteImage(image, str(temporary), useCompression=True)
         try:
-            _open(temporary)
+            with _open(temporary):
+                pass
         except (ScanError, zlib.error):  # ITK does not tell when a disk is full in mid-NIfTI
             raise OSError("cut short") from None
 
@@ -273,12 +275,16 @@ class _Payload(NamedTuple):
     header: bytes = b""  # what ITK reads in place of the file's own header
 
     def for_itk(self, folder: Path) -> Path:
-        """What ITK is to open: the file, or `header` in that folder, which leads to the file."""
+        """What ITK is to open in that folder: a link to the file, or `header`, which names it.
+
+        In the file's own folder ITK takes the voxels of x.nii.gz from x.nii, if that is there.
+        """
+        link = folder / (VOXELS if self.header else f"x{extension(self.path)}")
+        link.symlink_to(self.path.resolve())
         if not self.header:
-            return self.path
+            return link
         detached = folder / ("x.mhd" if self.path.suffix == ".mha" else "x.nhdr")
         detached.write_bytes(self.header)
-        (folder / VOXELS).symlink_to(self.path.resolve())
         return detached
 
     def surplus(self, size: int) -> int:
@@ -509,5 +515,6 @@ def _one_line(path: Path) -> Iterator[None]:
 def _reason(error: Exception, path: Path) -> str:
     """What went wrong, without ITK's source lines, object addresses and repeated file name."""
     text = re.split(r"ERROR: |\[nrrd\] ", str(error))[-1].replace(str(path), "file")
+    text = re.sub(r"\S*/scan-\w+/\S+", "file", text)
     text = re.sub(r"\w+\(0x[0-9a-f]+\): |\[Errno \d+\] |Reason: .*", "", text)
     return " ".join(text.split())[:120]
