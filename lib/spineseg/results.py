@@ -102,7 +102,10 @@ def gather(study: Study, models: Sequence[str]) -> pd.DataFrame:
     if stale := _stale(dict(zip(runs, facts, strict=True)), study):
         raise RunError("\n".join(stale))
     scores = _stack(runs, SCORES)
-    noise = _stack([run for run in runs if (run / NOISE).is_file()], NOISE)
+    noise = _stack(
+        [run for run, fact in zip(runs, facts, strict=True) if fact["model"] in methods.NOISE],
+        NOISE,
+    )
     curves = pd.concat(identify(_log(run), run) for run in runs)
     tables = {SCORES: scores, NOISE: noise, CURVES: curves}
     strings = {name: table.astype({"fold": str}) for name, table in tables.items()}
