@@ -4,6 +4,7 @@ Each is forked from a server that has imported everything and computed nothing, 
 seconds that a fresh interpreter takes to import torch.
 """
 
+import codecs
 import itertools
 import json
 import os
@@ -90,7 +91,7 @@ class Commands:
 
 
 def serve() -> None:
-    b"".decode("cp437")  # of zip files; another user may not be able to read Python's own files
+    codecs.lookup("cp437")  # of zip files; another user may not be able to read Python's own files
 
     import spineseg.cli
     import spineseg.cost
