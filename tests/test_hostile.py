@@ -129,7 +129,7 @@ def test_a_false_size_of_the_compressed_bytes_changes_no_voxel(tmp_path):
     "line",
     [
         *(b"HeaderSize = 99999", b"ElementNumberOfChannels = 2", b"ElementSpacing = nan 1 1"),
-        *(b"ElementSpacing = 1 1", b"DimSize = 2 2 2", b"TransformMatrix = 0 0 0 0 0 0 0 0 0"),
+        *(b"ElementSpacing = 1 1", b"DimSize = 10 14 12 1", b"TransformMatrix = 0 0 0 0 0 0 0 0 0"),
         *(b"TransformMatrix = 2 0 0 0 2 0 0 0 2", b"Offset = 1e300 0 0", b"\xffOffset = 0 0 0"),
     ],
 )
@@ -208,7 +208,9 @@ def profile_text(**changed) -> str:
     return "\n".join([*kept, *(f"{knob}: {value}" for knob, value in changed.items())]) + "\n"
 
 
-LAUGHS = "a: &a [x, x]\n" + "".join(f"{y}: &{y} [*{x}, *{x}]\n" for x, y in zip("abc", "bcd", strict=True))
+LAUGHS = "a: &a [x, x]\n" + "".join(
+    f"{y}: &{y} [*{x}, *{x}]\n" for x, y in zip("abc", "bcd", strict=True)
+)
 
 
 @pytest.mark.parametrize(
@@ -324,7 +326,10 @@ def test_what_is_no_checkpoint(tmp_path, content):
     refused(error, tmp_path / "checkpoint.pt")
 
 
-@pytest.mark.parametrize("content", [[1], {"facts": 5, "network": 5}, {"network": {}}, None])
+@pytest.mark.parametrize(
+    "content",
+    [[1], {"facts": 5, "network": 5}, {"facts": {}, "network": {}}, {"network": {}}, None],
+)
 def test_a_checkpoint_of_something_else(trained, tmp_path, content):
     run = shutil.copytree(a_run(trained), tmp_path / "run")
     torch.save(content, run / "checkpoint.pt")

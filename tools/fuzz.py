@@ -334,7 +334,7 @@ def summarise(rows: pd.DataFrame, seeds: range) -> pd.DataFrame:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inputs", type=int, default=4000, help="of each format")
+    parser.add_argument("--inputs", type=int, default=2000, help="of each format")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--formats", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--only", nargs=2, metavar=("FORMAT", "SEED"), help="one input, in full")

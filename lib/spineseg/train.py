@@ -133,9 +133,13 @@ def load_checkpoint(folder: Path, keys: Sequence[str] = ("facts", "network")) ->
     except Exception:  # its words may advise to trust the file
         what = "not a readable checkpoint (damaged, or more than tensors and plain values)"
         raise RunError(f"{path}: {what}; {train_again(folder)}") from None
-    if not isinstance(saved, dict) or not saved.keys() >= set(keys):
+    if not _has(saved, keys) or not _has(saved["facts"], ("model", "profile", "grid")):
         raise RunError(f"{path}: not the checkpoint of a run; {train_again(folder)}")
     return saved
+
+
+def _has(content: Any, keys: Sequence[str]) -> bool:
+    return isinstance(content, dict) and content.keys() >= set(keys)
 
 
 def _load(part: Any, saved: Any, folder: Path, name: str = "network") -> None:
