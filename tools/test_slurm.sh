@@ -140,7 +140,7 @@ start_slurm
 graph "${through_slurm[@]}" > "$work/slurm.out" 2>&1 &
 snakemake=$!
 run=$work/slurm/runs/$study/$killed-fold-0
-wait_for "an epoch of $killed" 300 test -f "$run/log.csv"
+wait_for "an epoch of $killed" 1200 test -f "$run/log.csv"
 first=$(squeue --noheader --format='%i %k' | awk -v model="$killed" '$2 ~ "_" model "_" {print $1}')
 scancel "$first"
 wait_for "the end of job $first" 60 sh -c "! squeue --noheader --states=R,CG | grep -qw $first"
