@@ -15,7 +15,6 @@ import torch.distributed as dist
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy
-from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -66,9 +65,8 @@ def launch(fabric: Fabric, function: Callable[..., None], *arguments: Any) -> No
     if fabric.world_size == 1 or dist.is_initialized():
         fabric.launch(function, *arguments)
         return
-    logging.getLogger("torch.multiprocessing.spawn").setLevel(
-        logging.ERROR
-    )  # whom it ends is no news
+    # Whom it ends after a failure is no news.
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     try:
         # Bound beforehand: Fabric would look for networks in arguments of its own.
         fabric.launch(partial(_say_what_fails, function, arguments))
@@ -83,9 +81,11 @@ def launch(fabric: Fabric, function: Callable[..., None], *arguments: Any) -> No
             f"process {error.error_index + 1} of {fabric.world_size} was ended ({how}); the same "
             "command goes on after the last whole epoch"
         ) from None
-    finally:
-        for process in multiprocessing.active_children():  # on Ctrl-C
+    except KeyboardInterrupt:
+        for process in multiprocessing.active_children():
             process.terminate()
+        raise
+    finally:
         os.environ.pop("MASTER_PORT", None)  # the next launch looks for a free one again
 
 
@@ -101,7 +101,7 @@ def _say_what_fails(
 
 def is_first_process() -> bool:
     """Whether this process is the one to score and to print."""
-    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
+    return not dist.is_initialized() or dist.get_rank() == 0
 
 
 def share_statistics(network: nn.Module, fabric: Fabric) -> nn.Module:
