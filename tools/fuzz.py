@@ -38,7 +38,7 @@ from spineseg.data.volume import (
     to_canonical,
 )
 from spineseg.files import write_csv
-from spineseg.profiles import ProfileError, load_profile
+from spineseg.profiles import Profile, ProfileError, load_profile
 from spineseg.progress import progress_bar
 
 sys.path.insert(0, str(paths.REPOSITORY / "tests"))
@@ -46,7 +46,7 @@ from mutants import KINDS, Mutant, mutant, sound
 
 SECONDS = 20  # an input; the sound ones take hundredths
 MEMORY = 64  # MiB over what the process had before
-PER_VOXEL = 32  # bytes more for each voxel that a large file truly holds: four copies in float64
+PER_VOXEL = 32  # bytes more for each voxel that a file truly holds: four copies in float64
 ROOM = 4 << 30  # bytes of address space that a worker may add before the system says no
 LINE = 500  # characters of a message, without the path
 KEPT = "runs/fuzz"
@@ -58,21 +58,22 @@ class Fault(Exception):
     """A rule that an input broke: its name in the table, and what happened."""
 
 
-def examine(path: Path, other: bytes) -> str:
-    """'accepted' or 'refused'; raises Fault. `other`: a sound file of the kind, to go with it."""
+def examine(path: Path, other: bytes) -> Any:
+    """What the readers make of a file: the volume or profile, or None where they refuse it.
+
+    `other` is a sound file of the same kind, to go with it in a folder. Raises Fault.
+    """
     if path.suffix == ".yaml":
-        return _examine_profile(path)
+        profile = _outcome(load_profile, path)
+        return None if isinstance(profile, ProfileError) else profile
     outcomes = {read: _outcome(read, path) for read in (canonical_shape, read_scan, read_mask)}
     scan, mask = outcomes[read_scan], outcomes[read_mask]
     if not isinstance(scan, ScanError):
         shape = to_canonical(scan).GetSize()[::-1]
         if outcomes[canonical_shape] != shape:
             raise Fault("wrong", f"header {outcomes[canonical_shape]}, volume {shape}")
-    if not isinstance(mask, ScanError) or not isinstance(scan, ScanError):
-        _compare(path, read_volume(path))
     _examine_folder(path, other, {"MR": scan, "Mask": mask})
-    refused = isinstance(scan, ScanError) and isinstance(mask, ScanError)
-    return "refused" if refused else "accepted"
+    return next((image for image in (scan, mask) if not isinstance(image, ScanError)), None)
 
 
 def _outcome(read: Any, path: Path) -> Any:
@@ -119,18 +120,24 @@ def _examine_folder(path: Path, other: bytes, outcomes: dict[str, Any]) -> None:
             raise Fault("wrong", f"check as {place}: {list(map(str, report.problems))}")
 
 
-def _compare(path: Path, image: sitk.Image) -> None:
-    """Raise Fault unless an oracle, where there is one that takes the file, reads the same."""
+def compare(path: Path, accepted: Any) -> bool:
+    """Whether an oracle takes the file too; raises Fault where it reads anything else."""
+    if isinstance(accepted, Profile):
+        if yaml.safe_load(path.read_bytes()) | {"name": accepted.name} != vars(accepted):
+            raise Fault("wrong", "PyYAML reads other knobs")
+        return True
+    image = read_volume(path)
     values = sitk.GetArrayViewFromImage(image)
     try:
         theirs, grids = _in_a_child(_read_by_oracle, path, values.shape)
     except Exception:  # more than the oracle takes
-        return
-    if not np.allclose(values, theirs, rtol=1e-5, atol=1e-30):
+        return False
+    if not np.allclose(values, theirs, rtol=1e-5, atol=1e-9):
         raise Fault("wrong", "the oracle reads other voxels")
     ours = _grid(image)
     if not any(np.allclose(ours, grid, rtol=1e-3, atol=1e-3) for grid in grids):
         raise Fault("wrong", f"the oracle reads other places: {ours.tolist()} {np.array(grids)}")
+    return True
 
 
 def _in_a_child(read: Callable[..., Any], *arguments: Any) -> Any:
@@ -190,24 +197,14 @@ def _read_by_nibabel(path: Path) -> tuple[np.ndarray, list[np.ndarray]]:
     return values.T, [lps @ affine[:3] for affine in affines]
 
 
-def _examine_profile(path: Path) -> str:
-    profile = _outcome(load_profile, path)
-    if isinstance(profile, ProfileError):
-        return "refused"
-    knobs = yaml.safe_load(path.read_bytes())
-    if knobs | {"name": profile.name} != vars(profile):
-        raise Fault("wrong", "PyYAML reads other knobs")
-    profile.folds_to_run(172)
-    return "accepted"
-
-
 def work(pipe: Any, folder: Path) -> None:
     """Examine what comes through the pipe: (kind, seed) in, the row of the input out."""
     errors = folder / "stderr"
     os.dup2(os.open(errors, os.O_CREAT | os.O_RDWR | os.O_APPEND), 2)
-    while True:
-        kind, seed = pipe.recv()
-        pipe.send(measure(kind, seed, mutant(kind, seed), folder, errors))
+    with contextlib.suppress(EOFError):  # no more to do
+        while True:
+            kind, seed = pipe.recv()
+            pipe.send(measure(kind, seed, mutant(kind, seed), folder, errors))
 
 
 def measure(kind: str, seed: int, made: Mutant, folder: Path, errors: Path) -> dict[str, Any]:
@@ -220,21 +217,23 @@ def measure(kind: str, seed: int, made: Mutant, folder: Path, errors: Path) -> d
     resource.setrlimit(resource.RLIMIT_AS, (_resident("VmSize") * 1024 + ROOM, -1))
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak
     started = time.perf_counter()
-    detail = ""
+    seconds = mib = np.nan
+    agreed = False
     try:
-        outcome = examine(path, other)
+        accepted = examine(path, other)
+        outcome, detail = "refused" if accepted is None else "accepted", ""
+        seconds = time.perf_counter() - started
+        mib = (_resident("VmHWM") - before) / 1024
+        allowed = MEMORY + PER_VOXEL * made.voxels / 2**20
+        if mib > allowed:
+            raise Fault("memory", f"{mib:.0f} MiB, more than {allowed:.0f}")
+        if noise := errors.read_text(errors="replace"):
+            raise Fault("line", f"on stderr: {noise[:LINE]!r}")
+        agreed = accepted is not None and compare(path, accepted)
     except Fault as fault:
         outcome, detail = fault.args
-    seconds = time.perf_counter() - started
-    mib = (_resident("VmHWM") - before) / 1024
-    allowed = MEMORY + PER_VOXEL * made.voxels / 2**20
-    if outcome in ("accepted", "refused"):
-        if mib > allowed:
-            outcome, detail = "memory", f"{mib:.0f} MiB, more than {allowed:.0f}"
-        elif noise := errors.read_text(errors="replace"):
-            outcome, detail = "line", f"on stderr: {noise[:LINE]!r}"
     row = {"kind": kind, "seed": seed, "recipe": made.recipe, "outcome": outcome}
-    return {**row, "detail": detail, "seconds": seconds, "mib": mib}
+    return {**row, "detail": detail, "seconds": seconds, "mib": mib, "agreed": agreed}
 
 
 def _resident(what: str) -> int:
@@ -270,10 +269,16 @@ class Worker:
         self.process.join()
         code = self.process.exitcode
         self._start()
-        row = {"kind": kind, "seed": seed, "recipe": mutant(kind, seed).recipe}
-        outcome = "hang" if hung else "crash"
-        seconds = time.perf_counter() - started
-        return {**row, "outcome": outcome, "detail": str(code), "seconds": seconds, "mib": np.nan}
+        return {
+            "kind": kind,
+            "seed": seed,
+            "recipe": mutant(kind, seed).recipe,
+            "outcome": "hang" if hung else "crash",
+            "detail": f"exit code {code}",
+            "seconds": time.perf_counter() - started,
+            "mib": np.nan,
+            "agreed": False,
+        }
 
 
 def examine_all(kinds: list[str], seeds: range, folder: Path) -> Iterator[dict[str, Any]]:
@@ -294,7 +299,8 @@ def examine_all(kinds: list[str], seeds: range, folder: Path) -> Iterator[dict[s
     with ThreadPoolExecutor(len(idle)) as pool:
         yield from pool.map(one, inputs)
     for worker in idle:
-        worker.process.kill()
+        worker.pipe.close()
+        worker.process.join()
 
 
 def keep(row: dict[str, Any], folder: Path) -> None:
@@ -315,6 +321,7 @@ def summarise(rows: pd.DataFrame, seeds: range) -> pd.DataFrame:
                 "inputs": len(group),
                 "refused": count.pop("refused", 0),
                 "accepted": count.pop("accepted", 0),
+                "as_the_oracle": int(group["agreed"].sum()),
                 "crashes": count.pop("crash", 0),
                 "hangs": count.pop("hang", 0),
                 "over_memory": count.pop("memory", 0),
