@@ -150,7 +150,7 @@ def as_labels(image: sitk.Image, path: Path) -> sitk.Image:
         raise ScanError(path, "mask values are not whole numbers", remedy)
     low, high = values.min(), values.max()
     if low < 0 or high > np.iinfo(np.uint16).max:
-        raise ScanError(path, f"mask values run from {low:.0f} to {high:.0f}", remedy)
+        raise ScanError(path, f"mask values run from {low:g} to {high:g}", remedy)
     return sitk.Cast(image, sitk.sitkUInt8 if high <= np.iinfo(np.uint8).max else sitk.sitkUInt16)
 
 
