@@ -82,7 +82,7 @@ graph: $(READY) ## draw the steps, and what each depends on, in docs/graph.md
 references: $(READY) ## regenerate the numbers that `make test` compares with
 	rm -rf $(addsuffix /phantom-mini-smoke,runs results) data/phantom-mini cache/phantom-mini-smoke-*
 	$(BIN)/spineseg data phantom data/phantom-mini --cases 10 --scale 0.0625
-	$(MAKE) reproduce DATA=data/phantom-mini PROFILE=smoke
+	$(MAKE) reproduce DATA=data/phantom-mini PROFILE=smoke MODELS="$$($(BIN)/python -c 'from spineseg.models import MODELS; print(*MODELS)')"
 
 parallel-curves: $(READY) ## record the loss curves of one and two processes (docs/scaling.md)
 	$(BIN)/python tools/parallel_curves.py

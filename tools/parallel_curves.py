@@ -1,8 +1,8 @@
 """Write results/reliability/ddp_curves.csv: loss curves of two CPU processes beside those of one.
 
 On the mini phantom, under the smoke profile and under the same with the paper's SGD, in three
-precisions; in float32 also that of one process with two threads. Then print how far the curves lie
-apart at most.
+precisions; in float32 also that of one process with two threads. tools/update_readme.py then puts
+into docs/scaling.md how far the curves lie apart at most.
 """
 
 import os
@@ -62,16 +62,6 @@ def record(work: Path) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def differences(curves: pd.DataFrame) -> pd.DataFrame:
-    """The largest difference of each loss to the curve of one process of one thread."""
-    keys = ["profile", "precision", "epoch"]
-    alone = curves.query("processes == 1 and threads == 1")[[*keys, *LOSSES]]
-    both = curves.merge(alone, on=keys, suffixes=("", "_alone"))
-    for loss in LOSSES:
-        both[loss] = (both[loss] - both[f"{loss}_alone"]).abs()
-    return both.groupby(["profile", "precision", "processes", "threads"], sort=False)[LOSSES].max()
-
-
 def _spineseg(root: Path, precision: str, threads: int, *arguments: object) -> str:
     environment = {"SPINESEG_ROOT": str(root), "OMP_NUM_THREADS": str(threads), "TQDM_DISABLE": "1"}
     done = subprocess.run(
@@ -89,4 +79,4 @@ if __name__ == "__main__":
         curves = record(Path(folder))
     with whole_file(OUT) as temporary:
         curves.to_csv(temporary, index=False, float_format="%.9g")
-    print(differences(curves).to_string())
+    print(OUT)

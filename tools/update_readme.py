@@ -1,7 +1,11 @@
-"""Writes the numbers in README.md from results/; `--check` only tells whether they are current."""
+"""Writes the numbers in README.md and docs/ from results/.
+
+`--check` only tells whether they are current.
+"""
 
 import sys
 from collections.abc import Sequence
+from itertools import product
 
 import pandas as pd
 
@@ -10,8 +14,8 @@ from spineseg.labels import FOREGROUND
 from spineseg.methods import TABLE3, TITLES
 from spineseg.paths import REPOSITORY
 
-README = REPOSITORY / "README.md"
 RESULTS = REPOSITORY / "results"
+CURVES = RESULTS / "reliability" / "ddp_curves.csv"
 SHOWN = "phantom-quick"  # the study whose figures and tables are committed
 STUDIES = {
     SHOWN: "phantom",
@@ -139,11 +143,39 @@ def pieces_table() -> str:
     return "\n".join(lines)
 
 
-PARTS = {"scores": scores_table, "verdicts": verdicts_table, "pieces": pieces_table}
+def curves_table() -> str:
+    """How far the loss of two processes lies from that of one at most: train, then test loss."""
+    curves, losses = pd.read_csv(CURVES), ["train_loss", "test_loss"]
+    keys = ["profile", "precision", "epoch"]
+    alone = curves.query("processes == 1 and threads == 1")[[*keys, *losses]]
+    both = curves.merge(alone, on=keys, suffixes=("", "_alone"))
+    for loss in losses:
+        both[loss] = (both[loss] - both[f"{loss}_alone"]).abs()
+    apart = both.groupby(["profile", "precision", "processes", "threads"])[losses].max()
+    lines = [
+        "| optimiser | precision | two processes: train, test loss | one process, two threads |",
+        "|---" * 4 + "|",
+    ]
+    optimisers = {"smoke": "AdamW", "smoke-sgd": "SGD"}
+    for profile, precision in product(optimisers, ("float64", "float32", "bf16")):
+        cells = [
+            ", ".join(f"{value:.1e}" for value in apart.loc[key]) if key in apart.index else ""
+            for key in ((profile, precision, 2, 1), (profile, precision, 1, 2))
+        ]
+        lines.append(f"| {optimisers[profile]} | {precision} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
-def updated(text: str) -> str:
-    for name, table in PARTS.items():
+PAGES = {
+    "README.md": {"scores": scores_table, "verdicts": verdicts_table, "pieces": pieces_table},
+    "docs/scaling.md": {"curves": curves_table},
+}
+
+
+def updated(page: str) -> str:
+    """The page with its numbers as they are in results/ now."""
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    for name, table in PAGES[page].items():
         start, end = f"<!-- {name}: tools/update_readme.py -->", f"<!-- end of {name} -->"
         before, rest = text.split(start)
         text = f"{before}{start}\n{table()}\n{end}{rest.split(end)[1]}"
@@ -151,7 +183,8 @@ def updated(text: str) -> str:
 
 
 if __name__ == "__main__":
-    text = README.read_text()
+    texts = {REPOSITORY / page: updated(page) for page in PAGES}
     if "--check" in sys.argv[1:]:
-        sys.exit(updated(text) != text)
-    README.write_text(updated(text))
+        sys.exit(any(page.read_text(encoding="utf-8") != text for page, text in texts.items()))
+    for page, text in texts.items():
+        page.write_text(text, encoding="utf-8")
