@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -180,3 +181,21 @@ def test_a_pod_gets_what_its_job_asks_for(tmp_path):
 )
 def test_the_state_of_a_pod_in_snakemakes_words(kubectl, status, tmp_path):
     assert run(fake_kubectl(tmp_path, kubectl), "status", "x").stdout == f"{status}\n"
+
+
+def test_the_drawing_in_the_docs_is_that_of_the_snakefile(tmp_path):
+    command = [sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile"]
+    command += ["--directory", tmp_path, "--rulegraph", "mermaid-js"]
+    environment = {**os.environ, "SPINESEG_ROOT": str(tmp_path)}
+    graph = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    page = (REPOSITORY / "docs" / "graph.md").read_text(encoding="utf-8")
+    drawn = re.search(r"```mermaid\n(.*?)```", page, re.DOTALL)
+    assert drawn
+    assert steps(drawn[1]) == steps(graph.stdout)
+    assert {"phantom", "prepare", "train", "gather", "report"} <= {a for a, _ in steps(drawn[1])}
+
+
+def steps(graph: str) -> set[tuple[str, str]]:
+    """Each arrow of a Mermaid flowchart: from which step to which."""
+    names = dict(re.findall(r"(id\d+)\[(\w+)\]", graph))
+    return {(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", graph)}
