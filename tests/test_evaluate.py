@@ -11,6 +11,7 @@ from spineseg.evaluate import surface_rows
 from spineseg.files import read_json
 from spineseg.labels import CLASSES, FOREGROUND, NUM_CLASSES
 from spineseg.predict import predict_scan
+from spineseg.provenance import changed_files
 from spineseg.results import score_run, summarise
 from spineseg.runs import RunError
 from spineseg.study import Study
@@ -120,6 +121,10 @@ def test_other_data_is_scored_whole(run, phantom, trained):
     assert (
         pd.read_csv(folder / "scores.csv").query("aggregation == 'volume'")["case"].nunique() == 10
     )
+    assert changed_files(folder) == []
+    (origin,) = read_json(folder / "provenance.json")["origins"].values()
+    assert origin["data"] == "phantom-mini"
+    assert origin["data_hash"] == read_json(run / "run.json")["data_hash"]
 
 
 def test_a_class_that_other_data_never_labels_is_not_scored(run, phantom, tmp_path, capsys):

@@ -6,6 +6,7 @@ into docs/scaling.md how far the curves lie apart at most.
 """
 
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import pandas as pd
 
 from spineseg import paths
 from spineseg.files import read_json, whole_file
+from spineseg.provenance import commit, record, versions
 from spineseg.train import load_checkpoint
 
 MODEL = "aspp_unet"
@@ -32,7 +34,7 @@ sys.exit(cli.main(sys.argv[2:]))
 LOSSES = ["train_loss", "test_loss"]
 
 
-def record(work: Path) -> pd.DataFrame:
+def curves_of(work: Path) -> pd.DataFrame:
     """A row an epoch of each run."""
     data = work / "data" / "phantom-mini"
     _spineseg(work, "", 1, "data", "phantom", data, "--cases", 10, "--scale", 1 / 16)
@@ -76,7 +78,8 @@ def _spineseg(root: Path, precision: str, threads: int, *arguments: object) -> s
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        curves = record(Path(folder))
+        curves = curves_of(Path(folder))
     with whole_file(OUT) as temporary:
         curves.to_csv(temporary, index=False, float_format="%.9g")
+    record(OUT.parent, {"commit": commit(), "versions": versions()}, platform.machine())
     print(OUT)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spineseg import fingerprint, methods, paths
-from spineseg.data.preprocess import prepare
+from spineseg import fingerprint, methods, paths, provenance
+from spineseg.data.preprocess import data_hash, prepare
 from spineseg.evaluate import EXAMPLES, OVERLAPS, SCORES, SURFACES, evaluate_run, identify
 from spineseg.files import (
     AGAIN,
@@ -23,6 +23,7 @@ from spineseg.files import (
 )
 from spineseg.labels import FOREGROUND
 from spineseg.noise import EXAMPLE, LEVELS, NOISE, evaluate_noise
+from spineseg.profiles import Profile
 from spineseg.runs import FACTS, FINISHED, LOG, RunError, differing, finished_facts
 from spineseg.statistics import failures, interval
 from spineseg.study import Study
@@ -81,6 +82,10 @@ def score_run(run: Path, data: Path | None = None) -> Path:
         return evaluate_run(run)
     folder = evaluate_run(run, data)
     write_csv(folder / SUMMARY, summarise(_read(folder / SCORES, AGAIN)))
+    facts = finished_facts(run)
+    scored = Study(paths.dataset_folder(data), Profile(**facts["profile"]))
+    scans = {"data_hash": data_hash(scored.files())}
+    provenance.record(folder, provenance.origin_of(scored, [facts | scans]), facts["device"])
     return folder
 
 
