@@ -131,6 +131,12 @@ def test_a_false_size_of_the_compressed_bytes_changes_no_voxel(tmp_path):
         *(b"HeaderSize = 99999", b"ElementNumberOfChannels = 2", b"ElementSpacing = nan 1 1"),
         *(b"ElementSpacing = 1 1", b"DimSize = 10 14 12 1", b"TransformMatrix = 0 0 0 0 0 0 0 0 0"),
         *(b"TransformMatrix = 2 0 0 0 2 0 0 0 2", b"Offset = 1e300 0 0", b"\xffOffset = 0 0 0"),
+        *(
+            b"TransformMatrix = 1 1e-309 0 0 1 0 0 0 1",
+            b"Offset   0 0 0",
+            b"Position = 1 2 3",
+            b"Orientation = 1 0 0 0 1 0 0 0 1",
+        ),
     ],
 )
 def test_a_line_that_makes_no_sense_is_refused_without_noise(tmp_path, capfd, line):

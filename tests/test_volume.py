@@ -76,7 +76,7 @@ def test_every_axis_order_and_flip_becomes_sagittal_and_comes_back(direction):
 @settings(max_examples=60, deadline=None)
 @given(
     direction=st.sampled_from(ORIENTATIONS),
-    tilt=st.tuples(*[st.floats(-3, 3)] * 3),
+    tilt=st.tuples(*[st.floats(-3, 3).map(lambda angle: round(angle, 9))] * 3),  # nothing denormal
     size=st.tuples(*[st.integers(1, 5)] * 3),
     spacing=st.tuples(*[st.floats(0.1, 9)] * 3),
     dtype=st.sampled_from(PIXELS),

@@ -6,8 +6,10 @@ Each input must be read as an oracle reads it, or be refused in one line, within
 
 import argparse
 import contextlib
+import math
 import os
 import platform
+import re
 import resource
 import sys
 import tempfile
@@ -51,6 +53,10 @@ ROOM = 4 << 30  # bytes of address space that a worker may add before the system
 LINE = 500  # characters of a message, without the path
 KEPT = "runs/fuzz"
 TABLE = "results/reliability/fuzz.csv"
+META_TYPES = {
+    **{"MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2"},
+    **{"MET_INT": "i4", "MET_FLOAT": "f4", "MET_DOUBLE": "f8"},
+}
 ORACLE = "nibabel" if find_spec("nibabel") else "SimpleITK"
 
 
@@ -161,21 +167,31 @@ def _in_a_child(read: Callable[..., Any], *arguments: Any) -> Any:
 def _read_by_oracle(path: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, list[np.ndarray]]:
     """The voxels, and the grids that the header states (one of them counts), in LPS.
 
-    NIfTI is read by nibabel where `make nnunet` has installed it, all else by SimpleITK from the
-    file's own header. Of .mha the voxels are taken by numpy: with a wrong CompressedDataSize
-    SimpleITK returns memory that was never written.
+    NIfTI is read by nibabel, where `make nnunet` has installed it, .mha by numpy, all else by
+    SimpleITK from the file's own header: of .mha that may skip lines and make up voxels.
     """
-    if path.name.endswith((".nii", ".nii.gz")) and ORACLE == "nibabel":
+    if path.suffix == ".mha":
+        return _read_by_numpy(path, shape)
+    if path.suffix != ".nrrd" and ORACLE == "nibabel":
         return _read_by_nibabel(path)
     image = sitk.ReadImage(str(path))
-    voxels = sitk.GetArrayFromImage(image)
-    if path.suffix == ".mha":
-        _, _, payload = path.read_bytes().partition(b"LOCAL\n")
-        if payload.startswith(b"\x78"):
-            payload = zlib.decompressobj().decompress(payload)
-        raw = np.frombuffer(payload[: voxels.nbytes], voxels.dtype)
-        return raw.reshape(shape), [_grid(image)]
-    return voxels, [_grid(image)]
+    return sitk.GetArrayFromImage(image), [_grid(image)]
+
+
+def _read_by_numpy(path: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """A plainly written .mha; KeyError or ValueError for any other."""
+    header, _, payload = path.read_bytes().partition(b"ElementDataFile = LOCAL\n")
+    fields = dict(re.findall(r"^(\w+) = (.*)$", header.decode(), re.MULTILINE))
+    if fields["CompressedData"] == "True":
+        payload = zlib.decompressobj().decompress(payload)
+    order = ">" if fields["BinaryDataByteOrderMSB"] == "True" else "<"
+    dtype = np.dtype(order + META_TYPES[fields["ElementType"].strip()])
+    voxels = np.frombuffer(payload, dtype, count=math.prod(shape)).reshape(shape)
+    offset, spacing, matrix = (
+        np.array(fields[name].split(), float)
+        for name in ("Offset", "ElementSpacing", "TransformMatrix")
+    )
+    return voxels, [np.column_stack([matrix.reshape(3, 3).T * spacing, offset])]
 
 
 def _grid(image: sitk.Image) -> np.ndarray:

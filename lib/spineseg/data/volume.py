@@ -47,7 +47,7 @@ NIFTI_TYPES = {
 
 # What ITK is told of a text header: only these fields, and only when their values match. Given a
 # file's own header it can crash, read the wrong bytes or print.
-NUMBER = rb"[-+]?(\d{1,40}\.?\d{0,40}|\.\d{1,40})(e[-+]?\d{1,3})?"
+NUMBER = rb"[-+]?(\d{1,40}\.?\d{0,40}|\.\d{1,40})(e[-+]?\d{1,2})?"  # ITK cannot invert 1e-309
 THREE = rb"NUMBER\s+NUMBER\s+NUMBER".replace(b"NUMBER", NUMBER)
 NINE = rb"THREE\s+THREE\s+THREE".replace(b"THREE", THREE)
 VECTOR = rb"\(\s*NUMBER\s*,\s*NUMBER\s*,\s*NUMBER\s*\)".replace(b"NUMBER", NUMBER)
@@ -78,6 +78,12 @@ NRRD_FIELDS = {
     **dict.fromkeys(("axis mins", "axismins", "axis maxs", "axismaxs"), THREE),
     **dict.fromkeys(("byte skip", "byteskip", "line skip", "lineskip"), rb"0"),
 }
+META_ALIASES = (
+    ("Offset", "Position", "Origin"),
+    ("TransformMatrix", "Rotation", "Orientation"),
+    ("BinaryDataByteOrderMSB", "ElementByteOrderMSB"),
+)
+TEXT_LINE = rb"(NRRD\d{4}|#.*)?|[ -~]*?[=:].*"  # a comment or blank, or a field
 ONCE = {name.lower() for name in (*META_FIELDS, *NRRD_FIELDS)}
 ONCE |= {"ndims", "elementdatafile", "dimension", "kinds", "data file", "datafile"}
 VOXELS = "voxels"  # what a header for ITK calls the file
@@ -440,6 +446,9 @@ def _meta_payload(path: Path) -> _Payload:
     if fields.get("elementnumberofchannels", b"1") != b"1":
         raise ScanError(path, *SEVERAL)
     known = _checked(path, fields, META_FIELDS, required=("DimSize", "ElementType"))
+    for names in META_ALIASES:
+        if len({tuple(known[name].lower().split()) for name in names if name in known}) > 1:
+            raise ScanError(path, f"its header gives two of {', '.join(names)}", EXPORT)
     if not known.pop("BinaryData", b"true").lower().startswith((b"t", b"1")):
         raise ScanError(path, "its voxels are written as text", "save them as binary")
     compressed = known.pop("CompressedData", b"false").lower().startswith((b"t", b"1"))
@@ -477,7 +486,7 @@ def _text_header(path: Path, last: str) -> tuple[dict[str, bytes], int, int]:
         for number, line in enumerate(iter(lambda: file.readline(BLOCK), b""), start=1):
             key, value = (part.strip() for part in re.split(b"[=:]|$", line, maxsplit=1))
             name = key.decode("ascii", "replace").lower()
-            sound = name.isprintable() and "\ufffd" not in name
+            sound = re.fullmatch(TEXT_LINE, line.strip()) and name.isprintable()
             if not sound or file.tell() > BLOCK or (name in fields and name in ONCE):
                 break
             fields[name] = value
