@@ -51,6 +51,7 @@ class Running:
 
     def end(self) -> Ended:
         code = self.commands._ask({"wait": self.pid})
+        self.commands.running.remove(self.pid)
         return Ended(code, self.prints.with_suffix(".out").read_text(), self.said())
 
 
@@ -60,6 +61,7 @@ class Commands:
 
     prints: Path
     numbers: itertools.count = field(default_factory=itertools.count)
+    running: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
@@ -75,7 +77,9 @@ class Commands:
         """Start `spineseg ARGUMENTS` with SPINESEG_ROOT at `root`; see `_come_to` for `grief`."""
         prints = self.prints / str(next(self.numbers))
         request = {"root": str(root), "arguments": list(map(str, arguments)), "grief": grief}
-        return Running(self, self._ask(request | {"prints": str(prints)}), prints)
+        running = Running(self, self._ask(request | {"prints": str(prints)}), prints)
+        self.running.add(running.pid)
+        return running
 
     def run(self, root: Path, *arguments: object, **grief: object) -> Ended:
         return self.start(root, *arguments, **grief).end()
@@ -86,6 +90,8 @@ class Commands:
         return int(self.server.stdout.readline())
 
     def close(self) -> None:
+        for pid in self.running:  # what a failed test left
+            os.kill(pid, signal.SIGKILL)
         self.server.stdin.close()
         self.server.wait()
 
