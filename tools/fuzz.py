@@ -42,6 +42,7 @@ from spineseg.data.volume import (
 from spineseg.files import write_csv
 from spineseg.profiles import Profile, ProfileError, load_profile
 from spineseg.progress import progress_bar
+from spineseg.provenance import commit, record, versions
 
 sys.path.insert(0, str(paths.REPOSITORY / "tests"))
 from mutants import KINDS, Mutant, mutant, sound
@@ -346,10 +347,10 @@ def summarise(rows: pd.DataFrame, seeds: range) -> pd.DataFrame:
                 "worst_mib": group["mib"].max(),
             }
         )
-    versions = [f"{name} {version(name)}" for name in ("SimpleITK", "numpy", "PyYAML", ORACLE)]
+    used = [f"{name} {version(name)}" for name in ("SimpleITK", "numpy", "PyYAML", ORACLE)]
     stamp = {
         "seeds": f"{seeds.start}-{seeds.stop - 1}",
-        "versions": ", ".join(dict.fromkeys(versions)),
+        "versions": ", ".join(dict.fromkeys(used)),
         "device": f"{platform.machine()} CPU",
     }
     return pd.DataFrame(table).assign(**stamp)
@@ -385,6 +386,7 @@ def main() -> int:
                 print(*row.values(), file=sys.stderr)
     table = summarise(pd.DataFrame(rows), seeds)
     write_csv(paths.root() / TABLE, table)
+    record((paths.root() / TABLE).parent, {"commit": commit(), "versions": versions()}, "any")
     print(table.drop(columns=["versions", "device"]).to_string(index=False))
     faults = table[["crashes", "hangs", "over_memory", "other"]].to_numpy().sum()
     print(f"{paths.root() / TABLE}: {len(rows)} inputs, {faults} broke a rule")

@@ -16,6 +16,7 @@ from spineseg.paths import REPOSITORY
 
 RESULTS = REPOSITORY / "results"
 CURVES = RESULTS / "reliability" / "ddp_curves.csv"
+FUZZ = RESULTS / "reliability" / "fuzz.csv"
 SHOWN = "phantom-quick"  # the study whose figures and tables are committed
 STUDIES = {
     SHOWN: "phantom",
@@ -166,8 +167,21 @@ def curves_table() -> str:
     return "\n".join(lines)
 
 
+def fuzz_table() -> str:
+    """What became of damaged files, by format."""
+    lines = ["| format | inputs | refused | accepted | broke a rule | slowest | most memory |"]
+    lines.append("|---" * 7 + "|")
+    for row in pd.read_csv(FUZZ).to_dict("records"):
+        broke = sum(row[rule] for rule in ("crashes", "hangs", "over_memory", "other"))
+        cells = [row["format"], row["inputs"], row["refused"], row["accepted"], broke]
+        cells += [f"{row['worst_seconds']:.2f} s", f"{row['worst_mib']:.0f} MiB"]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
 PAGES = {
     "README.md": {"scores": scores_table, "verdicts": verdicts_table, "pieces": pieces_table},
+    "docs/reliability.md": {"fuzz": fuzz_table},
     "docs/scaling.md": {"curves": curves_table},
 }
 
