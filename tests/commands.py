@@ -97,7 +97,8 @@ class Commands:
 
 
 def serve() -> None:
-    codecs.lookup("cp437")  # of zip files; another user may not be able to read Python's own files
+    for name in ("cp437", "utf-8-sig", "unicode_escape"):  # of zip files, profiles and code
+        codecs.lookup(name)  # another user may not be able to read Python's own files
 
     import spineseg.cli
     import spineseg.cost

@@ -1,5 +1,6 @@
 """Small scans and masks, and folders of them, for the tests of reading and checking."""
 
+import locale
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,7 @@ def write_dicom(folder: Path, image: sitk.Image, uid="1.2.3.4", patient="P1", na
     writer.SetImageIO("GDCMImageIO")
     writer.KeepOriginalImageUIDOn()
     files = []
+    ours = locale.setlocale(locale.LC_ALL)
     for index in range(image.GetDepth()):
         place = image.TransformIndexToPhysicalPoint((0, 0, index))
         values = {
@@ -64,6 +66,7 @@ def write_dicom(folder: Path, image: sitk.Image, uid="1.2.3.4", patient="P1", na
         files.append(folder / (names[index] if names else str(index)))
         writer.SetFileName(str(files[-1]))
         writer.Execute(slice_)
+        locale.setlocale(locale.LC_ALL, ours)  # GDCM leaves another behind
     return files
 
 

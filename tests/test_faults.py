@@ -381,7 +381,6 @@ def test_a_checkpoint_that_does_not_fit(commands, after, phantom, root):
         saved | {"network": [1, 2]},
         {"network": saved["network"]},
         [saved],
-        saved | {"facts": saved["facts"] | {"model": "segnet"}},
     ]
     predict, train = arguments("predict", root, phantom), arguments("train", root, phantom)
     finished = (root / RUN / "run.json").read_bytes()
@@ -392,6 +391,20 @@ def test_a_checkpoint_that_does_not_fit(commands, after, phantom, root):
             assert_one_line(commands.run(root, *predict), str(root / RUN), "remove")
         (root / RUN / "run.json").unlink(missing_ok=True)
         assert_one_line(commands.run(root, *train), str(root / RUN), "remove")
+
+
+def test_a_checkpoint_of_another_run_is_not_gone_on_with(commands, after, phantom, root):
+    copied(after("train"), root)
+    checkpoint = root / RUN / "checkpoint.pt"
+    saved = torch.load(checkpoint, weights_only=True)
+    torch.save(saved | {"facts": saved["facts"] | {"model": "segnet"}}, checkpoint)
+    predict, train = arguments("predict", root, phantom), arguments("train", root, phantom)
+    assert_one_line(commands.run(root, *predict), str(root / RUN), "remove")
+    (root / RUN / "run.json").unlink()
+    ended = commands.run(root, *train)
+    assert ended.code == 0
+    assert f"{root / RUN}: begun with other model; trained afresh" in ended.err
+    assert torch.load(checkpoint, weights_only=True)["facts"] == saved["facts"]
 
 
 def test_rows_lost_at_the_end_of_a_line_are_missed(commands, after, phantom, root):
