@@ -270,7 +270,8 @@ rule report:
         expand(f"{study.runs}/notebooks/{{name}}.ipynb", name=NOTEBOOKS),
     output:
         f"{study.runs}/report.html",
-        results(["times.csv", "provenance.json"]),
+        f"{study.results}/times.csv",
+        update(f"{study.results}/provenance.json"),  # keeps where unchanged files come from
     params:
         code=fingerprint.of_results("spineseg.report"),
     resources: **resources_of("report")
