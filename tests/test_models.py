@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from spineseg.methods import ABLATION
 from spineseg.models import MODELS, build_model, count_parameters
 from spineseg.models.blocks import ASPP, pad_to_multiple
+from spineseg.models.plain import plain, plain_aspp
 from spineseg.tables import POSITIONS
 
 
@@ -83,6 +84,60 @@ def test_wrong_names_and_positions_are_refused():
         build_model("aspp_unet", aspp=(True, True, True))
 
 
+@pytest.fixture
+def float64():
+    """What stays apart then is not rounding."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("name", ["aspp_unet", "aspp_unet_wide", "aspp_unet_12", "deeplabv3"])
+def test_networks_compute_what_the_figures_draw(name, channels_last, float64):
+    """Logits, gradients and running statistics, in training and in evaluation mode."""
+    fast = build_model(name, width=4)
+    for module in fast.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # as after some training
+            torch.nn.init.uniform_(module.weight, 0.5, 2)
+            torch.nn.init.normal_(module.bias)
+    drawn = plain(fast)
+    image = torch.randn(3, 1, 48, 37)
+    if channels_last:
+        fast = fast.to(memory_format=torch.channels_last)
+        image = image.contiguous(memory_format=torch.channels_last)
+    for network in (fast, drawn):
+        network(image).pow(2).sum().backward()
+    for training in (True, False):
+        both = (network.train(training)(image) for network in (fast, drawn))
+        torch.testing.assert_close(*both, rtol=1e-9, atol=1e-9)
+    expected = plain(fast).state_dict()
+    for key, value in drawn.state_dict().items():
+        torch.testing.assert_close(value, expected[key], rtol=1e-9, atol=1e-9)
+    for parameter in fast.parameters():  # so that each gradient goes where its weights go
+        parameter.data = parameter.grad
+    gradients = dict(plain(fast).named_parameters())
+    for key, parameter in drawn.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradients[key], rtol=1e-8, atol=1e-8)
+
+
+def test_fig2_written_out_by_hand():
+    """The plain module against the words of section 2.2, one operation at a time."""
+    module = plain_aspp(ASPP(4, 2, rates=(2, 3), outputs=5)).eval()
+    x = torch.randn(2, 4, 9, 7)
+    one, two, three, pooling = module.branches
+    maps = [
+        F.conv2d(x, one[0].weight),
+        F.conv2d(x, two[0].weight, padding=2, dilation=2),
+        F.conv2d(x, three[0].weight, padding=3, dilation=3),
+        F.conv2d(x.mean((2, 3), keepdim=True), pooling.project[0].weight).expand(-1, -1, 9, 7),
+    ]
+    scale = 1 / (1 + module.project[1].eps) ** 0.5  # of a fresh BN
+    joined = torch.cat([(values * scale).relu() for values in maps], 1)
+    expected = (F.conv2d(joined, module.project[0].weight) * scale).relu()
+    torch.testing.assert_close(module(x), expected)
+
+
 def test_image_pooling_reaches_every_pixel():
     module = ASPP(4, 16, rates=(1,)).eval()
     image = torch.randn(1, 4, 31, 17, requires_grad=True)
@@ -92,7 +147,7 @@ def test_image_pooling_reaches_every_pixel():
 
 def test_atrous_branch_is_a_dilated_convolution():
     """Against a dense 13x13 kernel with holes written out."""
-    branch = ASPP(3, 2, rates=(6,)).branches[1][0]
+    branch = ASPP(3, 2, rates=(6,)).branches[1]
     dense = torch.zeros(2, 3, 13, 13)
     dense[:, :, ::6, ::6] = branch.weight.detach()
     image = torch.randn(1, 3, 29, 23)

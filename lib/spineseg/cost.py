@@ -26,6 +26,7 @@ from spineseg.files import read_csv, write_csv
 from spineseg.labels import NUM_CLASSES
 from spineseg.methods import INSTALL_NNUNET, NNUNET, TABLE3, TITLES, nnunet_is_installed
 from spineseg.models import MODELS, build_model, count_parameters
+from spineseg.models.plain import plain
 from spineseg.processes import end_with_parent
 from spineseg.progress import progress_bar
 from spineseg.study import Study
@@ -61,8 +62,9 @@ def parameters(name: str, **options: Any) -> int:
 
 @cache
 def gflops(name: str, **options: Any) -> float:
-    """Billions of operations an image of 880 x 464 of a network at the paper's width."""
-    return flops(*on_meta(name, ROWS, COLUMNS, **options)) / 1e9
+    """Billions of operations an image of 880 x 464 of a network at the paper's width, as drawn."""
+    network, shape = on_meta(name, ROWS, COLUMNS, **options)
+    return flops(plain(network), shape) / 1e9
 
 
 def write_cost(study: Study) -> Path:

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import nn
 
-from spineseg.models.blocks import ASPP, ConvBNReLU, DoubleConv, ImagePooling
+from spineseg.models.blocks import ConvBNReLU, DoubleConv
+from spineseg.models.plain import ASPP, ImagePooling
 from spineseg.plots import PAGE
 
 FILL = {"DoubleConv": "#56B4E9", "ASPP": "#E69F00", "MaxPool": "#DDDDDD", "Up": "#009E73"}

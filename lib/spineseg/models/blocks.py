@@ -40,16 +40,14 @@ class DoubleConv(nn.Sequential):
 
 
 class ImagePooling(nn.Module):
-    """The mean over the whole map through a 1x1 convolution, spread over the map again."""
+    """The mean over the whole map through a 1x1 convolution: (N, C, H, W) to (N, outputs, 1, 1)."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
         self.project = ConvBNReLU(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = self.project(x.mean((2, 3), keepdim=True))  # (N, outputs, 1, 1)
-        # From one pixel, bilinear interpolation yields that pixel everywhere.
-        return pooled.expand(-1, -1, *x.shape[2:])
+        return self.project(x.mean((2, 3), keepdim=True))
 
 
 class ASPP(nn.Module):
@@ -57,6 +55,10 @@ class ASPP(nn.Module):
 
     Five parallel branches (1x1, one 3x3 for each atrous rate, image pooling), joined and projected
     to `outputs`, by default back to `channels`. The paper does not give the width of a branch.
+
+    What Fig. 2 draws (`plain.ASPP`), in fewer passes over the maps: BN and ReLU act on each channel
+    alone, so they follow the join of the convolutions; and the pooled values are the same at every
+    pixel, so what they add to the projection is one vector an image.
     """
 
     def __init__(
@@ -67,18 +69,28 @@ class ASPP(nn.Module):
         outputs: int | None = None,
     ):
         super().__init__()
+        self.sizes = (channels, branch_channels, tuple(rates), outputs or channels)
         self.branches = nn.ModuleList(
             [
-                ConvBNReLU(channels, branch_channels, 1),
-                *(ConvBNReLU(channels, branch_channels, 3, rate) for rate in rates),
-                ImagePooling(channels, branch_channels),
+                nn.Conv2d(channels, branch_channels, 1, bias=False),
+                *(
+                    nn.Conv2d(channels, branch_channels, 3, 1, rate, rate, bias=False)
+                    for rate in rates
+                ),
             ]
         )
-        self.project = ConvBNReLU(len(self.branches) * branch_channels, outputs or channels, 1)
+        self.norm = nn.BatchNorm2d(len(self.branches) * branch_channels)
+        self.pooling = ImagePooling(channels, branch_channels)
+        joined = (len(self.branches) + 1) * branch_channels
+        self.project = ConvBNReLU(joined, outputs or channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        joined = torch.cat([branch(x) for branch in self.branches], dim=1)
-        return self.project(joined)
+        maps = F.relu(self.norm(torch.cat([branch(x) for branch in self.branches], dim=1)))
+        convolution, norm, relu = self.project
+        assert isinstance(convolution, nn.Conv2d)
+        weights = convolution.weight.tensor_split([maps.shape[1]], dim=1)
+        of_image = F.conv2d(self.pooling(x), weights[1], convolution.bias)  # (N, outputs, 1, 1)
+        return relu(norm(F.conv2d(maps, weights[0]) + of_image))
 
 
 def pad_to_multiple(x: Tensor, multiple: int | Sequence[int]) -> Tensor:
