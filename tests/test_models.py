@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from spineseg.methods import ABLATION
 from spineseg.models import MODELS, build_model, count_parameters
 from spineseg.models.blocks import ASPP, pad_to_multiple
+from spineseg.models.folded import NORMS, folded
 from spineseg.models.plain import plain, plain_aspp
 from spineseg.tables import POSITIONS
 
@@ -119,6 +122,23 @@ def test_networks_compute_what_the_figures_draw(name, channels_last, float64):
     gradients = dict(plain(fast).named_parameters())
     for key, parameter in drawn.named_parameters():
         torch.testing.assert_close(parameter.grad, gradients[key], rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_folded_networks_compute_the_same_without_norms(name, float64):
+    network = build_model(name, width=4)
+    for module in network.modules():
+        if isinstance(module, NORMS):  # as after some training
+            torch.nn.init.uniform_(module.weight, 0.5, 2)
+            torch.nn.init.normal_(module.bias)
+            torch.nn.init.normal_(module.running_mean)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    before = deepcopy(network.eval())
+    fast = folded(network)
+    image = torch.randn(2, 1, *(5,) * MODELS[name].volumetric, 48, 37)
+    torch.testing.assert_close(fast(image), before(image), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(network.state_dict(), before.state_dict())  # left as it was
+    assert not any(isinstance(module, NORMS) for module in fast.modules())
 
 
 def test_fig2_written_out_by_hand():

@@ -142,6 +142,16 @@ def test_outside_the_window_is_background():
     assert not classes[..., 14:].any()
 
 
+def test_a_scan_on_the_grid_itself_is_labelled_as_if_resampled():
+    image = make_scan((20, 20, 12))
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(NUM_CLASSES), (12, 20, 8))
+    cropped = probabilities.astype(np.float32)
+    vectors = sitk.GetImageFromArray(cropped, isVector=True)
+    vectors.CopyInformation(image[6:14, :, :])
+    resampled = sitk.GetArrayFromImage(sitk.Resample(vectors, image)).argmax(-1)
+    np.testing.assert_array_equal(to_own_grid(cropped, Grid(12, 20, (6, 14)), image), resampled)
+
+
 def test_cache_is_made_once_and_again_when_anything_changes(phantom, workspace):
     study = Study.of(phantom, "smoke")
     cache = prepare(study)

@@ -26,6 +26,7 @@ from spineseg.inputs import standardise
 from spineseg.labels import CLASSES, NUM_CLASSES
 from spineseg.methods import NNUNET
 from spineseg.models import MODELS
+from spineseg.models.folded import folded
 from spineseg.progress import progress_bar
 from spineseg.runs import RunError, finished_facts, is_finished
 from spineseg.train import load_network
@@ -59,7 +60,8 @@ class NetworkSegmenter(Segmenter):
         network, self.grid, self.facts = load_network(run)
         self.model = MODELS[self.facts["model"]]
         self.fabric = make_fabric()
-        self.network = self.fabric.setup_module(network)
+        fast = folded(network).to(memory_format=self.model.memory_format)  # type: ignore[call-overload]
+        self.network = self.fabric.setup_module(fast)
 
     @torch.inference_mode()
     def probabilities(self, gray: np.ndarray) -> np.ndarray:
@@ -92,12 +94,15 @@ def to_own_grid(cropped: np.ndarray, grid: Grid, canonical: sitk.Image) -> np.nd
     columns there is background.
     """
     first, last = grid.columns
-    frame = unified_frame(canonical, grid.slices, grid.size)[first:last, :, :]
+    frame = unified_frame(canonical, grid.slices, grid.size)
+    if not geometry_mismatch(frame, canonical):
+        classes = np.zeros((grid.slices, grid.size, grid.size), np.uint8)
+        classes[..., first:last] = cropped.argmax(-1)
+        return classes
     image = sitk.GetImageFromArray(cropped, isVector=True)
-    image.CopyInformation(frame)
-    if geometry_mismatch(image, canonical):
-        image = sitk.Resample(image, canonical)
-    return sitk.GetArrayViewFromImage(image).argmax(-1).astype(np.uint8)
+    image.CopyInformation(frame[first:last, :, :])
+    on_scan = sitk.Resample(image, canonical)
+    return sitk.GetArrayViewFromImage(on_scan).argmax(-1).astype(np.uint8)
 
 
 def predict_scan(scan: Path, mask: Path, run: Path | None = None) -> dict[str, int]:

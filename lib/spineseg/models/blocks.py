@@ -79,7 +79,7 @@ class ASPP(nn.Module):
                 ),
             ]
         )
-        self.norm = nn.BatchNorm2d(len(self.branches) * branch_channels)
+        self.norm: nn.Module = nn.BatchNorm2d(len(self.branches) * branch_channels)
         self.pooling = ImagePooling(channels, branch_channels)
         joined = (len(self.branches) + 1) * branch_channels
         self.project = ConvBNReLU(joined, outputs or channels, 1)
@@ -91,6 +91,17 @@ class ASPP(nn.Module):
         weights = convolution.weight.tensor_split([maps.shape[1]], dim=1)
         of_image = F.conv2d(self.pooling(x), weights[1], convolution.bias)  # (N, outputs, 1, 1)
         return relu(norm(F.conv2d(maps, weights[0]) + of_image))
+
+    def branch_norms(self) -> list[nn.BatchNorm2d]:
+        """For each branch but the pooled a BN layer of its own, of the state of the joined one."""
+        count, state = len(self.branches), self.norm.state_dict()
+        norms = [nn.BatchNorm2d(self.sizes[1]).to(state["weight"]) for _ in range(count)]
+        for index, norm in enumerate(norms):
+            norm.load_state_dict(
+                {key: v.chunk(count)[index] if v.ndim else v for key, v in state.items()}
+            )
+            norm.train(self.training)
+        return norms
 
 
 def pad_to_multiple(x: Tensor, multiple: int | Sequence[int]) -> Tensor:

@@ -1,7 +1,7 @@
 """The modules as the paper's figures draw them: what is taught, and what tests and benchmarks
 compare the faster ones with."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 
 import torch
@@ -42,22 +42,11 @@ def plain_aspp(module: blocks.ASPP) -> ASPP:
     """The module of Fig. 2 with the weights and statistics of a faster one, on its device."""
     drawn = ASPP(*module.sizes).to(next(module.parameters()))
     *branches, pooling = drawn.branches
-    norms = _split(module.norm.state_dict(), len(branches))
-    for branch, convolution, norm in zip(branches, module.branches, norms, strict=True):
-        branch.load_state_dict({"0.weight": convolution.weight, **norm})
+    for branch, *layers in zip(branches, module.branches, module.branch_norms(), strict=True):
+        branch.load_state_dict(nn.Sequential(*layers).state_dict())
     pooling.load_state_dict(module.pooling.state_dict())
     drawn.project.load_state_dict(module.project.state_dict())
     return drawn.train(module.training)
-
-
-def _split(norm: dict[str, Tensor], parts: int) -> Iterator[dict[str, Tensor]]:
-    """The state of a BN layer as those of so many, each behind a convolution."""
-    split = {
-        key: values.chunk(parts) if values.ndim else [values] * parts
-        for key, values in norm.items()
-    }
-    for part in range(parts):
-        yield {f"1.{key}": values[part] for key, values in split.items()}
 
 
 def plain(network: nn.Module) -> nn.Module:
