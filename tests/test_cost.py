@@ -84,7 +84,7 @@ def test_columns_keep_the_papers_proportion(rows, columns):
 def test_a_process_of_its_own_sees_memory_grow_with_the_image():
     held = np.ones(60_000_000)  # 460 MiB here are not there
     small, large = (
-        cost._in_own_process(cost.measure, "segnet", *size) for size in ((32, 16), (384, 208))
+        cost.in_own_process(cost.measure, "segnet", *size) for size in ((32, 16), (384, 208))
     )
     assert held.nbytes > small["memory_mib"] * 2**20 > 0
     map_mib = 64 * 384 * 208 * 4 / 2**20  # the first stage's, float32
@@ -93,7 +93,7 @@ def test_a_process_of_its_own_sees_memory_grow_with_the_image():
 
 def test_the_first_pass_counts_only_where_it_took_all_the_time(monkeypatch):
     passes = iter([9.0, 1.0, 2.0, 3.0])
-    monkeypatch.setattr(cost, "_seconds", lambda fabric, forward: next(passes))
+    monkeypatch.setattr(cost, "seconds_of", lambda fabric, forward: next(passes))
     monkeypatch.setattr(cost, "ROUNDS", 2)
     assert cost._time_passes(None, None) == [1.0, 2.0]
     monkeypatch.setattr(cost, "TIMED_SECONDS", 0)
@@ -121,7 +121,7 @@ def test_a_network_too_large_for_the_memory_leaves_the_others_theirs(study, two_
             raise BrokenProcessPool
         return 1.0
 
-    monkeypatch.setattr(cost, "_in_own_process", killed)
+    monkeypatch.setattr(cost, "in_own_process", killed)
     row = cost.measure_cost(study).iloc[0]
     assert row["note"] == "out of memory at 32 x 16"
     assert row["gflops"] > 0

@@ -1,15 +1,10 @@
 """What each network costs: parameters, arithmetic, time and memory, beside Table 4 (section 3)."""
 
-import logging
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +21,16 @@ from spineseg.files import read_csv, write_csv
 from spineseg.labels import NUM_CLASSES
 from spineseg.methods import INSTALL_NNUNET, NNUNET, TABLE3, TITLES, nnunet_is_installed
 from spineseg.models import MODELS, build_model, count_parameters
+from spineseg.models.folded import folded
 from spineseg.models.plain import plain
-from spineseg.processes import end_with_parent
 from spineseg.progress import progress_bar
 from spineseg.study import Study
+from spineseg.timing import gemm_rate, in_own_process, peak_memory, seconds_of
 
 COST = "cost.csv"
 SLICES, ROWS, COLUMNS = 12, 880, 464  # the paper's volume (section 2.1)
 ROUNDS = 10  # passes timed of each network, fewer where they take longer than
 TIMED_SECONDS = 5.0
-GEMM_SIDES = (1024, 4096)
-GEMM_ROUNDS = 3
 
 
 def cost_of(study: Study) -> pd.DataFrame:
@@ -85,7 +79,7 @@ def measure_cost(study: Study) -> pd.DataFrame:
     nnU-Net none of its mirrored copies. `note` says why a row is empty.
     """
     rows, columns = measured_size(study.profile.cost_rows)
-    peak = _in_own_process(gemm_rate)
+    peak = in_own_process(gemm_rate)
     table = pd.DataFrame(
         {
             "model": name,
@@ -111,7 +105,7 @@ def _cost(name: str, rows: int, columns: int, peak: float) -> dict[str, Any]:
         return {"note": f"not installed; `{INSTALL_NNUNET}` installs it"}
     cost = {"parameters": parameters(name), "gflops": gflops(name)}
     try:
-        cost |= _in_own_process(measure, name, rows, columns)
+        cost |= in_own_process(measure, name, rows, columns)
     except (BrokenProcessPool, torch.OutOfMemoryError):
         return {**cost, "note": f"out of memory at {rows} x {columns}"}
     rate = flops(*on_meta(name, rows, columns)) / cost["seconds"]
@@ -180,79 +174,30 @@ def flops(network: nn.Module, shape: tuple[int, ...]) -> float:
     return counter.get_total_flops() / images(shape)
 
 
-def _in_own_process(function: Callable, *arguments: Any) -> Any:
-    """Call it where nothing ran before, with as many threads as here.
-
-    Not by `spawn`: on Linux a spawned process starts from its parent's peak resident size.
-    """
-    context, threads = get_context("forkserver"), torch.get_num_threads()
-    with ProcessPoolExecutor(1, context, _start_quietly, (threads,)) as pool:
-        return pool.submit(function, *arguments).result()
-
-
-def _start_quietly(threads: int) -> None:
-    end_with_parent()
-    torch.set_num_threads(threads)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would break the bar
-
-
 @torch.inference_mode()
 def measure(name: str, rows: int, columns: int) -> dict[str, float]:
     """Rounds, seconds an image and memory (MiB) of a network; in a process of its own."""
     fabric = make_fabric()
-    before = _peak_memory(fabric)
+    before = peak_memory(fabric)
     network, shape = build(name, rows, columns)
     layout = MODELS[name].memory_format if name in MODELS else torch.channels_last
-    network = fabric.setup_module(network.to(memory_format=layout))  # type: ignore[call-overload]
+    network = fabric.setup_module(folded(network).to(memory_format=layout))  # type: ignore[call-overload]
     inputs = torch.randn(shape, device=fabric.device).contiguous(memory_format=layout)
     timed = _time_passes(fabric, lambda: network(inputs))
     return {
         "rounds": len(timed),
         "seconds": float(np.median(timed)) / images(shape),
-        "memory_mib": _peak_memory(fabric) - before,
+        "memory_mib": peak_memory(fabric) - before,
     }
 
 
 def _time_passes(fabric: Fabric, forward: Callable) -> list[float]:
     """The seconds of each pass; the first warms up, and counts only where it took all the time."""
     end = time.perf_counter() + TIMED_SECONDS
-    passes = [_seconds(fabric, forward)]
+    passes = [seconds_of(fabric, forward)]
     while len(passes) <= ROUNDS and time.perf_counter() < end:
-        passes.append(_seconds(fabric, forward))
+        passes.append(seconds_of(fabric, forward))
     return passes[1:] or passes
-
-
-def _seconds(fabric: Fabric, work: Callable) -> float:
-    start = time.perf_counter()
-    work()
-    if fabric.device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-def _peak_memory(fabric: Fabric) -> float:
-    """The most that this process ever held, MiB: on the GPU, or resident where there is none."""
-    if fabric.device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    unit = 1 if sys.platform == "darwin" else 2**10  # bytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
-@torch.inference_mode()
-def gemm_rate() -> float:
-    """Operations a second in products of square matrices, as fast as they come.
-
-    In the precision that networks compute in: what a convolution could reach at best.
-    """
-    fabric = make_fabric()
-    rates = []
-    for side in GEMM_SIDES:
-        matrix = torch.randn(side, side, device=fabric.device)
-        with fabric.autocast():
-            matrix = matrix @ matrix  # has that precision
-        fastest = min(_seconds(fabric, lambda m=matrix: m @ m) for _ in range(GEMM_ROUNDS))
-        rates.append(2 * side**3 / fastest)
-    return max(rates)
 
 
 def beside_table4(cost: pd.DataFrame) -> pd.DataFrame:
