@@ -4,11 +4,12 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 
@@ -25,17 +26,18 @@ def in_own_process(function: Callable, *arguments: Any) -> Any:
     Not by `spawn`: on Linux a spawned process starts from its parent's peak resident size.
     """
     context, threads = get_context("forkserver"), torch.get_num_threads()
-    with ProcessPoolExecutor(1, context, start_quietly, (threads,)) as pool:
+    with ProcessPoolExecutor(1, context, _start_quietly, (threads,)) as pool:
         return pool.submit(function, *arguments).result()
 
 
-def start_quietly(threads: int) -> None:
+def _start_quietly(threads: int) -> None:
     end_with_parent()
     torch.set_num_threads(threads)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would break the bar
 
 
 def seconds_of(fabric: Fabric, work: Callable) -> float:
+    """How long one call takes, until the device has done it."""
     start = time.perf_counter()
     work()
     if fabric.device.type == "cuda":
@@ -66,3 +68,35 @@ def gemm_rate() -> float:
         fastest = min(seconds_of(fabric, lambda m=matrix: m @ m) for _ in range(GEMM_ROUNDS))
         rates.append(2 * side**3 / fastest)
     return max(rates)
+
+
+def side_by_side(
+    contenders: Mapping[str, Callable[[], Any]], budget: float, rounds: int = 10
+) -> dict[str, dict[str, float]]:
+    """Time calls in turn, round after round, so that what slows the machine slows them all.
+
+    After a round that warms up (and counts where it took the whole budget) so many rounds, fewer
+    where they take longer than `budget` seconds. For each contender: the rounds, the median of its
+    seconds and their quartiles, and `ratio`, how many times as long as the first it took (median
+    over the rounds) with its quartiles.
+    """
+    fabric = make_fabric()
+    end = time.perf_counter() + budget
+    timed: list[list[float]] = []
+    while not timed or (len(timed) <= rounds and time.perf_counter() < end):
+        timed.append([seconds_of(fabric, work) for work in contenders.values()])
+    seconds = np.array(timed[1:] or timed)
+    ratios = seconds / seconds[:, :1]
+    return {
+        name: {
+            "rounds": len(seconds),
+            **_spread("seconds", seconds[:, column]),
+            **_spread("ratio", ratios[:, column]),
+        }
+        for column, name in enumerate(contenders)
+    }
+
+
+def _spread(name: str, values: np.ndarray) -> dict[str, float]:
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return {name: middle, f"{name}_low": low, f"{name}_high": high}

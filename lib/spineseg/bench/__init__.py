@@ -1,0 +1,1 @@
+"""How fast the machine is put to use: `spineseg bench`, its tables and what they hold."""
