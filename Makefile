@@ -15,7 +15,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 unexport PYTHONDONTWRITEBYTECODE
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: help setup nnunet cluster reproduce verify test test-quick test-faults test-slurm fuzz predict phantom-only lab graph references parallel-curves notebooks lint lock
+.PHONY: help setup nnunet cluster reproduce verify test test-quick test-faults test-slurm fuzz bench predict phantom-only lab graph references parallel-curves notebooks lint lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -59,6 +59,9 @@ test-slurm: cluster ## the graph through a SLURM of its own on this machine (wan
 
 fuzz: $(READY) ## thousands of damaged scans and profiles through the readers (long)
 	$(BIN)/python tools/fuzz.py
+
+bench: nnunet $(PHANTOM) ## time everything, beside plain versions and other packages, into results/benchmark/ (long)
+	$(BIN)/spineseg bench
 
 predict: $(READY) ## label one scan with the newest run  SCAN=in.nii.gz MASK=out.nii.gz
 	@test -n "$(SCAN)" -a -n "$(MASK)" || { echo "say which: make predict SCAN=in.nii.gz MASK=out.nii.gz"; exit 2; }

@@ -1,4 +1,5 @@
-"""The command line: `spineseg data | train | evaluate | cost | gather | report | verify | predict`.
+"""The command line: `spineseg data | train | evaluate | cost | gather | report | verify | predict |
+bench`.
 
 Results a script wants go to stdout, all else to stderr. Exit codes: 0 done, 1 bad input or a failed
 run (one clear line for each problem), 2 wrong usage.
@@ -39,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_report(commands)
     _add_verify(commands)
     _add_predict(commands)
+    _add_bench(commands)
     return parser
 
 
@@ -165,6 +167,14 @@ def _add_predict(commands) -> None:
         "--run", type=Path, metavar="DIR", help="a run's folder (default: the newest finished run)"
     )
     predict.set_defaults(command=_predict)
+
+
+def _add_bench(commands) -> None:
+    bench = commands.add_parser(
+        "bench", help="measure how fast this machine is put to use", description=_bench.__doc__
+    )
+    _add_study(bench)
+    bench.set_defaults(command=_bench)
 
 
 def _add_study(parser: argparse.ArgumentParser) -> None:
@@ -331,6 +341,16 @@ def _predict(options: argparse.Namespace) -> None:
             print(f"{path}: {', '.join(names) or 'no vertebra found'}")
     if problems:
         raise DataError(problems)
+
+
+def _bench(options: argparse.Namespace) -> None:
+    """Time training, inference, preprocessing and start-up side by side with plain versions and
+    with other packages, and how all of it grows. Takes a quarter of an hour or more; best on a
+    machine that does nothing else. The last line on stdout is the tables' folder."""
+    from spineseg.bench.run import bench
+    from spineseg.study import Study
+
+    print(bench(Study.of(options.data, options.profile)))
 
 
 if __name__ == "__main__":

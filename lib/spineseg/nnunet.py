@@ -121,11 +121,11 @@ def _train(study: Study, cache: Cache, facts: dict[str, Any], folder: Path) -> N
         devices = before["devices"]
     else:
         shutil.rmtree(folder / WORK, ignore_errors=True)
-    _plan(study, cache, facts, folder)
+    plan(study, cache, facts, folder)
     devices = list(dict.fromkeys([*devices, _device()]))
     write_json(begun, {"facts": facts, "devices": devices})
-    with _nnunet(folder, nnUNet_n_proc_DA="0", nnUNet_compile="false") as work:
-        trainer = _trainer(work, folder, facts)
+    with nnunet_folders(folder, nnUNet_n_proc_DA="0", nnUNet_compile="false") as work:
+        trainer = build_trainer(work, folder, facts)
         trainer.run(desc=f"train {NNUNET} fold {facts['fold']}")
     _keep(trainer, folder, facts)
     seconds = trainer.table()["seconds"].sum()
@@ -266,7 +266,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 @contextmanager
-def _nnunet(folder: Path, **settings: str) -> Iterator[Path]:
+def nnunet_folders(folder: Path, **settings: str) -> Iterator[Path]:
     """nnU-Net's folders lie in the run's, and its prints go to a file there.
 
     It takes both from the environment, which is as it was afterwards. So does torch the order to
@@ -284,7 +284,7 @@ def _nnunet(folder: Path, **settings: str) -> Iterator[Path]:
         os.environ.update(before)
 
 
-def _plan(study: Study, cache: Cache, facts: dict[str, Any], folder: Path) -> None:
+def plan(study: Study, cache: Cache, facts: dict[str, Any], folder: Path) -> None:
     """Hand over the cases, plan on those for training, preprocess all.
 
     An interrupted run does so again: what nnU-Net leaves there it unpickles, so files that came
@@ -298,26 +298,26 @@ def _plan(study: Study, cache: Cache, facts: dict[str, Any], folder: Path) -> No
 
     def hand_over() -> None:
         _write_volumes(cache, facts, _spacing(study, facts), raw)
-        _write_list(raw, train)
+        write_list(raw, train)
 
     def fingerprint() -> None:
         extractor = DatasetFingerprintExtractor(DATASET, num_processes=1)
         extractor.show_progress_bar = False
         extractor.run()
 
-    def plan() -> None:
+    def plan_network() -> None:
         ExperimentPlanner(DATASET, suppress_transpose=True).plan_experiment()
 
     def preprocess() -> None:
-        _write_list(preprocessed, train + test)
+        write_list(preprocessed, train + test)
         preprocessor = DefaultPreprocessor(verbose=False)
         preprocessor.show_progress_bar = False
         preprocessor.run(DATASET, CONFIGURATION, PLANS_NAME, num_processes=1)
         split = {"train": train, "val": test or train}
         write_json(preprocessed / "splits_final.json", [split])
 
-    steps: tuple[Callable[[], None], ...] = (hand_over, fingerprint, plan, preprocess)
-    with _nnunet(folder):
+    steps: tuple[Callable[[], None], ...] = (hand_over, fingerprint, plan_network, preprocess)
+    with nnunet_folders(folder):
         for step in progress_bar(steps, desc=f"plan {NNUNET} fold {facts['fold']}", unit="step"):
             step()
 
@@ -348,7 +348,7 @@ def _write_volumes(cache: Cache, facts: dict[str, Any], spacing: list[float], ra
             sitk.WriteImage(image, raw / folder / f"{case}{ending}")
 
 
-def _write_list(folder: Path, cases: list[str]) -> None:
+def write_list(folder: Path, cases: list[str]) -> None:
     """dataset.json: what nnU-Net takes to be all the cases there are."""
     generate_dataset_json(
         str(folder),
@@ -366,7 +366,7 @@ def _write_list(folder: Path, cases: list[str]) -> None:
     )
 
 
-def _trainer(work: Path, folder: Path, facts: dict[str, Any]) -> Trainer:
+def build_trainer(work: Path, folder: Path, facts: dict[str, Any]) -> Trainer:
     """The trainer of a planned run, at the epoch it came to."""
     preprocessed = work / "preprocessed" / DATASET
     plans = read_json(preprocessed / f"{PLANS_NAME}.json") | {"continue_training": True}

@@ -404,3 +404,86 @@ def cost(table: pd.DataFrame) -> Figure:
     figure.legend(handles, labels, loc="outside lower center", ncols=3, handletextpad=0.4)
     sns.despine(figure)
     return figure
+
+
+def speed(table: pd.DataFrame) -> Figure:
+    """How many times as long as ours another version takes (benchmark/speed.csv), by part.
+
+    Right of the line ours is faster; bars are the quartiles over the rounds.
+    """
+    rows = table[table["ratio"].notna() & ~table["version"].str.startswith("ours")].copy()
+    is_peer = rows["version"].str.contains(", ")
+    rows["kind"] = rows["version"].where(is_peer, "its plain version").str.rpartition(", ")[2]
+    names = rows["what"].map(lambda name: TITLES.get(name, name), na_action="ignore")
+    rows["label"] = names.fillna("nnU-Net") + " · " + rows["size"]
+    parts = rows["part"].unique()
+    heights = [rows[rows["part"] == part]["label"].nunique() + 1.5 for part in parts]
+    figure, panels = plt.subplots(
+        len(parts),
+        1,
+        figsize=(PAGE, 0.17 * sum(heights) + 0.6),
+        height_ratios=heights,
+        sharex=True,
+        layout="constrained",
+    )
+    kinds = dict(zip(rows["kind"].unique(), ("#0072B2", "#E69F00", "#009E73"), strict=False))
+    for axes, part in zip(panels, parts, strict=True):
+        shown = rows[rows["part"] == part]
+        places = {label: -place for place, label in enumerate(shown["label"].unique())}
+        for kind, colour in kinds.items():
+            points = shown[shown["kind"] == kind]
+            middle = points["ratio"]
+            spread = [middle - points["ratio_low"], points["ratio_high"] - middle]
+            y = points["label"].map(places)
+            axes.errorbar(middle, y, xerr=spread, fmt="o", color=colour, markersize=4, label=kind)
+        axes.axvline(1, color="gray", linewidth=0.8)
+        axes.set_yticks(list(places.values()), list(places))
+        axes.set_title(part, loc="left")
+        axes.set_ylim(min(places.values()) - 0.7, 0.7)
+    panels[-1].set(xscale="log", xlabel="time / time of ours")
+    panels[-1].set_xticks([1, 2, 3, 5, 10], ["1", "2", "3", "5", "10"])
+    panels[-1].minorticks_off()
+    handles = {
+        kind: plt.Line2D([], [], marker="o", linestyle="", color=c) for kind, c in kinds.items()
+    }
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
+    sns.despine(figure)
+    return figure
+
+
+def growth(table: pd.DataFrame) -> Figure:
+    """Time of an image or case, and memory, as the work grows (benchmark/growth.csv)."""
+    labels = {
+        "cases": "cases",
+        "rows": "rows of an image",
+        "width": "channels of the first stage",
+        "jobs": "runs at once",
+    }
+    figure, panels = plt.subplots(
+        2, len(labels), figsize=(PAGE, 3.2), sharex="col", layout="constrained"
+    )
+    quantities = {"seconds": "seconds each", "memory_mib": "memory, MiB"}
+    for column, (axis, label) in enumerate(labels.items()):
+        shown = table[table["axis"] == axis]
+        for axes, quantity in zip(panels[:, column], quantities, strict=True):
+            if shown[quantity].isna().all():
+                axes.set_visible(False)
+                continue
+            for what, line in shown.groupby("what", sort=False):
+                name = str(what) if axis != "jobs" else None
+                axes.plot(line["value"], line[quantity], "o-", markersize=3, label=name)
+            if axis == "jobs":
+                axes.set_ylim(bottom=0)
+                axes.plot(shown["value"], shown[quantity], color="C0")
+            else:
+                axes.set(xscale="log", yscale="log")
+            axes.set_xticks(sorted(shown["value"].unique()), sorted(shown["value"].unique()))
+            axes.minorticks_off()
+        last = panels[1, column] if panels[1, column].get_visible() else panels[0, column]
+        last.set_xlabel(label)
+        last.tick_params(labelbottom=True)
+    for axes, words in zip(panels[:, 0], quantities.values(), strict=True):
+        axes.set_ylabel(words)
+    panels[0, 1].legend()
+    sns.despine(figure)
+    return figure

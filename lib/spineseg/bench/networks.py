@@ -70,7 +70,7 @@ def against_plain(part: str, size_name: str, name: str) -> list[dict[str, Any]]:
     size = SIZES[part, size_name]
     network = build_model(name, size.width)
     shape = size.shape(name)
-    work = _training if part == TRAINING else _inference
+    work = training_step if part == TRAINING else inference_step
     contenders = {OURS: work(network, shape, name), PLAIN: _plain_work(part, network, shape)}
     with torch.device("meta"):
         drawn = plain(build_model(name, size.width)).eval()
@@ -94,7 +94,7 @@ def _gflops(network: nn.Module, shape: tuple[int, ...], part: str) -> float:
     return passes * cost.flops(network, shape) * cost.images(shape) / 1e9
 
 
-def _training(network: nn.Module, shape: tuple[int, ...], name: str) -> Callable[[], None]:
+def training_step(network: nn.Module, shape: tuple[int, ...], name: str) -> Callable[[], None]:
     """A step as `train.Training` does it, without drawing and varying the batch."""
     layout = MODELS[name].memory_format if name in MODELS else torch.channels_last
     fabric = make_fabric()
@@ -111,7 +111,7 @@ def _training(network: nn.Module, shape: tuple[int, ...], name: str) -> Callable
     return step
 
 
-def _inference(network: nn.Module, shape: tuple[int, ...], name: str) -> Callable[[], None]:
+def inference_step(network: nn.Module, shape: tuple[int, ...], name: str) -> Callable[[], None]:
     """A pass as `predict.NetworkSegmenter` does it."""
     layout = MODELS[name].memory_format if name in MODELS else torch.channels_last
     fabric = make_fabric()
@@ -158,15 +158,9 @@ def against_peers(part: str, size_name: str, peer: str) -> list[dict[str, Any]]:
     shape = (size.batch, 1, size.rows, size.columns)
     with torch.device("meta"):
         abstract, peer_shape = _peer(peer, shape)
-        theirs = _gflops(abstract, peer_shape, part)
-        widths = {
-            width: _gflops(build_model("unet", width).eval(), shape, part)
-            for width in range(WIDTH_STEP, 129, WIDTH_STEP)
-        }
-    width = min(widths, key=lambda width: abs(widths[width] - theirs))
-    ours = widths[width]
+    width, ours, theirs = equal_width(shape, abstract, peer_shape, part)
     network, _ = _peer(peer, shape)
-    work = _training if part == TRAINING else _inference
+    work = training_step if part == TRAINING else inference_step
     contenders = {
         OURS: work(build_model("unet", width), shape, "unet"),
         f"{peer}, as it comes": _plain_work(part, deepcopy(network), peer_shape),
@@ -183,6 +177,23 @@ def against_peers(part: str, size_name: str, peer: str) -> list[dict[str, Any]]:
     return rows
 
 
+def equal_width(
+    shape: tuple[int, ...], peer: nn.Module, peer_shape: tuple[int, ...], part: str = TRAINING
+) -> tuple[int, float, float]:
+    """How wide U-Net-2D has to be for a peer's arithmetic, and the GFLOP of a call of both.
+
+    `peer` is on the meta device.
+    """
+    theirs = _gflops(peer, peer_shape, part)
+    with torch.device("meta"):
+        widths = {
+            width: _gflops(build_model("unet", width).eval(), shape, part)
+            for width in range(WIDTH_STEP, 129, WIDTH_STEP)
+        }
+    width = min(widths, key=lambda width: abs(widths[width] - theirs))
+    return width, widths[width], theirs
+
+
 def _peer(name: str, shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
     """Another's U-Net as it comes, for inference, and the input that it takes instead."""
     if name == PLAIN_CONV_UNET:
@@ -193,7 +204,7 @@ def _peer(name: str, shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]
     return BasicUNet(spatial_dims=2, in_channels=1, out_channels=NUM_CLASSES).eval(), shape
 
 
-def comparisons() -> Iterator[tuple[Callable, tuple]]:
+def measurements() -> Iterator[tuple[Callable, tuple]]:
     """Each function of this module that measures, with its arguments."""
     for (part, size_name), size in SIZES.items():
         for name in size.models:
