@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from spineseg import fingerprint, paths
+from spineseg import bench, fingerprint, paths
 from spineseg.methods import METHODS, NNUNET, TABLE3, runnable
 from spineseg.profiles import load_profile
 from spineseg.study import Study
@@ -142,11 +142,16 @@ NOTEBOOKS = {
         ["audit.csv", "audit_convexity.csv", "claims.csv"],
         ["convexity"],
     ),
+    "11_speed": (
+        ["runs.json", *(str(bench.table_file(name)) for name in bench.TABLES)],
+        [],
+        ["speed", "growth"],
+    ),
 }
 
 
 def results(names):
-    return [f"{study.results}/{name}" for name in names]
+    return [str(study.results / name) for name in names]
 
 
 def figures(names):

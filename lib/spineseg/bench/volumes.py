@@ -207,7 +207,7 @@ def labelling(study: Study) -> list[dict[str, Any]]:
         theirs = study.run(NNUNET, 0)
         if nnunet_is_installed() and is_finished(theirs):
             contenders[NNUNET_AS_IT_COMES] = lambda: predict_scan(case.image, mask, theirs)
-        found = side_by_side(contenders, 40, rounds=5)
+        found = side_by_side(contenders, budget=40)
     return _rows("scan to mask", "small", found)
 
 

@@ -1,11 +1,10 @@
 """Networks for inference alone: batch normalisation folded into the convolutions before it."""
 
 from copy import deepcopy
+from typing import Any
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-from spineseg.models.blocks import ASPP
 
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
@@ -15,7 +14,7 @@ def folded(network: nn.Module) -> nn.Module:
     """A copy of a network in evaluation mode that computes the same with fewer passes over maps."""
     copy = deepcopy(network)
     for module in copy.modules():
-        if isinstance(module, ASPP):
+        if hasattr(module, "branch_norms"):
             _fold_join(module)
         elif isinstance(module, nn.Sequential):
             _fold_pairs(module)
@@ -30,10 +29,8 @@ def _fold_pairs(layers: nn.Sequential) -> None:
             layers[index + 1] = nn.Identity()
 
 
-def _fold_join(module: ASPP) -> None:
+def _fold_join(module: Any) -> None:
     """Each branch takes its part of the norm that follows the join of them all."""
     for index, norm in enumerate(module.branch_norms()):
-        convolution = module.branches[index]
-        assert isinstance(convolution, nn.Conv2d)
-        module.branches[index] = fuse_conv_bn_eval(convolution, norm)
+        module.branches[index] = fuse_conv_bn_eval(module.branches[index], norm)
     module.norm = nn.Identity()

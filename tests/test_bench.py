@@ -1,0 +1,198 @@
+import os
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from spineseg import bench, cost, plots, timing
+from spineseg.bench import growth, networks, run, start, volumes
+from spineseg.models import build_model
+from spineseg.profiles import load_profile
+from spineseg.study import Study
+
+TINY = networks.Size(32, 16, 4, 2, budget=0.2)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    sizes = {(part, "tiny"): TINY for part in (networks.TRAINING, networks.INFERENCE)}
+    monkeypatch.setattr(networks, "SIZES", sizes)
+    monkeypatch.setattr(networks, "gemm_rate", lambda: 1e12)
+
+
+def test_contenders_take_turns_and_the_first_round_warms_up(monkeypatch):
+    turns = []
+    seconds = iter([9, 9, 1, 2, 2, 6, 3, 6])
+    monkeypatch.setattr(timing, "seconds_of", lambda fabric, work: (work(), next(seconds))[1])
+    works = {name: lambda name=name: turns.append(name) for name in ("a", "b")}
+    found = timing.side_by_side(works, budget=60, rounds=3)
+    assert turns == ["a", "b"] * 4
+    assert (found["a"]["rounds"], found["a"]["seconds"], found["b"]["seconds"]) == (3, 2, 6)
+    assert (found["a"]["ratio"], found["b"]["ratio"]) == (1, 2)  # of 2, 3 and 2
+    assert (found["b"]["ratio_low"], found["b"]["ratio_high"]) == (2, 2.5)
+
+
+def test_a_round_that_takes_the_whole_budget_counts(monkeypatch):
+    monkeypatch.setattr(timing, "seconds_of", lambda fabric, work: 5.0)
+    found = timing.side_by_side({"a": lambda: None}, budget=0)
+    assert (found["a"]["rounds"], found["a"]["seconds"]) == (1, 5.0)
+
+
+@pytest.mark.parametrize("part", [networks.TRAINING, networks.INFERENCE])
+@pytest.mark.parametrize("name", ["aspp_unet", "unet3d"])
+def test_a_network_beside_its_plain_version(part, name, tiny):
+    ours, drawn = networks.against_plain(part, "tiny", name)
+    assert (ours["version"], drawn["version"]) == (networks.OURS, networks.PLAIN)
+    assert ours["ratio"] == 1
+    assert drawn["ratio"] > 0
+    with torch.device("meta"):
+        network = networks.plain(build_model(name, 4)).eval()
+    passes = 3 if part == networks.TRAINING else 1
+    expected = passes * cost.flops(network, TINY.shape(name)) * 2 / 1e9  # two slices
+    assert ours["gflops"] == drawn["gflops"] == pytest.approx(expected)
+    assert ours["share_of_peak"] == pytest.approx(expected / ours["seconds"] / 1000)
+
+
+@pytest.mark.parametrize("name", ["aspp_unet", "segnet"])
+def test_a_step_trains_and_a_pass_is_the_networks(name):
+    network = build_model(name, 4)
+    before = [p.clone() for p in network.parameters()]
+    networks.training_step(network, (2, 1, 32, 16), name)()
+    assert all(map(torch.equal, before, network.parameters()))  # a copy was trained
+    found = networks.inference_step(network, (2, 1, 32, 16), name)()
+    inputs = networks._batch((2, 1, 32, 16))[0]
+    with torch.inference_mode():
+        torch.testing.assert_close(found.float(), network.eval()(inputs), atol=0.05, rtol=0.05)
+
+
+def test_the_width_of_equal_work_is_found():
+    shape = (2, 1, 32, 16)
+    with torch.device("meta"):
+        peer = build_model("unet", 12).eval()
+    assert networks.equal_width(shape, peer, shape)[0] == 12
+    width, ours, theirs = networks.equal_width((1, 1, 32, 16), peer, shape)
+    assert width == 16  # half the pixels: 2 ** 0.5 times the width, and 17 is no multiple of 4
+    assert abs(ours / theirs - 1) < 0.15
+
+
+def test_ratios_to_a_peer_are_those_of_equal_work(tiny):
+    ours, theirs, helped = networks.against_peers(networks.INFERENCE, "tiny", networks.BASIC_UNET)
+    assert ours["width"] % networks.WIDTH_STEP == 0
+    assert ours["ratio"] == 1
+    assert theirs["gflops"] == helped["gflops"] != ours["gflops"]
+    rates = ours["gflops_per_s"] / theirs["gflops_per_s"]
+    assert rates / 3 < theirs["ratio"] < rates * 3  # medians of both, of few rounds
+
+
+def test_trained_runs_agree_with_their_plain_version_and_others_are_passed_over(
+    trained, phantom, monkeypatch
+):
+    monkeypatch.setenv("SPINESEG_ROOT", str(trained))
+    monkeypatch.setattr(volumes, "side_by_side", partial(timing.side_by_side, rounds=1))
+    study = Study(phantom, load_profile("smoke"))
+    (row,) = volumes.agreement(study, "aspp_unet")
+    assert row["rounds"] == 2
+    assert 0.98 < row["agreement"] <= 1  # three epochs leave many near ties
+    assert volumes.agreement(study, "segnet") == []
+    ours, command = volumes.labelling(study)
+    assert 0 < ours["seconds"] < command["seconds"]
+
+
+def test_preprocessing_is_timed_by_the_volume(monkeypatch):
+    monkeypatch.setattr(volumes, "SCALES", {"tiny": 0.05})
+    monkeypatch.setattr(volumes, "CASES", {"tiny": 2})
+    monkeypatch.setattr(volumes, "nnunet_is_installed", lambda: False)
+    works = {}
+
+    def measured(contenders, budget, rounds):
+        works.update(contenders)
+        return {name: {"rounds": 1, "seconds": 8.0, "ratio": 1.0} for name in contenders}
+
+    monkeypatch.setattr(volumes, "side_by_side", measured)
+    (row,) = volumes.preprocessing("tiny")
+    assert (row["seconds"], row["ratio"], list(works)) == (4.0, 1.0, ["ours"])
+    assert "SPINESEG_ROOT" not in os.environ or os.environ["SPINESEG_ROOT"]
+
+
+def test_an_iteration_beside_nnunets_trainer(monkeypatch):
+    pytest.importorskip("nnunetv2")
+    monkeypatch.setattr(volumes, "SCALES", {"small": 0.0625})
+    monkeypatch.setattr(volumes, "CASES", {"small": 6})
+    monkeypatch.setattr(volumes, "ITERATIONS", 1)
+    ours, theirs = volumes.iteration()
+    assert ours["ratio"] == 1
+    assert theirs["ratio"] > 0
+    assert 0.8 < ours["gflops"] / theirs["gflops"] < 1.25
+
+
+def test_growth_measures_what_its_axis_says(monkeypatch):
+    monkeypatch.setattr(growth, "in_own_process", lambda function, *given: function(*given))
+    monkeypatch.setattr(growth, "side_by_side", partial(timing.side_by_side, rounds=1))
+    monkeypatch.setattr(growth, "STEPS", 1)
+    (row,) = growth.with_cases(6)
+    assert (row["axis"], row["value"], row["what"]) == ("cases", 6, "preprocessing")
+    inference, training = growth.with_rows(48)
+    assert (inference["what"], training["what"]) == ("inference", "training")
+    assert training["seconds"] > inference["seconds"] > 0
+    (row,) = growth.with_jobs(1)
+    assert row["rounds"] == growth.STEPS
+
+
+def test_start_up_of_each_notebook_is_measured():
+    functions = list(start.measurements())
+    assert sum(function is start.of_notebook for function, _ in functions) == 11
+    (row,) = start.of_import("spineseg")
+    assert 0 < row["seconds"] < 5
+
+
+def dies() -> list:
+    os._exit(1)
+
+
+def rows(count: int) -> list[dict]:
+    return [{"what": "x", "seconds": count}] * count
+
+
+def test_tables_carry_the_device_and_what_fails_is_named(workspace, monkeypatch, capsys):
+    for module, measurements in (
+        (networks, [(rows, (2,)), (dies, ())]),
+        (growth, [(rows, (0,)), (rows, (1,))]),
+        (start, [(rows, (1,))]),
+    ):
+        monkeypatch.setattr(module, "measurements", lambda found=measurements: iter(found))
+    monkeypatch.setattr(volumes, "measurements", lambda study: iter([]))
+    here = lambda function, *given: (  # noqa: E731
+        timing.in_own_process(function) if function is dies else function(*given)
+    )
+    monkeypatch.setattr(run, "in_own_process", here)
+    folder = run.bench(Study(workspace, load_profile("smoke")))
+    assert folder == workspace / "results" / "benchmark"
+    assert bench.table_file("speed").parent == folder
+    said = capsys.readouterr().err
+    assert "dies: out of memory, left out" in said
+    assert "rows 0: nothing to measure it on, left out" in said
+    assert [len(bench.read(name)) for name in bench.TABLES] == [2, 1, 1]
+    assert all(bench.read(name)["device"].notna().all() for name in bench.TABLES)
+
+
+def test_without_tables_of_its_own_a_machine_shows_those_that_come_along(workspace):
+    shown = bench.read("speed")
+    assert {networks.OURS, networks.PLAIN} <= set(shown["version"])
+    assert not bench.folder().exists()
+
+
+def test_figures_show_every_ratio_and_every_size():
+    speed, grown = bench.read("speed"), bench.read("growth")
+    expected = speed[speed["ratio"].notna() & ~speed["version"].str.startswith("ours")]["ratio"]
+    drawn = [
+        x
+        for axes in plots.speed(speed).axes
+        for container in axes.containers
+        for x in container.lines[0].get_xdata()
+    ]
+    np.testing.assert_allclose(sorted(drawn), sorted(expected))
+    lines = [line.get_ydata() for axes in plots.growth(grown).axes for line in axes.lines]
+    values = np.concatenate(lines)
+    assert set(grown["seconds"]) <= set(values)
+    assert set(grown["memory_mib"].dropna()) <= set(values)
