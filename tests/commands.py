@@ -100,10 +100,14 @@ def serve() -> None:
     for name in ("cp437", "utf-8-sig", "unicode_escape"):  # of zip files, profiles and code
         codecs.lookup(name)  # another user may not be able to read Python's own files
 
+    import scipy.stats  # noqa: F401
+    import sklearn.model_selection  # noqa: F401
+
     import spineseg.cli
     import spineseg.cost
     import spineseg.data.phantom
-    import spineseg.results  # noqa: F401 - and so torch and all that it needs
+    import spineseg.results
+    import spineseg.train  # noqa: F401
 
     for line in sys.stdin:
         request = json.loads(line)

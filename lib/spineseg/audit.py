@@ -7,8 +7,6 @@ with a column `holds`: False only where no rounding of the printed digits lets t
 import numpy as np
 import pandas as pd
 
-from spineseg import cost
-from spineseg.cost import gflops
 from spineseg.labels import FOREGROUND
 from spineseg.metrics import Number, iou_of
 
@@ -207,6 +205,8 @@ def parameters(table4: pd.DataFrame) -> pd.DataFrame:
 
     `guess` marks a network that the text does not put into that row.
     """
+    from spineseg import cost
+
     deeplab, with_head = "DeepLabV3", "DeepLabV3 with auxiliary head"
     classic, eight = "classic 2-D U-Net of 64 to 1024 channels", "nnU-Net-2D of eight stages"
     counted = {
@@ -240,6 +240,8 @@ def times(table4: pd.DataFrame) -> pd.DataFrame:
     quarter of all multiplications, which flatters it, as only plain 3x3 convolutions can save so
     much. Times count as the longest that round to the print; an image is a slice.
     """
+    from spineseg.cost import gflops
+
     seconds = table4.set_index("model")["seconds"] + SECONDS_ROUNDING
     unet = gflops("unet")
     built = [

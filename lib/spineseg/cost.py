@@ -1,17 +1,18 @@
 """What each network costs: parameters, arithmetic, time and memory, beside Table 4 (section 3)."""
 
+from __future__ import annotations
+
 import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -23,11 +24,14 @@ from spineseg.methods import INSTALL_NNUNET, NNUNET, TABLE3, TITLES, nnunet_is_i
 from spineseg.models import MODELS, build_model, count_parameters
 from spineseg.models.folded import folded
 from spineseg.models.plain import plain
+from spineseg.paths import COST
 from spineseg.progress import progress_bar
 from spineseg.study import Study
 from spineseg.timing import gemm_rate, in_own_process, peak_memory, seconds_of
 
-COST = "cost.csv"
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 SLICES, ROWS, COLUMNS = 12, 880, 464  # the paper's volume (section 2.1)
 ROUNDS = 10  # passes timed of each network, fewer where they take longer than
 TIMED_SECONDS = 5.0

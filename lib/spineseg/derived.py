@@ -7,9 +7,9 @@ import pandas as pd
 
 from spineseg import audit, paper, tables
 from spineseg.claims import Measured, judge
-from spineseg.cost import COST, beside_table4
 from spineseg.files import write_csv
 from spineseg.noise import NOISE
+from spineseg.paths import COST
 from spineseg.results import CURVES, FAILURES, SCORES, SUMMARY, ResultsError, summarise
 from spineseg.statistics import failures
 from spineseg.study import Study
@@ -42,6 +42,8 @@ def _table3(study: Study, summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _table4(study: Study, cost: pd.DataFrame) -> pd.DataFrame:
+    from spineseg.cost import beside_table4
+
     return study.stamp(beside_table4(cost), cost["device"][0])
 
 

@@ -1,11 +1,15 @@
 """The machine a run finds: through Lightning Fabric, one process or many."""
 
+from __future__ import annotations
+
 import platform
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.strategies import Strategy
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import Strategy
 
 PRECISIONS = {"bf16-mixed": "bf16", "32-true": "float32", "64-true": "float64"}
 
@@ -13,6 +17,8 @@ PRECISIONS = {"bf16-mixed": "bf16", "32-true": "float32", "64-true": "float64"}
 def make_fabric(devices: int = 1, nodes: int = 1, strategy: str | Strategy = "auto") -> Fabric:
     """So many CUDA GPUs of each host, else as many processes on its CPU; bf16 where the hardware
     computes it."""
+    from lightning_fabric import Fabric
+
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     return Fabric(
         accelerator=accelerator,

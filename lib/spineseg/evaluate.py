@@ -15,7 +15,6 @@ from spineseg.data.sources import Case, read_labelled
 from spineseg.files import whole_file, write_csv
 from spineseg.labels import CLASSES, FOREGROUND, NUM_CLASSES
 from spineseg.metrics import dsc, iou, overlaps
-from spineseg.predict import open_run
 from spineseg.profiles import Profile
 from spineseg.progress import progress_bar
 from spineseg.runs import RunError, finished_facts
@@ -37,6 +36,8 @@ def evaluate_run(run: Path, data: Path | None = None) -> Path:
     scored: nobody can tell whether they were found.
     Raises RunError for an unfinished run or one that holds nothing out, DataError for bad scans.
     """
+    from spineseg.predict import open_run
+
     segmenter = open_run(run)
     facts = segmenter.facts
     labelled: list[str] | None = None

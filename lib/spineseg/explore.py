@@ -17,7 +17,6 @@ from spineseg.evaluate import score_rows, slice_to_draw
 from spineseg.files import read_arrays, whole_file
 from spineseg.labels import CLASSES, NUM_CLASSES
 from spineseg.metrics import overlaps
-from spineseg.predict import to_own_grid
 from spineseg.study import Study
 
 SHAPE = ["slices", "rows", "columns"]
@@ -108,6 +107,8 @@ def preprocessing_loss(cases: Sequence[Case], cache: Cache, fold: int | str) -> 
     out, `DSC` the score of the true mask after it went to the unified, cropped grid and back: no
     network can be expected to exceed that by much.
     """
+    from spineseg.predict import to_own_grid
+
     grid = cache.grid(fold)
     first, last = grid.columns
     by_id = {case.id: case for case in cases}

@@ -1,21 +1,24 @@
 """Section 2.10: how runs hold up when noise is added to the scans they are tested on (Eq. 5)."""
 
+from __future__ import annotations
+
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import SimpleITK as sitk
-import torch
 
 from spineseg.data.preprocess import unified_frame, unify_classes
 from spineseg.data.sources import read_labelled
 from spineseg.evaluate import held_out, identify, score_rows
 from spineseg.files import whole_file, write_csv
-from spineseg.inputs import add_noise
 from spineseg.metrics import overlaps
-from spineseg.predict import Segmenter, open_run, to_own_grid
 from spineseg.progress import progress_bar
+
+if TYPE_CHECKING:
+    from spineseg.predict import Segmenter
 
 LEVELS = (0, 10, 30, 50, 70, 90)  # k of Eq. 5; the paper's, and none
 NOISE = "noise.csv"
@@ -30,6 +33,8 @@ def evaluate_noise(run: Path) -> Path:
     first case: truth, and image and prediction at each k) into the run's folder.
     Raises RunError for an unfinished run or one that holds nothing out.
     """
+    from spineseg.predict import open_run, to_own_grid
+
     segmenter = open_run(run)
     cases, labelled = held_out(segmenter.facts, run)
     rows = []
@@ -50,6 +55,10 @@ def evaluate_noise(run: Path) -> Path:
 
 def noisy(gray: np.ndarray, k: float, name: str) -> np.ndarray:
     """Eq. 5 on uint8 gray values of any shape; equal names draw equal noise."""
+    import torch
+
+    from spineseg.inputs import add_noise
+
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
     return add_noise(torch.from_numpy(gray), k, generator).to(torch.uint8).numpy()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROFILES = REPOSITORY / "profiles"
 PAPER = REPOSITORY / "results" / "paper"
+COST = "cost.csv"  # in the results of a study
 
 
 def root() -> Path:

@@ -1,16 +1,19 @@
 """A finished study for readers: one HTML page of all its notebooks, times, provenance."""
 
-from pathlib import Path
+from __future__ import annotations
 
-import nbformat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import pandas as pd
-from nbconvert import HTMLExporter
-from nbformat.v4 import new_markdown_cell, new_notebook
 
 from spineseg import methods, provenance
 from spineseg.files import read_json, whole_file, write_csv
 from spineseg.results import MEAN, SUMMARY, check_results, read_runs
 from spineseg.study import Study
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 TIMES = "times.csv"
 REPORT = "report.html"
@@ -72,6 +75,10 @@ def summary_text(study: Study) -> str:
 
 def write_report(study: Study, summary: str, devices: str) -> None:
     """Write runs/<study>/report.html: the summary, then every executed notebook, images inside."""
+    import nbformat
+    from nbconvert import HTMLExporter
+    from nbformat.v4 import new_markdown_cell, new_notebook
+
     chapters = [nbformat.read(path, as_version=4) for path in _notebooks(study)]
     contents = [f"1. [{_title(chapter)}](#{_anchor(n)})" for n, chapter in enumerate(chapters, 1)]
     origin = f"Made on {devices}, from commit {provenance.commit()}."
@@ -94,7 +101,7 @@ def _notebooks(study: Study) -> list[Path]:
     return sorted((study.runs / "notebooks").glob("*.ipynb"))
 
 
-def _title(chapter: nbformat.NotebookNode) -> str:
+def _title(chapter: NotebookNode) -> str:
     return chapter.cells[0].source.splitlines()[0].lstrip("# ").partition(" · ")[2]
 
 

@@ -27,7 +27,6 @@ from spineseg.profiles import Profile
 from spineseg.runs import FACTS, FINISHED, LOG, RunError, differing, finished_facts
 from spineseg.statistics import failures, interval
 from spineseg.study import Study
-from spineseg.train import train
 
 SUMMARY = "summary.csv"
 CURVES = "curves.csv"
@@ -62,6 +61,8 @@ def results_of(study: Study) -> Path:
     Raises ResultsError, naming each fault, when the folder is incomplete or of another study.
     """
     if not (study.results / RUNS).is_file():
+        from spineseg.train import train
+
         for model in methods.runnable():
             for fold in study.folds_to_run():
                 run = train(study, model, fold)

@@ -4,7 +4,6 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm, t, wilcoxon
 
 from spineseg.labels import FOREGROUND
 
@@ -24,6 +23,8 @@ def interval(values, seed: int = 0) -> tuple[float, float]:
     t where that holds (Hesterberg 2015, doi:10.1080/00031305.2015.1089789): eleven
     patients would otherwise get a 92 % interval.
     """
+    from scipy.stats import norm, t
+
     table = np.asarray(values, dtype=float)
     if table.ndim == 1:
         table = table[:, None]
@@ -77,6 +78,8 @@ def paired(scores: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 
 def _comparison(model: str, differences: np.ndarray) -> tuple:
+    from scipy.stats import wilcoxon
+
     p = wilcoxon(differences).pvalue if differences.any() else 1.0
     return model, len(differences), differences.mean(), *interval(differences), p
 

@@ -1,5 +1,7 @@
 """Timing that can be compared: a process of its own, the device waited for, what it could do."""
 
+from __future__ import annotations
+
 import logging
 import resource
 import sys
@@ -7,14 +9,16 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 
 from spineseg.device import make_fabric
 from spineseg.processes import end_with_parent
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 GEMM_SIDES = (1024, 4096)
 GEMM_ROUNDS = 3
@@ -31,9 +35,11 @@ def in_own_process(function: Callable, *arguments: Any) -> Any:
 
 
 def _start_quietly(threads: int) -> None:
+    import lightning_fabric  # first, as it sets the level of its own log
+
     end_with_parent()
     torch.set_num_threads(threads)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would break the bar
+    logging.getLogger(lightning_fabric.__name__).setLevel(logging.WARNING)  # it would break the bar
 
 
 def seconds_of(fabric: Fabric, work: Callable) -> float:

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from sklearn.model_selection import KFold
-
 from spineseg.data.sources import Case
 
 
@@ -18,6 +16,8 @@ def split_folds(cases: Sequence[Case], folds: int, seed: int) -> list[list[str]]
     is the paper's 4:1 split (138 / 34 of 172, section 3). The result depends on nothing but the
     set of patients and the seed. Raises SplitError when there are fewer patients than folds.
     """
+    from sklearn.model_selection import KFold
+
     patients = sorted({case.patient for case in cases})
     if len(patients) < folds:
         raise SplitError(

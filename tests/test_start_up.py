@@ -1,0 +1,60 @@
+"""Nothing waits for the import of a large package before it needs one."""
+
+import ast
+import json
+import subprocess
+import sys
+
+from spineseg.paths import REPOSITORY
+
+LATER = ["lightning_fabric", "monai", "sklearn", "nbconvert", "nbformat"]
+HEAVY = ["torch", *LATER]
+LIGHT = (
+    *("audit", "claims", "cli", "derived", "evaluate", "explore", "files", "fingerprint"),
+    *("labels", "methods", "metrics", "models", "noise", "paper", "paths", "plots", "profiles"),
+    *("progress", "provenance", "report", "results", "runs", "statistics", "study", "surfaces"),
+    *("tables", "verify", "data.check", "data.convert", "data.dicom", "data.phantom"),
+    *("data.preprocess", "data.sources", "data.splits", "data.volume"),
+)
+PROBE = """
+import json, sys
+steps, heavy = json.load(sys.stdin)
+loaded = {}
+for name, imports in steps.items():
+    exec(imports)
+    loaded[name] = [module for module in heavy if module in sys.modules]
+print(json.dumps(loaded))
+"""
+
+
+def loaded_after(steps: dict[str, str], heavy: list[str]) -> dict[str, list[str]]:
+    """Which of the `heavy` packages are there after each step of imports, in one new process."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE],
+        input=json.dumps([steps, heavy]),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def imports_of(notebook) -> str:
+    """The import statements of a notebook's cells."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(c["source"]) + "\n" for c in cells if c["cell_type"] == "code")
+    found = [n for n in ast.parse(code).body if isinstance(n, ast.Import | ast.ImportFrom)]
+    return "\n".join(map(ast.unparse, found))
+
+
+def test_modules_without_networks_do_not_import_torch():
+    steps = {name: f"import spineseg.{name}" for name in LIGHT}
+    assert loaded_after(steps, HEAVY) == {name: [] for name in LIGHT}
+
+
+def test_imports_of_notebooks_leave_out_what_only_training_needs():
+    """Torch may come: notebooks 03, 05 and 08 to 10 count what networks hold."""
+    notebooks = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+    steps = {path.stem: imports_of(path) for path in notebooks}
+    assert all("spineseg" in imports for imports in steps.values())
+    assert loaded_after(steps, LATER) == {name: [] for name in steps}
