@@ -101,6 +101,14 @@ def runs_side_by_side(runs):
     return 1 if shutil.which("nvidia-smi") else runs
 
 
+SLOWEST = ("deeplabv3", "aspp_unet_wide", "aspp_unet_noise", "nnunet", "aspp_unet", "unet3d")
+
+
+def longest_first(wildcards):
+    """Lest one core waits in the end for a long run on the other."""
+    return len(SLOWEST) - SLOWEST.index(wildcards.model) if wildcards.model in SLOWEST else 0
+
+
 def pretrained(wildcards):
     """nnU-Net always starts afresh, as it does by itself."""
     if not study.starts_from_phantom or wildcards.model == NNUNET:
@@ -215,6 +223,7 @@ rule train:
         training=training,
         scoring=lambda wildcards: fingerprint.of_scoring(wildcards.model),
     threads: threads_of("train", runs_side_by_side(len(models) * len(folds)))
+    priority: longest_first
     resources: **resources_of("train")
     shell:
         f"OMP_NUM_THREADS={{threads}} {spineseg} train {of_study} --score "

@@ -22,7 +22,7 @@ from spineseg.files import read_csv, write_csv
 from spineseg.labels import NUM_CLASSES
 from spineseg.methods import INSTALL_NNUNET, NNUNET, TABLE3, TITLES, nnunet_is_installed
 from spineseg.models import MODELS, build_model, count_parameters
-from spineseg.models.folded import folded
+from spineseg.models.folding import fold
 from spineseg.models.plain import plain
 from spineseg.paths import COST
 from spineseg.progress import progress_bar
@@ -185,7 +185,7 @@ def measure(name: str, rows: int, columns: int) -> dict[str, float]:
     before = peak_memory(fabric)
     network, shape = build(name, rows, columns)
     layout = MODELS[name].memory_format if name in MODELS else torch.channels_last
-    network = fabric.setup_module(folded(network).to(memory_format=layout))  # type: ignore[call-overload]
+    network = fabric.setup_module(fold(network).to(memory_format=layout))  # type: ignore[call-overload]
     inputs = torch.randn(shape, device=fabric.device).contiguous(memory_format=layout)
     timed = _time_passes(fabric, lambda: network(inputs))
     return {

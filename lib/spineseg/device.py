@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -33,9 +35,13 @@ def _precision() -> Literal["bf16-mixed", "32-true"]:
     if torch.cuda.is_available():
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        capabilities = getattr(torch.cpu, "get_capabilities", dict[str, bool])()
-        fast = bool(capabilities.get("avx512_bf16", False))
+        fast = bool(_capabilities().get("avx512_bf16", False))
     return "bf16-mixed" if fast else "32-true"
+
+
+def _capabilities() -> dict[str, bool]:
+    """What the CPU can do, as far as torch tells."""
+    return getattr(torch.cpu, "get_capabilities", dict[str, bool])()
 
 
 def describe_device(fabric: Fabric) -> str:
@@ -47,3 +53,19 @@ def describe_device(fabric: Fabric) -> str:
         name = f"{platform.machine()} CPU, {threads} thread{'s' * (threads > 1)}"
     processes = f"{fabric.world_size} x " if fabric.world_size > 1 else ""
     return f"{processes}{name}, {PRECISIONS[fabric.strategy.precision.precision]}"
+
+
+@contextmanager
+def gradients_in_space(wanted: bool) -> Iterator[None]:
+    """Where 3-D convolutions are trained on a CPU with AMX: by one thread.
+
+    Shared by threads, their gradient in bf16 waits for itself for ever (torch 2.13, oneDNN); one
+    thread with AMX is faster than two without.
+    """
+    threads = torch.get_num_threads()
+    if wanted and not torch.cuda.is_available() and _capabilities().get("amx_bf16", False):
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

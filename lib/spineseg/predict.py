@@ -26,7 +26,7 @@ from spineseg.inputs import standardise
 from spineseg.labels import CLASSES, NUM_CLASSES
 from spineseg.methods import NNUNET
 from spineseg.models import MODELS
-from spineseg.models.folded import folded
+from spineseg.models.folding import fold
 from spineseg.progress import progress_bar
 from spineseg.runs import RunError, finished_facts, is_finished
 from spineseg.train import load_network
@@ -60,7 +60,7 @@ class NetworkSegmenter(Segmenter):
         network, self.grid, self.facts = load_network(run)
         self.model = MODELS[self.facts["model"]]
         self.fabric = make_fabric()
-        fast = folded(network).to(memory_format=self.model.memory_format)  # type: ignore[call-overload]
+        fast = fold(network).to(memory_format=self.model.memory_format)  # type: ignore[call-overload]
         self.network = self.fabric.setup_module(fast)
 
     @torch.inference_mode()

@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from tqdm import tqdm
 
 from spineseg.data.preprocess import Cache, Grid, prepare
-from spineseg.device import describe_device
+from spineseg.device import describe_device, gradients_in_space
 from spineseg.files import DamagedFile, alone_in, whole_file, write_csv
 from spineseg.inputs import add_noise, augment, standardise
 from spineseg.methods import NNUNET
@@ -104,7 +104,8 @@ def _train(
         training.restore(saved, folder)
     elif start:
         _load(training.network, load_checkpoint(start), start)
-    training.run(folder)
+    with gradients_in_space(training.model.volumetric):
+        training.run(folder)
     if fabric.is_global_zero:
         seconds = sum(row["seconds"] for row in training.log)
         finish_run(folder, facts, ", then ".join(training.devices), seconds)

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spineseg import cost
-from spineseg.device import make_fabric
+from spineseg.device import gradients_in_space, make_fabric
 from spineseg.labels import NUM_CLASSES
 from spineseg.methods import NNUNET, nnunet_is_installed
 from spineseg.models import MODELS, build_model
-from spineseg.models.folded import folded
+from spineseg.models.folding import fold
 from spineseg.models.plain import plain
 from spineseg.timing import gemm_rate, side_by_side
 
@@ -104,9 +104,10 @@ def training_step(network: nn.Module, shape: tuple[int, ...], name: str) -> Call
     inputs = inputs.contiguous(memory_format=layout)
 
     def step() -> None:
-        optimizer.zero_grad()
-        fabric.backward(F.cross_entropy(network(inputs), masks))
-        optimizer.step()
+        with gradients_in_space(len(shape) == 5):
+            optimizer.zero_grad()
+            fabric.backward(F.cross_entropy(network(inputs), masks))
+            optimizer.step()
 
     return step
 
@@ -115,7 +116,7 @@ def inference_step(network: nn.Module, shape: tuple[int, ...], name: str) -> Cal
     """A pass as `predict.NetworkSegmenter` does it."""
     layout = MODELS[name].memory_format if name in MODELS else torch.channels_last
     fabric = make_fabric()
-    fast = fabric.setup_module(folded(network.eval()).to(memory_format=layout))  # type: ignore[call-overload]
+    fast = fabric.setup_module(fold(deepcopy(network).eval()).to(memory_format=layout))  # type: ignore[call-overload]
     inputs = fabric.to_device(_batch(shape)[0]).contiguous(memory_format=layout)
     return torch.inference_mode()(lambda: fast(inputs))
 

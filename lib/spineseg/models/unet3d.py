@@ -60,7 +60,10 @@ class UNet3D(nn.Module):
         self.head = nn.Conv3d(width, num_classes, 1)
 
     def forward(self, volume: Tensor) -> Tensor:
-        x = pad_to_multiple(volume, [math.prod(axis) for axis in zip(*POOLS, strict=True)])
+        halvings = [math.prod(axis) for axis in zip(*POOLS, strict=True)]
+        if volume.shape[2] <= halvings[0]:
+            halvings[0] *= 2  # gradients of one slice at the bottom crash too, where the head's do
+        x = pad_to_multiple(volume, halvings)
         skips = []
         for down, pool in zip(self.down, POOLS, strict=True):
             x = down(x)  # (N, width * 2**level, slices, H / 2**level, W / 2**level)
