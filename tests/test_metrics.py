@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from spineseg.evaluate import score_rows
 from spineseg.labels import CHALLENGE_LABELS, CLASSES, NUM_CLASSES, challenge_to_class
 from spineseg.metrics import dsc, iou, overlaps
 from spineseg.results import summarise
+from spineseg.scores import score_rows
 
 MASKS = hnp.arrays(
     np.uint8,

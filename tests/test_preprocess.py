@@ -7,16 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scans import make_scan, write_case
+from spineseg.data.cache import Grid, crop_window, label_band
 from spineseg.data.check import DataError
-from spineseg.data.preprocess import (
-    Grid,
-    crop_window,
-    label_band,
-    prepare,
-    unified_frame,
-    unify_classes,
-    unify_image,
-)
+from spineseg.data.preprocess import prepare, unified_frame, unify_classes, unify_image
 from spineseg.labels import NUM_CLASSES
 from spineseg.predict import to_own_grid
 from spineseg.study import Study

@@ -10,13 +10,15 @@ import pandas as pd
 import SimpleITK as sitk
 
 from spineseg import paper
-from spineseg.data.preprocess import Cache, gray_range, prepare, to_gray
+from spineseg.data.cache import Cache, gray_range, to_gray
+from spineseg.data.preprocess import prepare
 from spineseg.data.sources import Case, read_labelled
 from spineseg.data.volume import canonical_shape
-from spineseg.evaluate import score_rows, slice_to_draw
+from spineseg.evaluate import slice_to_draw
 from spineseg.files import read_arrays, whole_file
 from spineseg.labels import CLASSES, NUM_CLASSES
 from spineseg.metrics import overlaps
+from spineseg.scores import score_rows
 from spineseg.study import Study
 
 SHAPE = ["slices", "rows", "columns"]

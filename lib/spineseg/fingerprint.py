@@ -27,7 +27,7 @@ REGISTRIES = {f"{PACKAGE}.methods", f"{PACKAGE}.models"}
 BUILDER = f"{PACKAGE}.models.build_model"  # gives any network by its name
 CACHE = f"{PACKAGE}.data.preprocess"
 PHANTOM = f"{PACKAGE}.data.phantom"
-SCORING = (f"{PACKAGE}.evaluate", f"{PACKAGE}.noise")
+SCORING = (f"{PACKAGE}.evaluate", f"{PACKAGE}.noise", f"{PACKAGE}.scores")
 PREDICT, TRAIN = f"{PACKAGE}.predict", f"{PACKAGE}.train"
 TRAIN_NNUNET = f"{PACKAGE}.{NNUNET}"
 

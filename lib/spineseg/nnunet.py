@@ -23,7 +23,8 @@ from lightning_fabric import Fabric, seed_everything
 from torch.serialization import safe_globals
 from tqdm import tqdm
 
-from spineseg.data.preprocess import Cache, Grid, prepare, unified_frame
+from spineseg.data.cache import Cache, Grid
+from spineseg.data.preprocess import prepare, unified_frame
 from spineseg.data.volume import read_scan, to_canonical
 from spineseg.device import describe_device
 from spineseg.files import DamagedFile, alone_in, read_json, whole_file, write_csv, write_json

@@ -12,10 +12,11 @@ import SimpleITK as sitk
 
 from spineseg.data.preprocess import unified_frame, unify_classes
 from spineseg.data.sources import read_labelled
-from spineseg.evaluate import held_out, identify, score_rows
+from spineseg.evaluate import held_out
 from spineseg.files import whole_file, write_csv
 from spineseg.metrics import overlaps
 from spineseg.progress import progress_bar
+from spineseg.scores import identify, score_rows
 
 if TYPE_CHECKING:
     from spineseg.predict import Segmenter

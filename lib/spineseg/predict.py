@@ -10,7 +10,8 @@ import SimpleITK as sitk
 import torch
 
 from spineseg import paths
-from spineseg.data.preprocess import Grid, unified_frame, unify_image
+from spineseg.data.cache import Grid
+from spineseg.data.preprocess import unified_frame, unify_image
 from spineseg.data.sources import Case, open_source
 from spineseg.data.volume import (
     ScanError,

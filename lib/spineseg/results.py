@@ -10,7 +10,7 @@ import pandas as pd
 
 from spineseg import fingerprint, methods, paths, provenance
 from spineseg.data.preprocess import data_hash, prepare
-from spineseg.evaluate import EXAMPLES, OVERLAPS, SCORES, SURFACES, evaluate_run, identify
+from spineseg.evaluate import EXAMPLES, evaluate_run
 from spineseg.files import (
     AGAIN,
     DamagedFile,
@@ -25,6 +25,7 @@ from spineseg.labels import FOREGROUND
 from spineseg.noise import EXAMPLE, LEVELS, NOISE, evaluate_noise
 from spineseg.profiles import Profile
 from spineseg.runs import FACTS, FINISHED, LOG, RunError, differing, finished_facts
+from spineseg.scores import OVERLAPS, SCORES, SURFACES, identify
 from spineseg.statistics import failures, interval
 from spineseg.study import Study
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from spineseg import fingerprint
-from spineseg.data.preprocess import Cache
+from spineseg.data.cache import Cache
 from spineseg.files import read_json, write_json
 from spineseg.profiles import Profile
 from spineseg.provenance import PACKAGES, commit, versions

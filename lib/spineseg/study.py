@@ -1,15 +1,18 @@
 """A study: one data set under one profile. All that is made from the pair carries both names."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from spineseg import paths
-from spineseg.data.check import require_valid
-from spineseg.data.sources import Case, LabelledFolder, open_labelled
-from spineseg.data.volume import ScanError
 from spineseg.profiles import Profile, load_profile
+
+if TYPE_CHECKING:
+    from spineseg.data.sources import Case, LabelledFolder
 
 ALL = "all"
 
@@ -22,8 +25,10 @@ class Study:
     profile: Profile
 
     @classmethod
-    def of(cls, data: str | Path | None = None, profile: str | Path = "quick") -> "Study":
+    def of(cls, data: str | Path | None = None, profile: str | Path = "quick") -> Study:
         """The study of a data folder (None or '': the phantom) and a profile's name or file."""
+        from spineseg.data.volume import ScanError
+
         folder = paths.dataset_folder(data) if data else paths.default_data()
         if data and not folder.is_dir():
             what = (
@@ -35,7 +40,7 @@ class Study:
         return cls(folder, load_profile(profile))
 
     @property
-    def phantom(self) -> "Study":
+    def phantom(self) -> Study:
         """The default phantom under the same profile."""
         return Study(paths.default_data(), self.profile)
 
@@ -66,6 +71,8 @@ class Study:
 
     def checked_cases(self) -> list[Case]:
         """The scans, after every file was read; DataError lists all that is wrong."""
+        from spineseg.data.check import require_valid
+
         self._folder()
         return require_valid(self.data, progress=True)
 
@@ -80,6 +87,9 @@ class Study:
         return self.profile.folds_to_run(self._folder().patients())
 
     def _folder(self) -> LabelledFolder:
+        from spineseg.data.sources import open_labelled
+        from spineseg.data.volume import ScanError
+
         if self.data == paths.default_data() and not self.data.is_dir():
             remedy = "run `make reproduce`, or `spineseg data phantom data/phantom`"
             raise ScanError(self.data, "the phantom is not made yet", remedy)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from tqdm import tqdm
 
-from spineseg.data.preprocess import Cache, Grid, prepare
+from spineseg.data.cache import Cache, Grid
 from spineseg.device import describe_device, gradients_in_space
 from spineseg.files import DamagedFile, alone_in, whole_file, write_csv
 from spineseg.inputs import add_noise, augment, standardise
@@ -64,6 +64,8 @@ def train(study: Study, model: str = "aspp_unet", fold: int | str = 0, devices: 
     Raises DataError for bad scans, RunError for a finished run of such or one that cannot be shared
     out so, Busy where another process trains it, and ProcessError where one of several fails.
     """
+    from spineseg.data.preprocess import prepare
+
     processes = count_processes(devices)
     if model == NNUNET:
         if processes > 1:
@@ -84,19 +86,20 @@ def train(study: Study, model: str = "aspp_unet", fold: int | str = 0, devices: 
         refuse_other(finished_facts(folder), facts, folder)
         return folder
     with alone_in(folder) if is_first_process() else nullcontext():
-        launch(fabric, _train, facts, cache, study.profile, folder, start)
+        launch(fabric, train_on, facts, cache, study.profile, folder, start)
     return folder
 
 
-def _train(
+def train_on(
     fabric: Fabric,
     facts: dict[str, Any],
     cache: Cache,
     profile: Profile,
     folder: Path,
-    start: Path | None,
+    start: Path | None = None,
+    until: float = math.inf,
 ) -> None:
-    """One process's part in a run."""
+    """One process's part in a run; no epoch is begun after `until` (of `time.monotonic`)."""
     training = Training(facts, cache, profile, fabric)
     begun = (folder / CHECKPOINT).is_file()
     saved = load_checkpoint(folder, CHECKPOINTED) if begun else None
@@ -105,8 +108,8 @@ def _train(
     elif start:
         _load(training.network, load_checkpoint(start), start)
     with gradients_in_space(training.model.volumetric):
-        training.run(folder)
-    if fabric.is_global_zero:
+        training.run(folder, until)
+    if fabric.is_global_zero and len(training.log) == training.epochs:
         seconds = sum(row["seconds"] for row in training.log)
         finish_run(folder, facts, ", then ".join(training.devices), seconds)
     fabric.barrier()
@@ -216,8 +219,9 @@ class Training:
             torch.save(checkpoint, temporary)
         write_csv(folder / LOG, pd.DataFrame(self.log))
 
-    def run(self, folder: Path) -> None:
-        """Train the epochs that are still to do; a checkpoint after each."""
+    def run(self, folder: Path, until: float = math.inf) -> None:
+        """Train the epochs that are still to do; a checkpoint after each, none begun after `until`
+        (of `time.monotonic`)."""
         done = len(self.log)
         device = describe_device(self.fabric)
         if done < self.epochs and device not in self.devices:
@@ -230,6 +234,8 @@ class Training:
             shown=self.fabric.is_global_zero,
         ) as bar:
             for epoch in range(done, self.epochs):
+                if time.monotonic() > until:
+                    break
                 self.log.append({"epoch": epoch + 1, **self._epoch(epoch, bar)})
                 if self.fabric.is_global_zero:
                     self.save(folder)

@@ -1,15 +1,24 @@
 """Who trains and who is tested: by patient, sorted, seeded."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
-from spineseg.data.sources import Case
+
+class Scan(Protocol):
+    """What is parted: `patient` is the unit."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def patient(self) -> str: ...
 
 
 class SplitError(ValueError):
     """Too few patients for the folds that were asked for."""
 
 
-def split_folds(cases: Sequence[Case], folds: int, seed: int) -> list[list[str]]:
+def split_folds(cases: Sequence[Scan], folds: int, seed: int) -> list[list[str]]:
     """Part the cases into `folds` test sets; no patient stands in two of them.
 
     Returns the sorted case ids held out by each fold, smaller folds first, so that fold 0 of five
