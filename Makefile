@@ -15,7 +15,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 unexport PYTHONDONTWRITEBYTECODE
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: help setup nnunet cluster reproduce verify test test-quick test-faults test-slurm fuzz bench predict phantom-only lab graph references parallel-curves notebooks lint lock
+.PHONY: help setup nnunet cluster reproduce verify test test-quick test-faults test-slurm fuzz bench full predict phantom-only lab graph references parallel-curves notebooks lint lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -62,6 +62,10 @@ fuzz: $(READY) ## thousands of damaged scans and profiles through the readers (l
 
 bench: nnunet $(PHANTOM) ## time everything, beside plain versions and other packages, into results/benchmark/ (long)
 	$(BIN)/spineseg bench
+
+full: ## the paper's own scale on a GPU, in pieces  [MINUTES=8] [EPOCHS=3] [RECIPE=full|full-adamw] [FOLDS="0 1"] [CASES=172]
+	PYTHONPATH=lib $(or $(wildcard $(BIN)/python),$(PYTHON)) -m spineseg.cli full $(if $(RECIPE),--profile $(RECIPE)) \
+	  $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(CASES),--cases $(CASES)) $(if $(FOLDS),--folds $(FOLDS))
 
 predict: $(READY) ## label one scan with the newest run  SCAN=in.nii.gz MASK=out.nii.gz
 	@test -n "$(SCAN)" -a -n "$(MASK)" || { echo "say which: make predict SCAN=in.nii.gz MASK=out.nii.gz"; exit 2; }

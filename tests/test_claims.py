@@ -8,7 +8,7 @@ from spineseg.claims import NOT, REPRODUCED, UNJUDGED, Measured, judge, verdict
 from spineseg.labels import FOREGROUND
 from spineseg.methods import ABLATION, METHODS, NOISE, TABLE3
 from spineseg.noise import LEVELS
-from spineseg.results import summarise
+from spineseg.summary import summarise
 
 CASES = [f"Case{n}" for n in range(12)]
 RIGHT = {name: 0.70 for name in METHODS} | {

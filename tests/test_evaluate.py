@@ -11,10 +11,11 @@ from spineseg.files import read_json
 from spineseg.labels import CLASSES, FOREGROUND, NUM_CLASSES
 from spineseg.predict import predict_scan
 from spineseg.provenance import changed_files
-from spineseg.results import score_run, summarise
+from spineseg.results import score_run
 from spineseg.runs import RunError
 from spineseg.scores import surface_rows
 from spineseg.study import Study
+from spineseg.summary import summarise
 from spineseg.surfaces import surface_scores
 from spineseg.train import load_network, train
 

@@ -14,6 +14,7 @@ NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 STEPS = {
     "phantom": fingerprint.of_phantom,
     "cache": fingerprint.of_cache,
+    "simulated": fingerprint.of_simulated,
     **{f"train {name}": lambda name=name: fingerprint.of_training(name) for name in METHODS},
     **{f"score {name}": lambda name=name: fingerprint.of_scoring(name) for name in METHODS},
     "gather": lambda: fingerprint.of_results("spineseg.results"),
@@ -57,7 +58,7 @@ def changed_by(library: Path, module: str, text: str) -> set[str]:
     [
         ("models/segnet.py", {"train segnet", *BUILDING}),
         ("models/blocks.py", {*TRAININGS - {"train nnunet"}, *BUILDING}),
-        ("data/phantom/shapes.py", {"phantom"}),
+        ("data/phantom/shapes.py", {"phantom", "simulated"}),
         ("metrics.py", {*SCORINGS, *(path.stem for path in NOTEBOOKS)}),
         ("nnunet.py", {f"train {NNUNET}", f"score {NNUNET}"}),
         ("statistics.py", {"gather", *(path.stem for path in NOTEBOOKS[3:])}),
@@ -104,7 +105,7 @@ def test_every_module_is_plumbing_or_counts_somewhere():
     every = {name.removesuffix(".__init__") for name in names} - {"spineseg", "spineseg.data"}
     entries = [fingerprint.PHANTOM, fingerprint.CACHE, fingerprint.TRAIN, fingerprint.TRAIN_NNUNET]
     entries += [*fingerprint.SCORING, "spineseg.results", "spineseg.cost", "spineseg.report"]
-    entries += ["spineseg.bench.run"]
+    entries += ["spineseg.bench.run", "spineseg.full", "spineseg.scale"]
     found = fingerprint.modules([*entries, *map(str, NOTEBOOKS)])
     assert every - found - fingerprint.PLUMBING == set()
 

@@ -8,8 +8,8 @@ from hypothesis.extra import numpy as hnp
 
 from spineseg.labels import CHALLENGE_LABELS, CLASSES, NUM_CLASSES, challenge_to_class
 from spineseg.metrics import dsc, iou, overlaps
-from spineseg.results import summarise
 from spineseg.scores import score_rows
+from spineseg.summary import summarise
 
 MASKS = hnp.arrays(
     np.uint8,

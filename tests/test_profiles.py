@@ -53,7 +53,7 @@ def test_a_profile_of_ones_own_has_a_name_of_its_own(tmp_path):
 
 
 def test_unknown_profile_lists_the_known():
-    with pytest.raises(ProfileError, match="choose one of full, quick, smoke"):
+    with pytest.raises(ProfileError, match="choose one of full, full-adamw, quick, smoke"):
         load_profile("quik")
 
 

@@ -1,5 +1,5 @@
 """The command line: `spineseg data | train | evaluate | cost | gather | report | verify | predict |
-bench`.
+bench | full`.
 
 Results a script wants go to stdout, all else to stderr. Exit codes: 0 done, 1 bad input or a failed
 run (one clear line for each problem), 2 wrong usage.
@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_verify(commands)
     _add_predict(commands)
     _add_bench(commands)
+    _add_full(commands)
     return parser
 
 
@@ -191,6 +192,24 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_full(commands) -> None:
+    full = commands.add_parser(
+        "full", help="the paper's own scale on a GPU, in pieces", description=_full.__doc__
+    )
+    full.add_argument(
+        "--profile", default="full", metavar="P", help="full, full-adamw, or a .yaml file"
+    )
+    full.add_argument("--epochs", type=_positive, metavar="N", help="default: the profile's")
+    full.add_argument(
+        "--minutes", type=float, default=float("inf"), metavar="M", help="stop before they are over"
+    )
+    full.add_argument("--cases", type=_positive, default=172, metavar="N", help="default: 172")
+    full.add_argument(
+        "--folds", type=int, nargs="+", metavar="K", help="which, in this order (default: all)"
+    )
+    full.set_defaults(command=_full)
+
+
 def _positive(text: str) -> int:
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
@@ -292,6 +311,19 @@ def _cost(options: argparse.Namespace) -> None:
     from spineseg.study import Study
 
     print(write_cost(Study.of(options.data, options.profile)))
+
+
+def _full(options: argparse.Namespace) -> None:
+    """Measure, train and score all methods but nnU-Net on phantoms of the paper's size, which are
+    simulated on the unified grid. The same command goes on where it stopped, on another machine
+    where the study's folder in runs/ was copied there. The last line on stdout is the folder of the
+    results so far."""
+    from spineseg.full import full_study, run_full
+
+    study = full_study(options.profile, options.epochs)
+    folds = options.folds or range(study.profile.folds)
+    run_full(study, options.cases, folds, options.minutes)
+    print(study.results)
 
 
 def _gather(options: argparse.Namespace) -> None:

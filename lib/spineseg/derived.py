@@ -10,9 +10,11 @@ from spineseg.claims import Measured, judge
 from spineseg.files import write_csv
 from spineseg.noise import NOISE
 from spineseg.paths import COST
-from spineseg.results import CURVES, FAILURES, SCORES, SUMMARY, ResultsError, summarise
+from spineseg.results import FAILURES, ResultsError
+from spineseg.scores import CURVES, SCORES
 from spineseg.statistics import failures
 from spineseg.study import Study
+from spineseg.summary import SUMMARY, summarise
 
 
 @dataclass(frozen=True)

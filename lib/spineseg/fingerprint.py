@@ -27,6 +27,7 @@ REGISTRIES = {f"{PACKAGE}.methods", f"{PACKAGE}.models"}
 BUILDER = f"{PACKAGE}.models.build_model"  # gives any network by its name
 CACHE = f"{PACKAGE}.data.preprocess"
 PHANTOM = f"{PACKAGE}.data.phantom"
+SIMULATED = f"{PACKAGE}.data.simulated"
 SCORING = (f"{PACKAGE}.evaluate", f"{PACKAGE}.noise", f"{PACKAGE}.scores")
 PREDICT, TRAIN = f"{PACKAGE}.predict", f"{PACKAGE}.train"
 TRAIN_NNUNET = f"{PACKAGE}.{NNUNET}"
@@ -40,6 +41,11 @@ def of_phantom() -> str:
 def of_cache() -> str:
     """What preprocessed scans rest on."""
     return fingerprint([CACHE])
+
+
+def of_simulated() -> str:
+    """What scans simulated on the unified grid rest on."""
+    return fingerprint([SIMULATED])
 
 
 def of_training(model: str) -> str:

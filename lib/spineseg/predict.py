@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-import torch
 
 from spineseg import paths
 from spineseg.data.cache import Grid
@@ -22,15 +21,11 @@ from spineseg.data.volume import (
     to_canonical,
     write_image,
 )
-from spineseg.device import make_fabric
-from spineseg.inputs import standardise
+from spineseg.inference import TrainedNetwork
 from spineseg.labels import CLASSES, NUM_CLASSES
 from spineseg.methods import NNUNET
-from spineseg.models import MODELS
-from spineseg.models.folding import fold
 from spineseg.progress import progress_bar
 from spineseg.runs import RunError, finished_facts, is_finished
-from spineseg.train import load_network
 
 
 class Segmenter(ABC):
@@ -54,28 +49,8 @@ class Segmenter(ABC):
         """Class probabilities of a volume's slices, uint8 (N, H, W): float32 (N, H, W, classes)."""
 
 
-class NetworkSegmenter(Segmenter):
+class NetworkSegmenter(TrainedNetwork, Segmenter):
     """One of our own networks."""
-
-    def __init__(self, run: Path):
-        network, self.grid, self.facts = load_network(run)
-        self.model = MODELS[self.facts["model"]]
-        self.fabric = make_fabric()
-        fast = fold(network).to(memory_format=self.model.memory_format)  # type: ignore[call-overload]
-        self.network = self.fabric.setup_module(fast)
-
-    @torch.inference_mode()
-    def probabilities(self, gray: np.ndarray) -> np.ndarray:
-        slices = torch.from_numpy(gray)
-        if self.model.volumetric:
-            return self._of_batch(slices[None])[0]
-        batches = slices.split(self.facts["profile"]["batch_size"])
-        return np.concatenate([self._of_batch(batch) for batch in batches])
-
-    def _of_batch(self, samples: torch.Tensor) -> np.ndarray:
-        inputs = standardise(self.fabric.to_device(samples))
-        logits = self.network(inputs.contiguous(memory_format=self.model.memory_format))
-        return logits.float().softmax(1).movedim(1, -1).cpu().numpy()
 
 
 def open_run(run: Path) -> Segmenter:

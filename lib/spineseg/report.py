@@ -9,8 +9,9 @@ import pandas as pd
 
 from spineseg import methods, provenance
 from spineseg.files import read_json, whole_file, write_csv
-from spineseg.results import MEAN, SUMMARY, check_results, read_runs
+from spineseg.results import check_results, read_runs
 from spineseg.study import Study
+from spineseg.summary import MEAN, SUMMARY
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

@@ -21,21 +21,24 @@ from spineseg.files import (
     write_csv,
     write_json,
 )
-from spineseg.labels import FOREGROUND
 from spineseg.noise import EXAMPLE, LEVELS, NOISE, evaluate_noise
 from spineseg.profiles import Profile
-from spineseg.runs import FACTS, FINISHED, LOG, RunError, differing, finished_facts
-from spineseg.scores import OVERLAPS, SCORES, SURFACES, identify
-from spineseg.statistics import failures, interval
+from spineseg.runs import (
+    FACTS,
+    FINISHED,
+    LOG,
+    RUNS,
+    RunError,
+    differing,
+    finished_facts,
+    without_path,
+)
+from spineseg.scores import CURVES, SCORES, identify
+from spineseg.statistics import failures
 from spineseg.study import Study
+from spineseg.summary import SUMMARY, summarise
 
-SUMMARY = "summary.csv"
-CURVES = "curves.csv"
 FAILURES = "failures.csv"
-RUNS = "runs.json"
-METRICS = (*OVERLAPS, *SURFACES)
-AGGREGATIONS = ("volume", "slice", "pooled")
-MEAN = "mean"
 FILLED = {  # columns without gaps, but those that carry a folder's name, which may be `nan`
     SCORES: ("device", "model", "fold", "case", "class", "aggregation", "metric", "units"),
     SUMMARY: ("device", "model", "class", "aggregation", "metric", "cases"),
@@ -122,7 +125,7 @@ def gather(study: Study, models: Sequence[str]) -> pd.DataFrame:
     summary = summarise(scores)
     first = study.run(shown, folds[0])
     example = read_arrays(first / EXAMPLE, _score_again(first))
-    write_json(study.results / RUNS, [_without_path(fact) for fact in facts])
+    write_json(study.results / RUNS, [without_path(fact) for fact in facts])
     write_csv(study.results / SCORES, scores)
     write_csv(study.results / SUMMARY, summary)
     write_csv(study.results / FAILURES, failures(scores))
@@ -168,64 +171,12 @@ def _log(run: Path) -> pd.DataFrame:
     return _read(run / LOG, remedy).drop(columns="seconds")
 
 
-def summarise(scores: pd.DataFrame) -> pd.DataFrame:
-    """Mean and SD by model, aggregation, metric and class; `cases` says over how many values.
-
-    Volumes weigh alike; slices weigh alike, whichever case they come from (SD: between the cases'
-    means). Pooled values are one a fold. The class `mean` is the mean of the class means and SDs,
-    as in Table 3, over the classes that occur. Undefined values (NaN) do not count. `low` and
-    `high` bound the 95 % bootstrap interval of a mean over volumes, patients resampled with all
-    their classes (`statistics.interval`).
-    """
-    devices = scores.groupby("model")["device"].agg(lambda names: "; ".join(sorted(set(names))))
-    scores = scores.assign(device=scores["model"].map(devices))
-    keys = ["data", "profile", "device", "model", "aggregation", "metric"]
-
-    def over_cases(group: pd.DataFrame) -> pd.Series:
-        defined = group.dropna()
-        value = defined["value"]
-        mean = np.average(value, weights=defined["units"]) if len(value) else np.nan
-        return pd.Series({"mean": mean, "sd": value.std(), "cases": len(value)})
-
-    classes = scores.groupby([*keys, "class"], sort=False)[["value", "units"]].apply(over_cases)
-    classes = classes.reset_index()
-    overall = classes.groupby(keys, sort=False).agg({"mean": "mean", "sd": "mean", "cases": "max"})
-    overall = overall.reset_index().assign(**{"class": MEAN})
-    summary = pd.concat([classes, overall], ignore_index=True)
-    summary = summary.merge(_intervals(scores, keys), how="left", on=[*keys, "class"])
-    orders = {
-        "aggregation": AGGREGATIONS,
-        "metric": METRICS,
-        "class": (*FOREGROUND, MEAN),
-    }
-    for column, order in orders.items():
-        summary[column] = pd.Categorical(summary[column], order)
-    summary = summary.sort_values(["model", *orders], ignore_index=True)
-    columns = [*keys, "class", "mean", "sd", "low", "high", "cases"]
-    return summary[columns].astype({"cases": int})
-
-
-def _intervals(scores: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """`low` and `high` of the means over volumes, class by class and of the mean of class means."""
-    rows = []
-    for key, group in scores.query("aggregation == 'volume'").groupby(keys):
-        table = group.pivot(index=["fold", "case"], columns="class", values="value")
-        for name, values in [*table.items(), (MEAN, table)]:
-            rows.append((*key, name, *interval(values)))
-    return pd.DataFrame(rows, columns=[*keys, "class", "low", "high"])
-
-
 def _shown(models: Sequence[str]) -> str:
     """The method whose cases are drawn."""
     compared = [name for name in methods.TABLE3 if name in models]
     if not compared:
         raise RunError(f"{', '.join(models)}: add one of {', '.join(methods.TABLE3)}")
     return "aspp_unet" if "aspp_unet" in compared else compared[0]
-
-
-def _without_path(facts: dict[str, Any]) -> dict[str, Any]:
-    """Where the data lay is this machine's business."""
-    return {key: value for key, value in facts.items() if key != "data"}
 
 
 def _gather_examples(study: Study, models: Sequence[str], shown: str, scores: pd.DataFrame) -> None:

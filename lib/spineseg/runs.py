@@ -14,6 +14,7 @@ from spineseg.study import Study
 
 FINISHED = "run.json"
 LOG = "log.csv"
+RUNS = "runs.json"  # in the results of a study
 ORIGIN = ("study", "model", "fold", "data_key", "code")
 FACTS = (*ORIGIN, "data", "profile", "grid", "epochs", "train", "test", "device")
 
@@ -62,6 +63,11 @@ def finished_facts(folder: Path) -> dict[str, Any]:
         raise RunError(f"{folder}: not a finished run; train it to its end first")
     remedy = "remove it and run the same training again"
     return read_json(folder / FINISHED, FACTS, remedy)
+
+
+def without_path(facts: dict[str, Any]) -> dict[str, Any]:
+    """Where the data lay is this machine's business."""
+    return {key: value for key, value in facts.items() if key != "data"}
 
 
 def train_again(folder: Path) -> str:

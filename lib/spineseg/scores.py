@@ -14,6 +14,7 @@ from spineseg.runs import finished_facts
 OVERLAPS = {"DSC": dsc, "IoU": iou}
 SURFACES = ("HD95", "NSD")
 SCORES = "scores.csv"
+CURVES = "curves.csv"
 
 
 def identify(table: pd.DataFrame, run: Path, data: str | None = None) -> pd.DataFrame:

@@ -5,8 +5,8 @@ import pandas as pd
 from spineseg import paper
 from spineseg.labels import FOREGROUND
 from spineseg.methods import ABLATION, INSTALL_NNUNET, NNUNET, TABLE3, TITLES
-from spineseg.results import MEAN, METRICS
 from spineseg.statistics import interval, paired
+from spineseg.summary import MEAN, METRICS
 
 PROPOSED = "aspp_unet"
 PER_CENT = ("DSC", "IoU", "NSD")  # HD95 is in mm
@@ -29,7 +29,7 @@ def beside_table3(summary: pd.DataFrame, aggregation: str = "volume") -> pd.Data
     """Table 3 beside ours: model, metric, class, paper, paper_sd, ours, sd, low, high, difference.
 
     DSC, IoU and NSD in per cent, HD95 in mm; `low` and `high` bound the mean (95 %). `summary` is
-    that of one study (see `results.summarise`); `aggregation` says which of ours to take, since
+    that of one study (see `summary.summarise`); `aggregation` says which of ours to take, since
     the paper does not say how it averaged. The paper's SD is over folds, ours over cases. What the
     paper, the data or the runs lack is empty; `note` tells how to get a missing run.
     """

@@ -240,7 +240,7 @@ class Training:
                 if self.fabric.is_global_zero:
                     self.save(folder)
                 self.fabric.barrier()
-        if self.fabric.is_global_zero:
+        if self.log and self.fabric.is_global_zero:
             write_csv(folder / LOG, pd.DataFrame(self.log))
 
     def _epoch(self, epoch: int, bar: tqdm) -> dict[str, float]:
