@@ -169,9 +169,10 @@ def test_atrous_branch_is_a_dilated_convolution():
     branch = ASPP(3, 2, rates=(6,)).branches[1]
     dense = torch.zeros(2, 3, 13, 13)
     dense[:, :, ::6, ::6] = branch.weight.detach()
-    image = torch.randn(1, 3, 29, 23)
-    expected = F.conv2d(image, dense, padding=6)
-    torch.testing.assert_close(branch(image), expected, atol=1e-5, rtol=1e-5)
+    for size in ((29, 23), (7, 6), (6, 20), (5, 3), (1, 1)):  # of the last the middle tap is left
+        image = torch.randn(1, 3, *size)
+        expected = F.conv2d(image, dense, padding=6)
+        torch.testing.assert_close(branch(image), expected, atol=1e-5, rtol=1e-5)
 
 
 @settings(max_examples=30, deadline=None)

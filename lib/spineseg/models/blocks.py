@@ -50,6 +50,23 @@ class ImagePooling(nn.Module):
         return self.project(x.mean((2, 3), keepdim=True))
 
 
+class AtrousConv2d(nn.Conv2d):
+    """A 3x3 convolution with holes and zeros around the map, whose size is kept.
+
+    Where a map is no longer than the rate, the outer taps meet nothing but zeros; they are left out.
+    """
+
+    def __init__(self, inputs: int, outputs: int, rate: int):
+        super().__init__(inputs, outputs, 3, 1, rate, rate, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rate = self.dilation[0]
+        rows, columns = (slice(None) if rate < length else slice(1, 2) for length in x.shape[2:])
+        weight = self.weight[:, :, rows, columns]
+        padding = [rate if taps == 3 else 0 for taps in weight.shape[2:]]
+        return F.conv2d(x, weight, self.bias, 1, padding, rate)
+
+
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling (section 2.2, Fig. 2); the size of the map is kept.
 
@@ -73,10 +90,7 @@ class ASPP(nn.Module):
         self.branches = nn.ModuleList(
             [
                 nn.Conv2d(channels, branch_channels, 1, bias=False),
-                *(
-                    nn.Conv2d(channels, branch_channels, 3, 1, rate, rate, bias=False)
-                    for rate in rates
-                ),
+                *(AtrousConv2d(channels, branch_channels, rate) for rate in rates),
             ]
         )
         self.norm: nn.Module = nn.BatchNorm2d(len(self.branches) * branch_channels)
