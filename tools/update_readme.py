@@ -22,7 +22,19 @@ STUDIES = {
     SHOWN: "phantom",
     "real-t2-lumbar-quick": "eleven patients",
 }
+STUDIES |= {
+    folder.parent.name: "phantom at the paper's scale"
+    for folder in sorted(RESULTS.glob("phantom-full-*/summary.csv"))
+}
+SPEED = RESULTS / "benchmark" / "speed.csv"
 PHANTOM_ONLY = "phantom-bodies-quick-on-real-t2-lumbar"
+
+SPED_UP = (
+    ("training step", "aspp_unet"),
+    ("inference", "aspp_unet"),
+    ("training iteration", ""),
+    ("preprocessing", ""),
+)
 
 # What stands in the paper (or is ours alone), its notebook, figures, and data.
 PIECES = (
@@ -63,6 +75,7 @@ PIECES = (
     ("Fig. 8, 9, loss", "09_figures", ("fig8", "fig9"), ("curves.csv",)),
     ("the paper audited", "10_audit", ("convexity",), ("audit.csv", "audit_convexity.csv")),
     ("did it reproduce?", "10_audit", (), ("claims.csv",)),
+    ("how fast it runs (ours)", "11_speed", ("speed", "growth"), ()),
 )
 
 
@@ -144,6 +157,28 @@ def pieces_table() -> str:
     return "\n".join(lines)
 
 
+def speed_table() -> str:
+    """How many times as long as here ASPP-UNet's plain version, or another package, takes."""
+    speed = pd.read_csv(SPEED)
+    others = speed[~speed["version"].str.startswith("ours")]
+    lines = ["| | size | beside | times as long | share of peak |", "|---" * 5 + "|"]
+    for part, what in SPED_UP:
+        rows = others[(others["part"] == part) & (others["what"].fillna("") == what)]
+        for row in rows.to_dict("records"):
+            ours = speed.query("part == @part and size == @row['size'] and version == 'ours'")
+            share = ours[ours["what"].fillna("") == what]["share_of_peak"].iloc[0]
+            words = f"{part} of {TITLES[what]}" if what in TITLES else part
+            share_words = f"{share:.0%}" if share == share else ""
+            cells = [words, row["size"], row["version"], f"{row['ratio']:.1f}", share_words]
+            lines.append(f"| {' | '.join(cells)} |")
+    lowest = speed["agreement"].min()
+    lines.append(
+        f"\nMeasured on {speed['device'][0]}. Of held-out pixels at least {100 * lowest:.2f} % get "
+        "the label that the plain version gives them."
+    )
+    return "\n".join(lines)
+
+
 def curves_table() -> str:
     """How far the loss of two processes lies from that of one at most: train, then test loss."""
     curves, losses = pd.read_csv(CURVES), ["train_loss", "test_loss"]
@@ -180,7 +215,12 @@ def fuzz_table() -> str:
 
 
 PAGES = {
-    "README.md": {"scores": scores_table, "verdicts": verdicts_table, "pieces": pieces_table},
+    "README.md": {
+        "scores": scores_table,
+        "verdicts": verdicts_table,
+        "pieces": pieces_table,
+        "speed": speed_table,
+    },
     "docs/reliability.md": {"fuzz": fuzz_table},
     "docs/scaling.md": {"curves": curves_table},
 }

@@ -412,8 +412,8 @@ def speed(table: pd.DataFrame) -> Figure:
     Right of the line ours is faster; bars are the quartiles over the rounds.
     """
     rows = table[table["ratio"].notna() & ~table["version"].str.startswith("ours")].copy()
-    is_peer = rows["version"].str.contains(", ")
-    rows["kind"] = rows["version"].where(is_peer, "its plain version").str.rpartition(", ")[2]
+    is_plain = rows["version"].str.startswith("plain")
+    rows["kind"] = rows["version"].str.rpartition(", ")[2].mask(is_plain, "its plain version")
     names = rows["what"].map(lambda name: TITLES.get(name, name), na_action="ignore")
     rows["label"] = names.fillna("nnU-Net") + " · " + rows["size"]
     parts = rows["part"].unique()
@@ -469,14 +469,14 @@ def growth(table: pd.DataFrame) -> Figure:
             if shown[quantity].isna().all():
                 axes.set_visible(False)
                 continue
-            for what, line in shown.groupby("what", sort=False):
-                name = str(what) if axis != "jobs" else None
-                axes.plot(line["value"], line[quantity], "o-", markersize=3, label=name)
-            if axis == "jobs":
+            lines = shown.groupby("what", sort=False) if axis != "jobs" else [(None, shown)]
+            for what, line in lines:
+                axes.plot(line["value"], line[quantity], "o-", markersize=3, label=what)
+            axes.set_xscale("log")
+            if axis in ("cases", "jobs"):
                 axes.set_ylim(bottom=0)
-                axes.plot(shown["value"], shown[quantity], color="C0")
             else:
-                axes.set(xscale="log", yscale="log")
+                axes.set_yscale("log")
             axes.set_xticks(sorted(shown["value"].unique()), sorted(shown["value"].unique()))
             axes.minorticks_off()
         last = panels[1, column] if panels[1, column].get_visible() else panels[0, column]

@@ -53,7 +53,7 @@ class ImagePooling(nn.Module):
 class AtrousConv2d(nn.Conv2d):
     """A 3x3 convolution with holes and zeros around the map, whose size is kept.
 
-    Where a map is no longer than the rate, the outer taps meet nothing but zeros; they are left out.
+    Where a map is no longer than the rate, the outer taps meet zeros alone; they are left out.
     """
 
     def __init__(self, inputs: int, outputs: int, rate: int):
