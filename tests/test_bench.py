@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from spineseg import bench, cost, plots, timing
+from spineseg import bench, cost, plots, provenance, timing
 from spineseg.bench import growth, networks, run, start, volumes
 from spineseg.models import build_model
 from spineseg.profiles import load_profile
@@ -176,6 +176,7 @@ def test_tables_carry_the_device_and_what_fails_is_named(workspace, monkeypatch,
     assert "rows 0: nothing to measure it on, left out" in said
     assert [len(bench.read(name)) for name in bench.TABLES] == [2, 1, 1]
     assert all(bench.read(name)["device"].notna().all() for name in bench.TABLES)
+    assert provenance.changed_files(folder) == []
 
 
 def test_without_tables_of_its_own_a_machine_shows_those_that_come_along(workspace):

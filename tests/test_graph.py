@@ -90,7 +90,8 @@ def test_on_one_machine_runs_share_the_cores_and_a_gpu_is_given_to_one(
 
 
 def test_each_profile_has_its_jobs_and_each_job_its_numbers():
-    assert set(JOBS) == {path.stem for path in PROFILES.glob("*.yaml")}
+    sharing = {"full-adamw"}  # asks for what `full` does, whose images are as large
+    assert set(JOBS) == {path.stem for path in PROFILES.glob("*.yaml")} - sharing
     for profile, rows in JOBS.items():
         assert set(rows) - {"nnunet"} == set(JOBS["quick"])
         for name, row in rows.items():

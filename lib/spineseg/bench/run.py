@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from spineseg import provenance
 from spineseg.bench import folder, growth, networks, start, volumes
 from spineseg.device import describe_device, make_fabric
 from spineseg.files import write_csv
@@ -16,14 +17,16 @@ from spineseg.progress import progress_bar
 from spineseg.study import Study
 from spineseg.timing import in_own_process
 
+PACKAGES = (*provenance.PACKAGES, "nnunetv2")
 Measurement = tuple[Callable[..., list[dict[str, Any]]], tuple]
 
 
 def bench(study: Study) -> Path:
     """Measure everything, a process for each comparison, and return the folder of the tables.
 
-    Writes speed.csv, growth.csv and start.csv. What rests on finished runs (the labels' agreement,
-    scan to mask) takes those of `study`; without them those rows are missing, and stderr says so.
+    Writes speed.csv, growth.csv, start.csv and provenance.json. What rests on finished runs (the
+    labels' agreement, scan to mask) takes those of `study`; without them those rows are missing,
+    and stderr says so.
     """
     tables = {
         "speed": [*networks.measurements(), *volumes.measurements(study)],
@@ -35,6 +38,8 @@ def bench(study: Study) -> Path:
         table = _measured(progress_bar(measurements, desc=f"bench {name}", unit="row"))
         table.insert(0, "device", device)
         write_csv(folder() / f"{name}.csv", table)
+    origin = {"commit": provenance.commit(), "versions": provenance.versions(PACKAGES)}
+    provenance.record(folder(), origin, device)
     return folder()
 
 
