@@ -155,6 +155,11 @@ def _nnunet(rows: int, columns: int) -> tuple[nn.Module, tuple[int, ...]]:
     return network.eval(), (1, 1, *map(int, padded))
 
 
+def memory_format(name: str) -> torch.memory_format:
+    """Channels innermost, for a network of ours or another's in the plane."""
+    return MODELS[name].memory_format if name in MODELS else torch.channels_last
+
+
 def on_meta(
     name: str, rows: int, columns: int, **options: Any
 ) -> tuple[nn.Module, tuple[int, ...]]:
@@ -184,7 +189,7 @@ def measure(name: str, rows: int, columns: int) -> dict[str, float]:
     fabric = make_fabric()
     before = peak_memory(fabric)
     network, shape = build(name, rows, columns)
-    layout = MODELS[name].memory_format if name in MODELS else torch.channels_last
+    layout = memory_format(name)
     network = fabric.setup_module(fold(network).to(memory_format=layout))  # type: ignore[call-overload]
     inputs = torch.randn(shape, device=fabric.device).contiguous(memory_format=layout)
     timed = _time_passes(fabric, lambda: network(inputs))

@@ -97,7 +97,7 @@ def _gflops(network: nn.Module, shape: tuple[int, ...], part: str) -> float:
 
 def training_step(network: nn.Module, shape: tuple[int, ...], name: str) -> Callable[[], None]:
     """A step as `train.Training` does it, without drawing and varying the batch."""
-    layout = MODELS[name].memory_format if name in MODELS else torch.channels_last
+    layout = cost.memory_format(name)
     fabric = make_fabric()
     network = deepcopy(network).train().to(memory_format=layout)  # type: ignore[call-overload]
     network, optimizer = fabric.setup(network, torch.optim.AdamW(network.parameters(), fused=True))
@@ -115,7 +115,7 @@ def training_step(network: nn.Module, shape: tuple[int, ...], name: str) -> Call
 
 def inference_step(network: nn.Module, shape: tuple[int, ...], name: str) -> Callable[[], None]:
     """A pass as `predict.NetworkSegmenter` does it."""
-    layout = MODELS[name].memory_format if name in MODELS else torch.channels_last
+    layout = cost.memory_format(name)
     fabric = make_fabric()
     fast = fabric.setup_module(fold(deepcopy(network).eval()).to(memory_format=layout))  # type: ignore[call-overload]
     inputs = fabric.to_device(_batch(shape)[0]).contiguous(memory_format=layout)
