@@ -18,10 +18,12 @@ from pathlib import Path
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from spineseg import bench, fingerprint, paths
+from spineseg import fingerprint
+from spineseg import benchmark as bench
+from spineseg.utils import paths
 from spineseg.methods import METHODS, NNUNET, TABLE3, runnable
 from spineseg.profiles import load_profile
-from spineseg.study import Study
+from spineseg.experiment import Experiment
 
 os.environ["SPINESEG_ROOT"] = str(paths.root())  # jobs run in other folders
 
@@ -48,27 +50,27 @@ if unknown := sorted(set(models) - set(METHODS)):
 if not set(models) & set(TABLE3):
     raise WorkflowError(f"{', '.join(models)}: add one of {', '.join(TABLE3)}")
 try:
-    study = Study.of(data, profile)
-    phantom = study.phantom
-    if study == phantom:
+    experiment = Experiment.of(data, profile)
+    phantom = experiment.phantom
+    if experiment == phantom:
         scans = [f"{phantom.data}/phantom.json"]
-        folds = study.profile.folds_to_run(PHANTOM_CASES)
+        folds = experiment.profile.folds_to_run(PHANTOM_CASES)
     else:
-        scans = [str(file) for file in study.files()]
-        folds = study.folds_to_run()
+        scans = [str(file) for file in experiment.files()]
+        folds = experiment.folds_to_run()
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
 spineseg = f"{shlex.quote(sys.executable)} -m spineseg.cli"
 of_profile = f"--profile {shlex.quote(profile)}"
-of_study = f"--data {shlex.quote(str(study.data))} {of_profile}"
-run = f"{study.runs}/{{model}}-fold-{{fold}}"
+of_experiment = f"--data {shlex.quote(str(experiment.data))} {of_profile}"
+run = f"{experiment.runs}/{{model}}-fold-{{fold}}"
 
 
 # A profile of one's own asks for what the smallest of ours that is no smaller does, or as full does.
 JOBS = yaml.safe_load(Path(workflow.basedir, "cluster", "jobs.yaml").read_text())
-sizes = {name: load_profile(name).max_size for name in JOBS}
-asks = JOBS[next((name for name in JOBS if study.profile.max_size <= sizes[name]), "full")]
+sizes = {name: load_profile(name).image_size for name in JOBS}
+asks = JOBS[next((name for name in JOBS if experiment.profile.image_size <= sizes[name]), "full")]
 
 
 def asked(job, wildcards, what):
@@ -76,13 +78,13 @@ def asked(job, wildcards, what):
     return asks.get(wildcards.get("model"), asks[job])[what]
 
 
-def threads_of(job, side_by_side=1):
+def threads_of(job, time_interleaved=1):
     """On a cluster what the job asks for; on one machine the jobs side by side share its cores."""
 
     def threads(wildcards):
         if workflow.remote_exec or not workflow.local_exec:
             return asked(job, wildcards, "threads")
-        return max(1, workflow.cores // side_by_side)
+        return max(1, workflow.cores // time_interleaved)
 
     return threads
 
@@ -111,7 +113,7 @@ def longest_first(wildcards):
 
 def pretrained(wildcards):
     """nnU-Net always starts afresh, as it does by itself."""
-    if not study.starts_from_phantom or wildcards.model == NNUNET:
+    if not experiment.starts_from_phantom or wildcards.model == NNUNET:
         return []
     return f"{phantom.runs}/{wildcards.model}-fold-all/run.json"
 
@@ -119,7 +121,7 @@ def pretrained(wildcards):
 def training(wildcards):
     """What a run rests on besides its scans."""
     model = wildcards.model
-    return [fingerprint.of_training(model), study.profile.training_knobs(model)]
+    return [fingerprint.of_training(model), experiment.profile.training_knobs(model)]
 
 
 GATHERED = [
@@ -159,16 +161,16 @@ NOTEBOOKS = {
 
 
 def results(names):
-    return [str(study.results / name) for name in names]
+    return [str(experiment.results / name) for name in names]
 
 
 def figures(names):
-    return [f"{study.figures}/{name}.{suffix}" for name in names for suffix in ("png", "svg")]
+    return [f"{experiment.figures}/{name}.{suffix}" for name in names for suffix in ("png", "svg")]
 
 
 rule all:
     input:
-        f"{study.runs}/report.html",
+        f"{experiment.runs}/report.html",
 
 
 rule phantom:
@@ -182,7 +184,7 @@ rule phantom:
         f"{spineseg} data phantom {shlex.quote(str(phantom.data))} --cases {PHANTOM_CASES}"
 
 
-if study.starts_from_phantom:
+if experiment.starts_from_phantom:
 
     rule pretrain:
         input:
@@ -202,19 +204,19 @@ rule prepare:
     input:
         scans,
     output:
-        update(f"{study.runs}/split.json"),
+        update(f"{experiment.runs}/split.json"),
     params:
         code=fingerprint.of_cache(),
-        knobs=study.profile.cache_knobs(),
+        knobs=experiment.profile.cache_knobs(),
     threads: threads_of("prepare")
     resources: **resources_of("prepare")
     shell:
-        f"{spineseg} data prepare {of_study}"
+        f"{spineseg} data prepare {of_experiment}"
 
 
 rule train:
     input:
-        f"{study.runs}/split.json",
+        f"{experiment.runs}/split.json",
         pretrained,
     output:
         f"{run}/run.json",
@@ -226,7 +228,7 @@ rule train:
     priority: longest_first
     resources: **resources_of("train")
     shell:
-        f"OMP_NUM_THREADS={{threads}} {spineseg} train {of_study} --score "
+        f"OMP_NUM_THREADS={{threads}} {spineseg} train {of_experiment} --score "
         "--model {wildcards.model} --fold {wildcards.fold}"
 
 
@@ -236,24 +238,24 @@ rule gather:
     output:
         results(GATHERED),
     params:
-        code=fingerprint.of_results("spineseg.results"),
+        code=fingerprint.of_results("spineseg.workflow.gather"),
     resources: **resources_of("gather")
     shell:
-        f"{spineseg} gather {of_study} --models {' '.join(models)}"
+        f"{spineseg} gather {of_experiment} --models {' '.join(models)}"
 
 
 rule cost:
     input:
-        f"{study.runs}/split.json",  # a clone's results are those of another machine
+        f"{experiment.runs}/split.json",  # a clone's results are those of another machine
     output:
         results(["cost.csv"]),
     params:
-        code=fingerprint.of_results("spineseg.cost"),
-        rows=study.profile.cost_rows,
+        code=fingerprint.of_results("spineseg.benchmark.cost"),
+        rows=experiment.profile.benchmark_rows,
     threads: threads_of("cost")
     resources: **resources_of("cost")
     shell:
-        f"{spineseg} cost {of_study}"
+        f"{spineseg} cost {of_experiment}"
 
 
 for name, (reads, writes, draws) in NOTEBOOKS.items():
@@ -262,15 +264,15 @@ for name, (reads, writes, draws) in NOTEBOOKS.items():
         name:
             name
         input:
-            f"{study.runs}/split.json",
+            f"{experiment.runs}/split.json",
             results(reads),
             notebook=ancient(f"{workflow.basedir}/notebooks/{name}.ipynb"),
         output:
             results(writes),
             figures(draws),
-            notebook=f"{study.runs}/notebooks/{name}.ipynb",
+            notebook=f"{experiment.runs}/notebooks/{name}.ipynb",
         params:
-            data=shlex.quote("" if study == phantom else str(study.data)),
+            data=shlex.quote("" if experiment == phantom else str(experiment.data)),
             profile=shlex.quote(profile),
             code=fingerprint.of_results(f"{workflow.basedir}/notebooks/{name}.ipynb"),
         resources: **resources_of("notebook")
@@ -281,13 +283,13 @@ for name, (reads, writes, draws) in NOTEBOOKS.items():
 
 rule report:
     input:
-        expand(f"{study.runs}/notebooks/{{name}}.ipynb", name=NOTEBOOKS),
+        expand(f"{experiment.runs}/notebooks/{{name}}.ipynb", name=NOTEBOOKS),
     output:
-        f"{study.runs}/report.html",
-        f"{study.results}/times.csv",
-        update(f"{study.results}/provenance.json"),  # keeps where unchanged files come from
+        f"{experiment.runs}/report.html",
+        f"{experiment.results}/times.csv",
+        update(f"{experiment.results}/provenance.json"),  # keeps where unchanged files come from
     params:
-        code=fingerprint.of_results("spineseg.report"),
+        code=fingerprint.of_results("spineseg.workflow.report"),
     resources: **resources_of("report")
     shell:
-        f"{spineseg} report {of_study}"
+        f"{spineseg} report {of_experiment}"

@@ -103,12 +103,6 @@ def serve() -> None:
     import scipy.stats  # noqa: F401
     import sklearn.model_selection  # noqa: F401
 
-    import spineseg.cli
-    import spineseg.cost
-    import spineseg.data.phantom
-    import spineseg.results
-    import spineseg.train  # noqa: F401
-
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:

@@ -18,7 +18,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from scans import make_mask, make_scan
-from spineseg.paths import PROFILES
+from spineseg.utils.paths import PROFILES
 
 SCANS = (".nii", ".nii.gz", ".mha", ".nrrd")
 KINDS = (*SCANS, ".yaml")

@@ -8,11 +8,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from spineseg import audit, paper
-from spineseg.cost import gflops
+from spineseg.benchmark.cost import gflops
+from spineseg.evaluation.metrics import iou_of
 from spineseg.labels import FOREGROUND
-from spineseg.metrics import iou_of
 from spineseg.models import build_model, count_parameters
+from spineseg.paper.printed import consistency as audit
+from spineseg.paper.printed import printed as paper
 
 MODELS = paper.table4()["model"].tolist()
 seeds = st.integers(0, 2**32 - 1)

@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from spineseg import bench, cost, plots, provenance, timing
-from spineseg.bench import growth, networks, run, start, volumes
+from spineseg import benchmark as bench
+from spineseg.benchmark import cost, growth, networks, run, start, timing, volumes
+from spineseg.experiment import Experiment
+from spineseg.figures import plots
 from spineseg.models import build_model
 from spineseg.profiles import load_profile
-from spineseg.study import Study
+from spineseg.workflow import provenance
 
 TINY = networks.Size(32, 16, 4, 2, budget=0.2)
 
@@ -24,9 +26,9 @@ def tiny(monkeypatch):
 def test_contenders_take_turns_and_the_first_round_warms_up(monkeypatch):
     turns = []
     seconds = iter([9, 9, 1, 2, 2, 6, 3, 6])
-    monkeypatch.setattr(timing, "seconds_of", lambda fabric, work: (work(), next(seconds))[1])
+    monkeypatch.setattr(timing, "timed", lambda fabric, work: (work(), next(seconds))[1])
     works = {name: lambda name=name: turns.append(name) for name in ("a", "b")}
-    found = timing.side_by_side(works, budget=60, rounds=3)
+    found = timing.time_interleaved(works, budget=60, rounds=3)
     assert turns == ["a", "b"] * 4
     assert (found["a"]["rounds"], found["a"]["seconds"], found["b"]["seconds"]) == (3, 2, 6)
     assert (found["a"]["ratio"], found["b"]["ratio"]) == (1, 2)  # of 2, 3 and 2
@@ -34,8 +36,8 @@ def test_contenders_take_turns_and_the_first_round_warms_up(monkeypatch):
 
 
 def test_a_round_that_takes_the_whole_budget_counts(monkeypatch):
-    monkeypatch.setattr(timing, "seconds_of", lambda fabric, work: 5.0)
-    found = timing.side_by_side({"a": lambda: None}, budget=0)
+    monkeypatch.setattr(timing, "timed", lambda fabric, work: 5.0)
+    found = timing.time_interleaved({"a": lambda: None}, budget=0)
     assert (found["a"]["rounds"], found["a"]["seconds"]) == (1, 5.0)
 
 
@@ -91,13 +93,13 @@ def test_trained_runs_agree_with_their_plain_version_and_others_are_passed_over(
     trained, phantom, monkeypatch
 ):
     monkeypatch.setenv("SPINESEG_ROOT", str(trained))
-    monkeypatch.setattr(volumes, "side_by_side", partial(timing.side_by_side, rounds=1))
-    study = Study(phantom, load_profile("smoke"))
-    (row,) = volumes.agreement(study, "aspp_unet")
+    monkeypatch.setattr(volumes, "time_interleaved", partial(timing.time_interleaved, rounds=1))
+    experiment = Experiment(phantom, load_profile("smoke"))
+    (row,) = volumes.agreement(experiment, "aspp_unet")
     assert row["rounds"] == 2
     assert 0.98 < row["agreement"] <= 1  # three epochs leave many near ties
-    assert volumes.agreement(study, "segnet") == []
-    ours, command = volumes.labelling(study)
+    assert volumes.agreement(experiment, "segnet") == []
+    ours, command = volumes.labelling(experiment)
     assert 0 < ours["seconds"] < command["seconds"]
 
 
@@ -111,7 +113,7 @@ def test_preprocessing_is_timed_by_the_volume(monkeypatch):
         works.update(contenders)
         return {name: {"rounds": 1, "seconds": 8.0, "ratio": 1.0} for name in contenders}
 
-    monkeypatch.setattr(volumes, "side_by_side", measured)
+    monkeypatch.setattr(volumes, "time_interleaved", measured)
     (row,) = volumes.preprocessing("tiny")
     assert (row["seconds"], row["ratio"], list(works)) == (4.0, 1.0, ["ours"])
     assert "SPINESEG_ROOT" not in os.environ or os.environ["SPINESEG_ROOT"]
@@ -129,8 +131,8 @@ def test_an_iteration_beside_nnunets_trainer(monkeypatch):
 
 
 def test_growth_measures_what_its_axis_says(monkeypatch):
-    monkeypatch.setattr(growth, "in_own_process", lambda function, *given: function(*given))
-    monkeypatch.setattr(growth, "side_by_side", partial(timing.side_by_side, rounds=1))
+    monkeypatch.setattr(growth, "run_in_subprocess", lambda function, *given: function(*given))
+    monkeypatch.setattr(growth, "time_interleaved", partial(timing.time_interleaved, rounds=1))
     monkeypatch.setattr(growth, "STEPS", 1)
     (row,) = growth.with_cases(6)
     assert (row["axis"], row["value"], row["what"]) == ("cases", 6, "preprocessing")
@@ -163,12 +165,12 @@ def test_tables_carry_the_device_and_what_fails_is_named(workspace, monkeypatch,
         (start, [(rows, (1,))]),
     ):
         monkeypatch.setattr(module, "measurements", lambda found=measurements: iter(found))
-    monkeypatch.setattr(volumes, "measurements", lambda study: iter([]))
+    monkeypatch.setattr(volumes, "measurements", lambda experiment: iter([]))
     here = lambda function, *given: (  # noqa: E731
-        timing.in_own_process(function) if function is dies else function(*given)
+        timing.run_in_subprocess(function) if function is dies else function(*given)
     )
-    monkeypatch.setattr(run, "in_own_process", here)
-    folder = run.bench(Study(workspace, load_profile("smoke")))
+    monkeypatch.setattr(run, "run_in_subprocess", here)
+    folder = run.bench(Experiment(workspace, load_profile("smoke")))
     assert folder == workspace / "results" / "benchmark"
     assert bench.table_file("speed").parent == folder
     said = capsys.readouterr().err

@@ -7,9 +7,10 @@ import pytest
 import SimpleITK as sitk
 
 from scans import make_mask, make_scan, write, write_case
-from spineseg.data.check import DataError, check_folder, require_valid
-from spineseg.data.sources import ChallengeFolder
+from spineseg.data.check import check_folder, require_valid
+from spineseg.data.layouts import ChallengeFolder
 from spineseg.data.volume import EXTENSIONS
+from spineseg.utils.errors import UserError
 
 
 def test_a_sound_folder_has_neither_problems_nor_notes(tmp_path, capfd):
@@ -190,7 +191,7 @@ def test_each_fault_alone(tmp_path, fault, capfd):
 def test_all_faults_at_once_are_one_line_each(tmp_path):
     expected = [fault(tmp_path) for fault in FAULTS]
     write_case(tmp_path, 99)
-    with pytest.raises(DataError) as error:
+    with pytest.raises(UserError) as error:
         require_valid(tmp_path)
     lines = str(error.value).splitlines()
     assert len(lines) == len(FAULTS)
@@ -202,7 +203,7 @@ def test_all_faults_at_once_are_one_line_each(tmp_path):
 def test_a_path_cannot_break_the_line(tmp_path):
     root = tmp_path / "two\nlines"
     fractions(root)
-    (line,) = str(DataError(check_folder(root).problems)).splitlines()
+    (line,) = str(UserError(check_folder(root).problems)).splitlines()
     assert "two?lines" in line
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spineseg.claims import NOT, REPRODUCED, UNJUDGED, Measured, judge, verdict
+from spineseg.evaluation.noise import LEVELS
+from spineseg.evaluation.summary import summarise
 from spineseg.labels import FOREGROUND
 from spineseg.methods import ABLATION, METHODS, NOISE, TABLE3
-from spineseg.noise import LEVELS
-from spineseg.summary import summarise
+from spineseg.paper.verdicts import NOT, REPRODUCED, UNJUDGED, Measured, judge, verdict
 
 CASES = [f"Case{n}" for n in range(12)]
 RIGHT = {name: 0.70 for name in METHODS} | {

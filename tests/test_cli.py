@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from scans import write, write_dicom
 from spineseg import cli
-from spineseg.data.sources import ChallengeFolder
+from spineseg.data.layouts import ChallengeFolder
 
 RUN = "phantom-mini-smoke/aspp_unet-fold-0"
 
@@ -52,20 +52,22 @@ def test_predict_labels_a_dicom_series_as_the_same_scan_in_a_file(trained, scan,
 def test_predict_on_a_folder_does_the_good_ones_and_lists_the_others(
     trained, scan, tmp_path, capsys
 ):
-    study, masks = tmp_path / "study", tmp_path / "masks"
-    write(scan, study / "one.nrrd")
-    write(scan, study / "two" / "one.nrrd")
-    write_dicom(study / "three", scan, uid="1.2.1")
-    write_dicom(study / "three", scan, uid="1.2.2", names=[f"x{n}" for n in range(scan.GetDepth())])
-    (study / "three" / "x3").unlink()
-    (study / "bad.nii.gz").write_bytes(b"nothing")
-    arguments = ["predict", str(study), str(masks), "--run", str(trained / "runs" / RUN)]
+    experiment, masks = tmp_path / "experiment", tmp_path / "masks"
+    write(scan, experiment / "one.nrrd")
+    write(scan, experiment / "two" / "one.nrrd")
+    write_dicom(experiment / "three", scan, uid="1.2.1")
+    write_dicom(
+        experiment / "three", scan, uid="1.2.2", names=[f"x{n}" for n in range(scan.GetDepth())]
+    )
+    (experiment / "three" / "x3").unlink()
+    (experiment / "bad.nii.gz").write_bytes(b"nothing")
+    arguments = ["predict", str(experiment), str(masks), "--run", str(trained / "runs" / RUN)]
     assert cli.main(arguments) == 1
     out, err = capsys.readouterr()
     written = {path.relative_to(masks).as_posix() for path in masks.rglob("*") if path.is_file()}
     assert written == {"one.nrrd", "two/one.nrrd", "three/1.2.1.nii.gz"}
     assert len(out.splitlines()) == 3
-    lines = [line for line in err.splitlines() if line.startswith(str(study))]
+    lines = [line for line in err.splitlines() if line.startswith(str(experiment))]
     assert len(lines) == 2
     assert any("uneven spacing" in line for line in lines)
     assert any("bad.nii.gz" in line for line in lines)

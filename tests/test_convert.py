@@ -6,11 +6,12 @@ import SimpleITK as sitk
 
 from scans import make_mask, make_scan, write, write_spider
 from spineseg.data import convert as converting
-from spineseg.data.check import DataError, check_folder
+from spineseg.data.check import check_folder
 from spineseg.data.convert import convert
-from spineseg.data.sources import ChallengeFolder, open_labelled, read_labelled
-from spineseg.data.volume import ScanError, geometry_mismatch
+from spineseg.data.layouts import ChallengeFolder, open_labelled, read_labelled
+from spineseg.data.volume import geometry_mismatch
 from spineseg.labels import CHALLENGE_LABELS
+from spineseg.utils.errors import UserError
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_all_bad_files_are_listed_and_the_good_are_done(spider, tmp_path, capsys
     write(make_scan(), spider / "images" / "011_t2.mha")
     write_spider(spider, "11_t2")
     out = tmp_path / "out"
-    with pytest.raises(DataError) as error:
+    with pytest.raises(UserError) as error:
         convert(spider, out)
     named = {problem.path.name for problem in error.value.problems}
     assert named == {"1_t2.mha", "7_t2_SPACE.mha", odd.name, "011_t2.mha"}
@@ -134,7 +135,7 @@ def test_a_folder_that_holds_something_else_is_refused(spider, tmp_path, name, c
     path = tmp_path / "out" / name
     path.parent.mkdir(parents=True)
     path.write_text(content)
-    with pytest.raises(ScanError, match="choose another folder"):
+    with pytest.raises(UserError, match="choose another folder"):
         convert(spider, tmp_path / "out")
     assert path.read_text() == content
 
@@ -142,12 +143,12 @@ def test_a_folder_that_holds_something_else_is_refused(spider, tmp_path, name, c
 def test_a_case_of_another_source_is_refused(spider, tmp_path):
     out = convert(spider, tmp_path / "out")
     write_spider(tmp_path / "other", "5_t2")
-    with pytest.raises(ScanError, match="was not made from this set"):
+    with pytest.raises(UserError, match="was not made from this set"):
         convert(tmp_path / "other", out)
 
 
 def test_only_spider_is_converted(phantom, tmp_path):
-    with pytest.raises(ScanError, match="holds no scans named"):
+    with pytest.raises(UserError, match="holds no scans named"):
         convert(phantom, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

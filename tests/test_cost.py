@@ -7,17 +7,18 @@ import pandas as pd
 import pytest
 import torch
 
-from spineseg import cost, plots
+from spineseg.benchmark import cost
+from spineseg.experiment import Experiment
+from spineseg.figures import plots
 from spineseg.methods import NNUNET, TABLE3, TITLES
 from spineseg.models import build_model
 from spineseg.profiles import load_profile
-from spineseg.study import Study
 
 
 @pytest.fixture
-def study(workspace) -> Study:
+def experiment(workspace) -> Experiment:
     """Slices of 32 rows."""
-    return Study(Path("scans"), replace(load_profile("smoke"), cost_rows=32))
+    return Experiment(Path("scans"), replace(load_profile("smoke"), benchmark_rows=32))
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_columns_keep_the_papers_proportion(rows, columns):
 def test_a_process_of_its_own_sees_memory_grow_with_the_image():
     held = np.ones(60_000_000)  # 460 MiB here are not there
     small, large = (
-        cost.in_own_process(cost.measure, "segnet", *size) for size in ((32, 16), (384, 208))
+        cost.run_in_subprocess(cost.measure, "segnet", *size) for size in ((32, 16), (384, 208))
     )
     assert held.nbytes > small["memory_mib"] * 2**20 > 0
     map_mib = 64 * 384 * 208 * 4 / 2**20  # the first stage's, float32
@@ -93,15 +94,15 @@ def test_a_process_of_its_own_sees_memory_grow_with_the_image():
 
 def test_the_first_pass_counts_only_where_it_took_all_the_time(monkeypatch):
     passes = iter([9.0, 1.0, 2.0, 3.0])
-    monkeypatch.setattr(cost, "seconds_of", lambda fabric, forward: next(passes))
+    monkeypatch.setattr(cost, "timed", lambda fabric, forward: next(passes))
     monkeypatch.setattr(cost, "ROUNDS", 2)
     assert cost._time_passes(None, None) == [1.0, 2.0]
     monkeypatch.setattr(cost, "TIMED_SECONDS", 0)
     assert cost._time_passes(None, None) == [3.0]
 
 
-def test_measured_share_of_peak_and_the_row_of_a_missing_package(study, two_only):
-    table = cost.measure_cost(study)
+def test_measured_share_of_peak_and_the_row_of_a_missing_package(experiment, two_only):
+    table = cost.measure_cost(experiment)
     segnet, missing = table.to_dict("records")
     assert (segnet["rows"], segnet["columns"]) == (32, 16)
     assert segnet["parameters"] == 15_207_945
@@ -115,14 +116,16 @@ def test_measured_share_of_peak_and_the_row_of_a_missing_package(study, two_only
     assert missing["note"] == "not installed; `make nnunet` installs it"
 
 
-def test_a_network_too_large_for_the_memory_leaves_the_others_theirs(study, two_only, monkeypatch):
+def test_a_network_too_large_for_the_memory_leaves_the_others_theirs(
+    experiment, two_only, monkeypatch
+):
     def killed(function, *arguments):
         if function is cost.measure:
             raise BrokenProcessPool
         return 1.0
 
-    monkeypatch.setattr(cost, "in_own_process", killed)
-    row = cost.measure_cost(study).iloc[0]
+    monkeypatch.setattr(cost, "run_in_subprocess", killed)
+    row = cost.measure_cost(experiment).iloc[0]
     assert row["note"] == "out of memory at 32 x 16"
     assert row["gflops"] > 0
     assert np.isnan(row["seconds"])
@@ -168,12 +171,12 @@ def test_beside_table4_by_hand(measured):
     assert missing.drop(["parameters_paper", "seconds_paper", "ratio_paper"]).isna().all()
 
 
-def test_written_table_is_read_again_with_every_parameter(study, measured, monkeypatch):
-    monkeypatch.setattr(cost, "measure_cost", lambda study: measured.assign(note=""))
-    written = cost.cost_of(study)
+def test_written_table_is_read_again_with_every_parameter(experiment, measured, monkeypatch):
+    monkeypatch.setattr(cost, "measure_cost", lambda experiment: measured.assign(note=""))
+    written = cost.cost_of(experiment)
     monkeypatch.delattr(cost, "measure_cost")
-    pd.testing.assert_frame_equal(cost.cost_of(study), written)
-    assert (study.results / "cost.csv").is_file()
+    pd.testing.assert_frame_equal(cost.cost_of(experiment), written)
+    assert (experiment.results / "cost.csv").is_file()
     assert list(written.columns[:3]) == ["data", "profile", "device"]
     assert written["parameters"].iloc[-1] == 22_123_456
     pd.testing.assert_frame_equal(

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from scans import make_scan, write_dicom
 from spineseg.data.check import check_folder
 from spineseg.data.dicom import Slice, find_series, in_order, read_series
-from spineseg.data.sources import open_source
-from spineseg.data.volume import ScanError, geometry_mismatch, to_canonical
+from spineseg.data.layouts import open_source
+from spineseg.data.volume import geometry_mismatch, to_canonical
+from spineseg.utils.errors import UserError
 
 
 def oblique(angle: float = 0.3) -> sitk.Image:
@@ -240,7 +241,7 @@ def test_hundreds_of_damaged_files_are_faults_or_slices(tmp_path, capfd):
     assert found.faults
     assert slices
     for each in slices:
-        with pytest.raises(ScanError):
+        with pytest.raises(UserError):
             read_series([each.path])
     assert capfd.readouterr().err == ""
 
@@ -265,5 +266,5 @@ def test_any_order_is_sorted_and_any_gap_is_seen(count, step, start, rng):
     assert [each.path for each in in_order(shuffled)] == [each.path for each in slices_at(heights)]
     if count > 3:
         del shuffled[next(i for i, each in enumerate(shuffled) if each.path == str(heights[1]))]
-        with pytest.raises(ScanError, match="uneven spacing"):
+        with pytest.raises(UserError, match="uneven spacing"):
             in_order(shuffled)

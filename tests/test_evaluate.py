@@ -5,19 +5,19 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 
-from spineseg.data.sources import ChallengeFolder
+from spineseg.data.layouts import ChallengeFolder
 from spineseg.data.volume import to_canonical
-from spineseg.files import read_json
+from spineseg.evaluation.scores import surface_rows
+from spineseg.evaluation.summary import summarise
+from spineseg.evaluation.surface import surface_scores
+from spineseg.experiment import Experiment
 from spineseg.labels import CLASSES, FOREGROUND, NUM_CLASSES
-from spineseg.predict import predict_scan
-from spineseg.provenance import changed_files
-from spineseg.results import score_run
 from spineseg.runs import RunError
-from spineseg.scores import surface_rows
-from spineseg.study import Study
-from spineseg.summary import summarise
-from spineseg.surfaces import surface_scores
-from spineseg.train import load_network, train
+from spineseg.training.loop import load_network, train
+from spineseg.utils.files import read_json
+from spineseg.workflow.gather import score_run
+from spineseg.workflow.predict import predict_scan
+from spineseg.workflow.provenance import changed_files
 
 RUN = "phantom-mini-smoke/aspp_unet-fold-0"
 
@@ -141,7 +141,7 @@ def test_a_class_that_other_data_never_labels_is_not_scored(run, phantom, tmp_pa
 
 
 def test_a_run_on_everything_holds_nothing_out(phantom, workspace):
-    run = train(Study.of(phantom, "smoke"), "unet", "all")
+    run = train(Experiment.of(phantom, "smoke"), "unet", "all")
     with pytest.raises(RunError, match="none is held out"):
         score_run(run)
 

@@ -4,12 +4,14 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from spineseg import explore, inspection, paper
+from spineseg.data import overview as explore
+from spineseg.data.layouts import ChallengeFolder, read_labelled
 from spineseg.data.preprocess import prepare
-from spineseg.data.sources import ChallengeFolder, read_labelled
+from spineseg.experiment import Experiment
 from spineseg.labels import CLASSES
 from spineseg.models import build_model, count_parameters
-from spineseg.study import Study
+from spineseg.models import receptive_field as inspection
+from spineseg.paper.printed import printed as paper
 
 
 def test_table_1_sums_to_172():
@@ -70,9 +72,9 @@ def test_measures_agree_with_simpleitk(phantom):
 
 
 def test_unchanged_scans_lose_only_what_is_cropped(phantom, workspace):
-    study = Study.of(phantom, "smoke")
-    cache = prepare(study)
-    loss = explore.preprocessing_loss(study.cases(), cache, "0")
+    experiment = Experiment.of(phantom, "smoke")
+    cache = prepare(experiment)
+    loss = explore.preprocessing_loss(experiment.cases(), cache, "0")
     assert loss["case"].tolist() == cache.test_ids(0)
     assert loss["outside"].between(0, 0.2).all()
     assert loss["DSC"].between(0.6, 1).all()

@@ -23,13 +23,13 @@ import SimpleITK as sitk
 import torch
 
 from commands import Commands, Ended
-from spineseg.files import read_json
-from spineseg.paths import REPOSITORY
-from spineseg.results import check_results
-from spineseg.study import Study
+from spineseg.experiment import Experiment
+from spineseg.utils.files import read_json
+from spineseg.utils.paths import REPOSITORY
+from spineseg.workflow.gather import check_results
 
-STUDY = "phantom-mini-smoke"
-RUN = f"runs/{STUDY}/unet-fold-0"
+EXPERIMENT = "phantom-mini-smoke"
+RUN = f"runs/{EXPERIMENT}/unet-fold-0"
 JOBS = ("prepare", "train", "evaluate", "gather", "predict", "phantom")
 BEFORE = {"phantom": None, "prepare": None, "train": "prepare", "evaluate": "train"}
 BEFORE |= {"gather": "evaluate", "predict": "train", "cost": "prepare"}
@@ -78,15 +78,15 @@ def root(tmp_path) -> Path:
 
 
 def arguments(job: str, root: Path, phantom: Path) -> list[object]:
-    study = ["--data", phantom, "--profile", "smoke"]
+    experiment = ["--data", phantom, "--profile", "smoke"]
     scan = phantom / "train" / "MR" / "Case1.nii.gz"
     return {
         "phantom": ["data", "phantom", root / "made", "--cases", 1, "--scale", 1 / 16],
-        "prepare": ["data", "prepare", *study],
-        "train": ["train", *study, "--model", "unet"],
+        "prepare": ["data", "prepare", *experiment],
+        "train": ["train", *experiment, "--model", "unet"],
         "evaluate": ["evaluate", root / RUN],
-        "cost": ["cost", *study],
-        "gather": ["gather", *study, "--models", "unet"],
+        "cost": ["cost", *experiment],
+        "gather": ["gather", *experiment, "--models", "unet"],
         "predict": ["predict", scan, root / "mask.nii", "--run", root / RUN],
     }[job]
 
@@ -286,7 +286,7 @@ def flipped(path: Path) -> None:
 
 
 CACHE = "cache/*/"
-RESULTS = f"results/{STUDY}/"
+RESULTS = f"results/{EXPERIMENT}/"
 WAYS = {"cut": cut, "emptied": emptied, "noise": noise}
 CHECKED = {"flipped": flipped}
 DAMAGED = [  # the file, the command that meets it, and the ways that it notices
@@ -298,7 +298,7 @@ DAMAGED = [  # the file, the command that meets it, and the ways that it notices
     (f"{RUN}/noise.csv", "gather", {**WAYS, "lost": lost}),
     (f"{RUN}/examples.npz", "gather", {**WAYS, **CHECKED, "lost": lost}),
     (f"{RUN}/noise.npz", "gather", {**WAYS, **CHECKED, "lost": lost}),
-    (f"runs/{STUDY}/split.json", "prepare", WAYS),
+    (f"runs/{EXPERIMENT}/split.json", "prepare", WAYS),
     (f"{CACHE}index.json", "prepare", WAYS),
     (f"{CACHE}images.npy", "train", {**WAYS, **CHECKED, "lost": lost}),
     (f"{CACHE}masks.npy", "train", {**WAYS, **CHECKED, "lost": lost}),
@@ -315,7 +315,7 @@ CHOSEN = [
     (f"{RUN}/checkpoint.pt", "train", cut),
     (f"{RUN}/run.json", "gather", emptied),
     (f"{RUN}/log.csv", "gather", cut),
-    (f"runs/{STUDY}/split.json", "prepare", cut),
+    (f"runs/{EXPERIMENT}/split.json", "prepare", cut),
     (f"{CACHE}index.json", "prepare", cut),
     (f"{CACHE}images.npy", "train", flipped),
     (f"{CACHE}masks.npy", "train", lost),
@@ -347,7 +347,7 @@ def test_a_damaged_file_is_named_and_what_the_line_says_helps(
             return commands.run(root, *arguments(job, root, phantom))
         monkeypatch.setenv("SPINESEG_ROOT", str(root))
         try:
-            check_results(Study.of(phantom, "smoke"))
+            check_results(Experiment.of(phantom, "smoke"))
         except ValueError as error:
             return Ended(1, "", str(error))
         return Ended(0, "", "")
@@ -446,7 +446,7 @@ def test_who_dies_holds_nothing_back(commands, after, phantom, root):
     first = stopped(commands, root, command, r"rename .*checkpoint\.pt")
     first.signal(signal.SIGKILL)
     first.end()
-    assert (root / f"runs/{STUDY}/.lock-unet-fold-0").is_file()
+    assert (root / f"runs/{EXPERIMENT}/.lock-unet-fold-0").is_file()
     assert commands.run(root, *command).code == 0
     assert_same(root, after("train"))
 
@@ -545,7 +545,7 @@ def test_a_killed_graph_goes_on(phantom, root, tmp_path, every):
     """Snakemake, killed, leaves a lock and half a job; the next call minds neither."""
     if not every:
         pytest.skip("long; --faults")
-    target = root / "runs" / STUDY / "split.json"
+    target = root / "runs" / EXPERIMENT / "split.json"
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--quiet", "rules"]
     command += ["--rerun-incomplete", "--snakefile", REPOSITORY / "Snakefile"]
     command += ["--directory", tmp_path, "--config", f"data={phantom}", "profile=smoke"]

@@ -8,7 +8,7 @@ import pytest
 
 from spineseg import fingerprint
 from spineseg.methods import METHODS, NNUNET
-from spineseg.paths import REPOSITORY
+from spineseg.utils.paths import REPOSITORY
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 STEPS = {
@@ -17,8 +17,8 @@ STEPS = {
     "simulated": fingerprint.of_simulated,
     **{f"train {name}": lambda name=name: fingerprint.of_training(name) for name in METHODS},
     **{f"score {name}": lambda name=name: fingerprint.of_scoring(name) for name in METHODS},
-    "gather": lambda: fingerprint.of_results("spineseg.results"),
-    "cost": lambda: fingerprint.of_results("spineseg.cost"),
+    "gather": lambda: fingerprint.of_results("spineseg.workflow.gather"),
+    "cost": lambda: fingerprint.of_results("spineseg.benchmark.cost"),
     **{path.stem: lambda path=path: fingerprint.of_results(str(path)) for path in NOTEBOOKS},
 }
 TRAININGS = {f"train {name}" for name in METHODS}
@@ -104,8 +104,13 @@ def test_every_module_is_plumbing_or_counts_somewhere():
     }
     every = {name.removesuffix(".__init__") for name in names} - {"spineseg", "spineseg.data"}
     entries = [fingerprint.PHANTOM, fingerprint.CACHE, fingerprint.TRAIN, fingerprint.TRAIN_NNUNET]
-    entries += [*fingerprint.SCORING, "spineseg.results", "spineseg.cost", "spineseg.report"]
-    entries += ["spineseg.bench.run", "spineseg.full", "spineseg.scale"]
+    entries += [
+        *fingerprint.SCORING,
+        "spineseg.workflow.gather",
+        "spineseg.benchmark.cost",
+        "spineseg.workflow.report",
+    ]
+    entries += ["spineseg.benchmark.run", "spineseg.workflow.full", "spineseg.paper.full_scale"]
     found = fingerprint.modules([*entries, *map(str, NOTEBOOKS)])
     assert every - found - fingerprint.PLUMBING == set()
 

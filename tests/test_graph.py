@@ -20,7 +20,7 @@ from snakemake.settings.types import (
 )
 from snakemake_interface_executor_plugins.settings import ExecMode
 
-from spineseg.paths import PROFILES, REPOSITORY
+from spineseg.utils.paths import PROFILES, REPOSITORY
 
 CLUSTER = REPOSITORY / "cluster"
 JOBS = yaml.safe_load((CLUSTER / "jobs.yaml").read_text())
@@ -29,7 +29,7 @@ KUBERNETES = CLUSTER / "kubernetes"
 
 @pytest.fixture
 def planned(phantom, workspace, monkeypatch) -> Callable[..., dict[str, dict[str, int]]]:
-    """Plan a study of the mini phantom; returns what each rule's jobs, or each model's trainings,
+    """Plan an experiment of the mini phantom; returns what each rule's jobs, or each model's trainings,
     ask for: on one machine with so many cores or, with `mode="remote"`, on a cluster's node."""
     monkeypatch.chdir(workspace)  # Snakemake goes there
 
@@ -71,7 +71,7 @@ def test_each_job_of_a_cluster_asks_for_what_its_profile_says(profile, planned):
 def test_a_profile_of_ones_own_asks_for_what_one_with_images_as_large_does(planned, tmp_path):
     own = tmp_path / "own.yaml"
     text = (PROFILES / "smoke.yaml").read_text()
-    own.write_text(re.sub(r"^max_size: .*", "max_size: 65", text, flags=re.M))
+    own.write_text(re.sub(r"^image_size: .*", "image_size: 65", text, flags=re.M))
     jobs = planned(own, "unet", mode="remote")
     assert jobs["train unet"] == JOBS["quick"]["train"] != JOBS["smoke"]["train"]
 

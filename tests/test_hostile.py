@@ -20,15 +20,16 @@ from mutants import SCANS, mutant
 from scans import make_scan, write, write_case
 from spineseg.data.check import check_folder
 from spineseg.data.preprocess import prepare
-from spineseg.data.volume import ScanError, canonical_shape, read_mask, read_scan, to_canonical
-from spineseg.files import read_arrays
+from spineseg.data.volume import canonical_shape, read_mask, read_scan, to_canonical
+from spineseg.experiment import Experiment
 from spineseg.methods import nnunet_is_installed
-from spineseg.predict import open_run
-from spineseg.profiles import PROFILES, ProfileError, load_profile
-from spineseg.results import gather
+from spineseg.profiles import PROFILES, load_profile
 from spineseg.runs import RunError
-from spineseg.study import Study
-from spineseg.train import load_checkpoint, train
+from spineseg.training.loop import load_checkpoint, train
+from spineseg.utils.errors import UserError
+from spineseg.utils.files import read_arrays
+from spineseg.workflow.gather import gather
+from spineseg.workflow.predict import open_run
 
 SEEDS = st.integers(0, 2**32)
 LINE = 500
@@ -42,7 +43,7 @@ def outcome(read, path: Path):
     """What a reader returns, or the one line in which it refuses."""
     try:
         return read(path)
-    except (ScanError, ProfileError) as error:
+    except UserError as error:
         line = str(error)
         assert line.isprintable()
         assert line.startswith(f"{path}: ")
@@ -80,7 +81,7 @@ def test_a_damaged_profile_is_read_or_refused_in_one_line(tmp_path_factory, seed
 
 
 @settings(max_examples=15, deadline=None)
-@given(seeds=st.lists(SEEDS, min_size=6, max_size=6))
+@given(seeds=st.lists(SEEDS, min_size=6, image_size=6))
 def test_a_folder_of_damaged_files_gives_findings_only(tmp_path_factory, seeds):
     root = tmp_path_factory.mktemp("folder")
     for number, seed in enumerate(seeds):
@@ -144,7 +145,7 @@ def test_a_line_that_makes_no_sense_is_refused_without_noise(tmp_path, capfd, li
     path = text_file(tmp_path, ".mha", {})
     lines = [x for x in path.read_bytes().split(b"\n") if not x.startswith(key + b" = ")]
     path.write_bytes(b"\n".join([lines[0], lines[1], line, *lines[2:]]))
-    with pytest.raises(ScanError):
+    with pytest.raises(UserError):
         read_scan(path)
     assert capfd.readouterr() == ("", "")
 
@@ -160,7 +161,7 @@ def test_a_line_that_makes_no_sense_is_refused_without_noise(tmp_path, capfd, li
     ],
 )
 def test_a_field_that_makes_no_sense_is_refused(tmp_path, old, new):
-    with pytest.raises(ScanError):
+    with pytest.raises(UserError):
         read_scan(text_file(tmp_path, ".nrrd", {old: new}))
 
 
@@ -193,7 +194,7 @@ def test_a_bomb_is_refused_in_little_memory(tmp_path, kind):
     path = tmp_path / f"x{kind}"
     path.write_bytes(data)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(ScanError, match="far less than the file holds"):
+    with pytest.raises(UserError, match="far less than the file holds"):
         read_scan(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
 
@@ -229,7 +230,7 @@ LAUGHS = "a: &a [x, x]\n" + "".join(
         (profile_text(learning_rate=".nan"), "learning_rate is nan"),
         (profile_text(learning_rate=".inf"), "learning_rate is inf"),
         (profile_text(margin=1.5), "margin is 1.5"),
-        (profile_text(test_images=0), "test_images is 0"),
+        (profile_text(test_slices=0), "test_slices is 0"),
         (profile_text(seed=10**40), "seed is about 10^40"),
         (profile_text(seed="9" * 5000), "a value cannot be read"),
         (profile_text(seed="0x" + "f" * 9000), "seed is about 10^10837"),
@@ -369,24 +370,24 @@ def objects(hack) -> bytes:
 def test_a_cache_cannot_run_code(trained, phantom, tmp_path, monkeypatch, hack, name, write_bad):
     root = shutil.copytree(trained, tmp_path / "root")
     monkeypatch.setenv("SPINESEG_ROOT", str(root))
-    study = Study.of(phantom, "smoke")
-    path = prepare(study).folder / name
+    experiment = Experiment.of(phantom, "smoke")
+    path = prepare(experiment).folder / name
     path.write_bytes(write_bad(hack))
     shutil.rmtree(a_run(root))
     with pytest.raises(ValueError, match=name) as error:
-        train(study)
+        train(experiment)
     refused(error, path)
 
 
 def test_a_cache_with_another_index(trained, phantom, tmp_path, monkeypatch):
     root = shutil.copytree(trained, tmp_path / "root")
     monkeypatch.setenv("SPINESEG_ROOT", str(root))
-    study = Study.of(phantom, "smoke")
-    path = prepare(study).folder / "index.json"
+    experiment = Experiment.of(phantom, "smoke")
+    path = prepare(experiment).folder / "index.json"
     for content in ("", "[]", "{", "[" * 10**6):
         path.write_text(content)
         with pytest.raises(ValueError, match="index") as error:
-            prepare(study)
+            prepare(experiment)
         refused(error, path)
 
 
@@ -399,7 +400,7 @@ def test_results_cannot_run_code(trained, phantom, tmp_path, monkeypatch, hack):
         for name in names:
             archive.writestr(name, objects(hack))
     with pytest.raises(ValueError, match="examples") as error:
-        gather(Study.of(phantom, "smoke"), ["aspp_unet"])
+        gather(Experiment.of(phantom, "smoke"), ["aspp_unet"])
     assert str(error.value).isprintable()
     assert str(path) in str(error.value)
     path.write_bytes(pickle.dumps(hack))
@@ -413,7 +414,7 @@ def test_results_cannot_run_code(trained, phantom, tmp_path, monkeypatch, hack):
 @pytest.fixture(scope="module")
 def interrupted(phantom, tmp_path_factory):
     """The workspace of a run of nnU-Net that stopped after its first epoch."""
-    from spineseg import nnunet
+    from spineseg.nnunet.adapter import adapter as nnunet
     from test_nnunet import Stopped, smoke_study
 
     whole_epoch = nnunet.Trainer.on_epoch_end
@@ -470,7 +471,7 @@ def test_nnunets_own_files_cannot_run_code(interrupted, phantom, tmp_path, monke
 def test_plans_of_a_finished_run_name_nothing_else(
     interrupted, phantom, tmp_path, monkeypatch, name
 ):
-    from spineseg.nnunet import _read_plans
+    from spineseg.nnunet.adapter import _read_plans
 
     (path,) = (interrupted / NNUNET_RUN).rglob("results/**/plans.json")
     shutil.copy(path, tmp_path / "plans.json")
@@ -488,5 +489,5 @@ def test_nifti_whose_scaling_is_next_to_nothing(tmp_path):
     raw = bytearray(write(make_scan(), tmp_path / "x.nii").read_bytes())
     struct.pack_into("<f", raw, 112, 1e-20)
     (tmp_path / "x.nii").write_bytes(raw)
-    with pytest.raises(ScanError, match="scaled by 1e-20"):
+    with pytest.raises(UserError, match="scaled by 1e-20"):
         read_scan(tmp_path / "x.nii")

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from spineseg.evaluation.metrics import dsc, iou, overlaps
+from spineseg.evaluation.scores import score_rows
+from spineseg.evaluation.summary import summarise
 from spineseg.labels import CHALLENGE_LABELS, CLASSES, NUM_CLASSES, challenge_to_class
-from spineseg.metrics import dsc, iou, overlaps
-from spineseg.scores import score_rows
-from spineseg.summary import summarise
 
 MASKS = hnp.arrays(
     np.uint8,

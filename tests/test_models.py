@@ -11,7 +11,7 @@ from spineseg.models import MODELS, build_model, count_parameters
 from spineseg.models.blocks import ASPP, pad_to_multiple
 from spineseg.models.folding import NORMS, fold
 from spineseg.models.plain import plain, plain_aspp
-from spineseg.tables import POSITIONS
+from spineseg.paper.tables import POSITIONS
 
 
 @pytest.mark.parametrize("name", MODELS)

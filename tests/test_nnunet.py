@@ -12,13 +12,13 @@ import SimpleITK as sitk
 import torch
 
 from spineseg.data.preprocess import prepare
-from spineseg.evaluate import evaluate_run
-from spineseg.files import read_json
+from spineseg.evaluation.evaluate import evaluate_run
+from spineseg.experiment import Experiment
 from spineseg.methods import nnunet_is_installed
-from spineseg.predict import open_run
 from spineseg.runs import RunError
-from spineseg.study import Study
-from spineseg.train import load_checkpoint, train
+from spineseg.training.loop import load_checkpoint, train
+from spineseg.utils.files import read_json
+from spineseg.workflow.predict import open_run
 
 installed = pytest.mark.skipif(
     not nnunet_is_installed(), reason="nnunetv2 is not installed (`make nnunet`)"
@@ -30,15 +30,17 @@ class Stopped(Exception):
     pass
 
 
-def smoke_study(data) -> Study:
-    study = Study.of(data, "smoke")
-    return replace(study, profile=replace(study.profile, nnunet_epochs=2, nnunet_iterations=15))
+def smoke_study(data) -> Experiment:
+    experiment = Experiment.of(data, "smoke")
+    return replace(
+        experiment, profile=replace(experiment.profile, nnunet_epochs=2, nnunet_iterations=15)
+    )
 
 
 @pytest.fixture(scope="module")
 def interrupted(phantom, tmp_path_factory):
     """The workspace of a run that was stopped after its first epoch."""
-    from spineseg import nnunet
+    from spineseg.nnunet.adapter import adapter as nnunet
 
     whole_epoch = nnunet.Trainer.on_epoch_end
 
@@ -75,11 +77,11 @@ def run(finished, monkeypatch):
 
 
 def test_without_the_package_one_line_says_what_installs_it(phantom, workspace, monkeypatch):
-    monkeypatch.delitem(sys.modules, "spineseg.nnunet", raising=False)
+    monkeypatch.delitem(sys.modules, "spineseg.nnunet.adapter", raising=False)
     for name in ["nnunetv2", *(name for name in sys.modules if name.startswith("nnunetv2."))]:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(RunError, match="`make nnunet` installs nnU-Net") as raised:
-        train(Study.of(phantom, "smoke"), "nnunet")
+        train(Experiment.of(phantom, "smoke"), "nnunet")
     assert "\n" not in str(raised.value)
     assert not (workspace / "runs").exists()
 
@@ -133,8 +135,8 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(interrupted, finished, phant
 
 @installed
 def test_other_settings_are_refused(finished, phantom, monkeypatch):
-    study = smoke_study(phantom)
-    other = replace(study, profile=replace(study.profile, nnunet_epochs=3))
+    experiment = smoke_study(phantom)
+    other = replace(experiment, profile=replace(experiment.profile, nnunet_epochs=3))
     monkeypatch.setenv("SPINESEG_ROOT", str(finished))
     with pytest.raises(RunError, match="differs in nnunet_epochs, epochs; remove the folder"):
         train(other, "nnunet")
@@ -199,8 +201,8 @@ def test_probabilities_lie_on_the_given_pixels(run):
 
 @installed
 def test_the_whole_data_set_can_be_trained_on(phantom, workspace, monkeypatch):
-    study = Study.of(phantom, "smoke")
-    run = train(study, "nnunet", "all")
+    experiment = Experiment.of(phantom, "smoke")
+    run = train(experiment, "nnunet", "all")
     assert read_json(run / "run.json")["test"] == []
     assert read_json(run / "dataset.json")["numTraining"] == 10
     assert pd.read_csv(run / "log.csv")["test_loss"].isna().all()
@@ -210,7 +212,7 @@ def test_the_whole_data_set_can_be_trained_on(phantom, workspace, monkeypatch):
 def test_the_papers_profile_keeps_nnunets_own_recipe():
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-    from spineseg.nnunet import Trainer
+    from spineseg.nnunet.adapter import Trainer
 
     ours = {name for name in vars(Trainer) if hasattr(nnUNetTrainer, name)}
     reports = {"on_train_epoch_start", "train_step", "on_epoch_end"}

@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spineseg import tables
-from spineseg.files import read_json
-from spineseg.noise import LEVELS, noisy
+from spineseg.evaluation.noise import LEVELS, noisy
+from spineseg.paper.printed import tables
+from spineseg.utils.files import read_json
 
 RUN = "phantom-mini-smoke/aspp_unet-fold-0"
 

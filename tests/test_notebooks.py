@@ -7,7 +7,7 @@ import nbformat
 import papermill
 import pytest
 
-from spineseg.paths import REPOSITORY
+from spineseg.utils.paths import REPOSITORY
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import nn
 
 from spineseg import cli
-from spineseg.files import read_json
+from spineseg.experiment import Experiment
 from spineseg.parallel import (
     ProcessError,
     count_processes,
@@ -26,16 +26,17 @@ from spineseg.parallel import (
     parallel_fabric,
     share_statistics,
 )
-from spineseg.paths import PROFILES
 from spineseg.runs import RunError, is_finished
-from spineseg.study import Study
-from spineseg.train import load_checkpoint, train
+from spineseg.training.loop import load_checkpoint, train
+from spineseg.utils.files import read_json
+from spineseg.utils.paths import PROFILES
 
 TOLERANCE = 1e-5  # of a loss near 2, and of weights
 LOSSES = ["train_loss", "test_loss"]
 FLOAT64 = """
 import sys
-from spineseg import cli, device
+from spineseg import cli
+from spineseg.training import device
 device._precision = lambda: "64-true"
 sys.exit(cli.main(sys.argv[1:]))
 """
@@ -70,8 +71,8 @@ def alone(phantom, profile, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("alone")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPINESEG_ROOT", str(root))
-        patch.setattr("spineseg.device._precision", lambda: "64-true")
-        return train(Study.of(phantom, profile), "unet")
+        patch.setattr("spineseg.training.device._precision", lambda: "64-true")
+        return train(Experiment.of(phantom, profile), "unet")
 
 
 def start(root: Path, phantom: Path, profile: Path, *more: str) -> subprocess.Popen:
@@ -108,14 +109,14 @@ def test_one_process_then_two_then_one_end_like_one(alone, phantom, profile, tmp
     """Stopped after an epoch; with two processes, one of which is killed; then alone again."""
     root, run = tmp_path, tmp_path / "runs" / alone.parent.name / alone.name
     monkeypatch.setenv("SPINESEG_ROOT", str(root))
-    monkeypatch.setattr("spineseg.device._precision", lambda: "64-true")
+    monkeypatch.setattr("spineseg.training.device._precision", lambda: "64-true")
     command = ["train", "--data", str(phantom), "--model", "unet", "--profile", str(profile)]
 
     def interrupt(*_) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("spineseg.train.Training._test_loss", interrupt)
+        patch.setattr("spineseg.training.loop.Training._test_loss", interrupt)
         assert cli.main(command) == 1
     with monkeypatch.context() as patch:
         patch.setattr("lightning_fabric.Fabric.barrier", interrupt)  # after the first checkpoint
@@ -197,7 +198,7 @@ def test_shared_bn_is_that_of_the_whole_batch_and_a_failure_ends_all(tmp_path):
 )
 def test_what_cannot_be_shared_out(model, devices, words, phantom, workspace):
     with pytest.raises(RunError, match=words):
-        train(Study.of(phantom, "smoke"), model, devices=devices)
+        train(Experiment.of(phantom, "smoke"), model, devices=devices)
     assert not list(workspace.iterdir())
 
 

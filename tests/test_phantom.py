@@ -14,8 +14,8 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spineseg.data.phantom import FULL_SHAPES, Phantom, plan_shapes, simulate, write_dataset
 from spineseg.labels import CHALLENGE_LABELS
+from spineseg.phantom import FULL_SHAPES, Phantom, plan_shapes, simulate, write_dataset
 
 SMALL = (12, 96, 96)
 FINGERPRINT = "98c1aeafb95c8409"
@@ -157,7 +157,7 @@ def test_fingerprint_is_the_committed_one() -> None:
 
 def test_simulating_needs_numpy_and_scipy_only() -> None:
     code = (
-        "import sys; from spineseg.data.phantom import simulate; simulate((2, 32, 32), 0)\n"
+        "import sys; from spineseg.phantom import simulate; simulate((2, 32, 32), 0)\n"
         "assert not {'SimpleITK', 'torch', 'tqdm', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spineseg import plots
+from spineseg.figures import plots
 from spineseg.labels import CLASSES, COLOURS
 from spineseg.methods import NNUNET, NOISE, TABLE3, TITLES
 

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from scans import make_scan, write_case
 from spineseg.data.cache import Grid, crop_window, label_band
-from spineseg.data.check import DataError
-from spineseg.data.preprocess import prepare, unified_frame, unify_classes, unify_image
+from spineseg.data.preprocess import classes_to_grid, image_to_grid, prepare, target_grid
+from spineseg.experiment import Experiment
 from spineseg.labels import NUM_CLASSES
-from spineseg.predict import to_own_grid
-from spineseg.study import Study
+from spineseg.utils.errors import UserError
+from spineseg.workflow.predict import to_scan_grid
 
 
 def test_window_of_the_paper():
@@ -55,7 +55,7 @@ def test_frame_covers_the_field_of_view_evenly(size, spacing, slices, pixels):
     image.SetSpacing(spacing)
     image.SetOrigin((3, -2, 7))
     image.SetDirection((0, 0, 1, 1, 0, 0, 0, -1, 0))
-    frame = unified_frame(image, slices, pixels)
+    frame = target_grid(image, slices, pixels)
     assert frame.GetSize() == (pixels, pixels, slices)
     assert frame.GetSpacing()[0] == pytest.approx(frame.GetSpacing()[1])
     edge = max(n * s for n, s in zip(size[:2], spacing[:2], strict=True))
@@ -73,15 +73,15 @@ def test_same_grid_keeps_every_gray_value():
     values = sitk.GetArrayFromImage(image).astype(float)
     low, high = np.percentile(values, (0.5, 99.5))
     expected = np.clip(np.rint((values - low) * 255 / (high - low)), 0, 255)
-    assert np.abs(unify_image(image, 12, 20) - expected).max() <= 1
+    assert np.abs(image_to_grid(image, 12, 20) - expected).max() <= 1
     classes = np.resize(np.arange(9, dtype=np.uint8), (12, 20, 20))
-    assert np.array_equal(unify_classes(classes, image, 12, 20), classes)
+    assert np.array_equal(classes_to_grid(classes, image, 12, 20), classes)
 
 
 def test_halving_takes_the_mean_of_a_smooth_image():
     ramp = np.add.outer(np.arange(32.0), 2 * np.arange(32.0))
     image = sitk.GetImageFromArray(np.repeat(ramp[None], 3, 0))
-    gray = unify_image(image, 3, 16).astype(float)
+    gray = image_to_grid(image, 3, 16).astype(float)
     low, high = np.percentile(np.repeat(ramp[None], 3, 0), (0.5, 99.5))
     expected = ramp.reshape(16, 2, 16, 2).mean((1, 3))
     expected = np.clip((expected - low) * 255 / (high - low), 0, 255)
@@ -100,9 +100,9 @@ def test_large_labels_survive_the_way_there_and_back(slices, size):
     classes = np.where(far((35, 35, 30)) < 24**2, 1, np.where(far((70, 70, 30)) < 24**2, 2, 0))
     image = sitk.Image(size, size, slices, sitk.sitkUInt8)
     image.SetSpacing(spacing)
-    unified = unify_classes(classes.astype(np.uint8), image, 12, 40)
+    unified = classes_to_grid(classes.astype(np.uint8), image, 12, 40)
     exact = np.eye(NUM_CLASSES, dtype=np.float32)[unified]
-    back = to_own_grid(exact, Grid(12, 40, (0, 40)), image)
+    back = to_scan_grid(exact, Grid(12, 40, (0, 40)), image)
     for label in (1, 2):
         both = np.logical_and(back == label, classes == label).sum()
         dice = 2 * both / ((back == label).sum() + (classes == label).sum())
@@ -114,12 +114,12 @@ def test_equal_sizes_are_not_equal_grids():
     narrow = sitk.Image(8, 20, 12, sitk.sitkUInt8)
     certain = np.zeros((12, 20, 8, NUM_CLASSES), np.float32)
     certain[..., 3] = 1
-    classes = to_own_grid(certain, Grid(12, 20, (0, 8)), narrow)  # its columns are 6 to 14
+    classes = to_scan_grid(certain, Grid(12, 20, (0, 8)), narrow)  # its columns are 6 to 14
     assert (classes[..., :2] == 3).all()
     assert not classes[..., 3:].any()
     tall = sitk.GetImageFromArray(np.repeat(np.arange(20.0)[None, :, None], 12, 0).repeat(20, 2))
     tall.SetSpacing((0.5, 1.0, 4.0))
-    gray = unify_image(tall, 12, 20)
+    gray = image_to_grid(tall, 12, 20)
     assert not gray[:, :, :5].any()
     assert not gray[:, :, 15:].any()
     assert gray[:, -1, 10].max() == 255
@@ -129,7 +129,7 @@ def test_outside_the_window_is_background():
     image = make_scan((20, 20, 12))
     certain = np.zeros((12, 20, 8, NUM_CLASSES), np.float32)
     certain[..., 3] = 1
-    classes = to_own_grid(certain, Grid(12, 20, (6, 14)), image)
+    classes = to_scan_grid(certain, Grid(12, 20, (6, 14)), image)
     assert (classes[..., 6:14] == 3).all()
     assert not classes[..., :6].any()
     assert not classes[..., 14:].any()
@@ -142,23 +142,23 @@ def test_a_scan_on_the_grid_itself_is_labelled_as_if_resampled():
     vectors = sitk.GetImageFromArray(cropped, isVector=True)
     vectors.CopyInformation(image[6:14, :, :])
     resampled = sitk.GetArrayFromImage(sitk.Resample(vectors, image)).argmax(-1)
-    np.testing.assert_array_equal(to_own_grid(cropped, Grid(12, 20, (6, 14)), image), resampled)
+    np.testing.assert_array_equal(to_scan_grid(cropped, Grid(12, 20, (6, 14)), image), resampled)
 
 
 def test_cache_is_made_once_and_again_when_anything_changes(phantom, workspace):
-    study = Study.of(phantom, "smoke")
-    cache = prepare(study)
+    experiment = Experiment.of(phantom, "smoke")
+    cache = prepare(experiment)
     written = (cache.folder / "images.npy").stat().st_mtime_ns
     assert cache.images.shape == cache.masks.shape == (10, 12, 55, 55)
     assert isinstance(cache.images, np.memmap)
     assert not cache.images.flags.writeable
-    assert (prepare(study).folder / "images.npy").stat().st_mtime_ns == written
+    assert (prepare(experiment).folder / "images.npy").stat().st_mtime_ns == written
     assert [p.name for p in (workspace / "cache").iterdir()] == [cache.folder.name]
-    assert prepare(Study.of(phantom, "quick")).folder != cache.folder
+    assert prepare(Experiment.of(phantom, "quick")).folder != cache.folder
 
 
 def test_windows_come_from_the_training_part_alone(phantom, workspace):
-    cache = prepare(Study.of(phantom, "smoke"))
+    cache = prepare(Experiment.of(phantom, "smoke"))
     index = json.loads((cache.folder / "index.json").read_text())
     bands = index["bands"]
     for fold in range(5):
@@ -174,7 +174,7 @@ def test_bad_scans_stop_before_anything_is_written(tmp_path, workspace):
         write_case(tmp_path / "bad", number)
     (tmp_path / "bad" / "Mask" / "mask_case1.nii.gz").unlink()
     (tmp_path / "bad" / "MR" / "Case2.nii.gz").write_bytes(b"")
-    with pytest.raises(DataError) as error:
-        prepare(Study.of(tmp_path / "bad", "smoke"))
+    with pytest.raises(UserError) as error:
+        prepare(Experiment.of(tmp_path / "bad", "smoke"))
     assert len(str(error.value).splitlines()) == 2
     assert not (workspace / "cache").exists()

@@ -1,7 +1,8 @@
 import pytest
 
-from spineseg.paths import PROFILES, dataset_name
-from spineseg.profiles import ProfileError, load_profile
+from spineseg.profiles import load_profile
+from spineseg.utils.errors import UserError
+from spineseg.utils.paths import PROFILES, dataset_name
 
 
 @pytest.mark.parametrize("path", sorted(PROFILES.glob("*.yaml")), ids=lambda path: path.stem)
@@ -12,7 +13,7 @@ def test_committed_profiles_load(path):
 def test_full_is_the_paper():
     full = load_profile("full")
     assert (full.optimizer, full.learning_rate, full.schedule) == ("sgd", 0.01, "exponential")
-    assert (full.batch_size, full.epochs, full.width, full.max_size) == (2, 50, 64, 880)
+    assert (full.batch_size, full.epochs, full.width, full.image_size) == (2, 50, 64, 880)
     assert not full.augment
 
 
@@ -37,7 +38,7 @@ def test_bad_knobs_are_named(tmp_path, change, words):
         if not x.startswith(knob + ":")
     ]
     path.write_text("\n".join(lines) + "\n" + change)
-    with pytest.raises(ProfileError, match=r"mine\.yaml") as error:
+    with pytest.raises(UserError, match=r"mine\.yaml") as error:
         load_profile(path)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
@@ -48,12 +49,12 @@ def test_a_profile_of_ones_own_has_a_name_of_its_own(tmp_path):
     (tmp_path / "My quick.yaml").write_text(text)
     assert load_profile(tmp_path / "My quick.yaml").name == "my-quick"
     (tmp_path / "quick.yaml").write_text(text)
-    with pytest.raises(ProfileError, match="rename the file"):
+    with pytest.raises(UserError, match="rename the file"):
         load_profile(tmp_path / "quick.yaml")
 
 
 def test_unknown_profile_lists_the_known():
-    with pytest.raises(ProfileError, match="choose one of full, full-adamw, quick, smoke"):
+    with pytest.raises(UserError, match="choose one of full, full-adamw, quick, smoke"):
         load_profile("quik")
 
 

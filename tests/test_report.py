@@ -1,4 +1,4 @@
-"""The page of a finished study: all notebooks in order, and nothing that lies outside it."""
+"""The page of a finished experiment: all notebooks in order, and nothing that lies outside it."""
 
 import shutil
 
@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from spineseg.files import read_json
-from spineseg.provenance import changed_files
-from spineseg.report import report
-from spineseg.results import ResultsError
-from spineseg.study import Study
+from spineseg.experiment import Experiment
+from spineseg.utils.files import read_json
+from spineseg.workflow.gather import ResultsError
+from spineseg.workflow.provenance import changed_files
+from spineseg.workflow.report import report
 
 # One gray pixel.
 PIXEL = (
@@ -27,48 +27,48 @@ def executed(title: str, seconds: float | None) -> nbformat.NotebookNode:
 
 
 @pytest.fixture
-def study(trained, phantom, workspace):
+def experiment(trained, phantom, workspace):
     shutil.copytree(trained, workspace, dirs_exist_ok=True)
-    study = Study.of(phantom, "smoke")
-    folder = study.runs / "notebooks"
+    experiment = Experiment.of(phantom, "smoke")
+    folder = experiment.runs / "notebooks"
     folder.mkdir()
     nbformat.write(executed("2 · The second", 2.04), folder / "02_b.ipynb")
     nbformat.write(executed("1 · The first", 1.0), folder / "01_a.ipynb")
     nbformat.write(executed("3 · Still running", None), folder / "03_c.ipynb")
-    return study
+    return experiment
 
 
-def test_the_page_holds_every_notebook_in_order(study):
-    summary = report(study)
-    page = (study.runs / "report.html").read_text()
+def test_the_page_holds_every_notebook_in_order(experiment):
+    summary = report(experiment)
+    page = (experiment.runs / "report.html").read_text()
     assert page.count(PIXEL) == 3
     places = [page.index(words) for words in ("#chapter-1", "#chapter-2", 'id="chapter-1"')]
     places += [page.rindex(words) for words in ("The first", "The second", "Still running")]
     assert places == sorted(places)
-    assert f"{study.name}: 2 held-out cases" in summary
-    assert str(study.runs / "report.html") in summary
+    assert f"{experiment.name}: 2 held-out cases" in summary
+    assert str(experiment.runs / "report.html") in summary
 
 
-def test_times_and_origins_are_written(study):
-    report(study)
-    times = pd.read_csv(study.results / "times.csv").set_index("step")["seconds"]
+def test_times_and_origins_are_written(experiment):
+    report(experiment)
+    times = pd.read_csv(experiment.results / "times.csv").set_index("step")["seconds"]
     assert times["01_a"] == 1.0
     assert times["02_b"] == 2.0
     assert "03_c" not in times
     assert times["train aspp_unet fold 0"] > 0
-    assert changed_files(study.results) == []
-    recorded = read_json(study.results / "provenance.json")
+    assert changed_files(experiment.results) == []
+    recorded = read_json(experiment.results / "provenance.json")
     (origin,) = recorded["origins"].values()
-    (run,) = read_json(study.results / "runs.json")
+    (run,) = read_json(experiment.results / "runs.json")
     assert origin["data_hash"] == run["data_hash"]
     assert origin["split_hash"] == run["split_hash"]
     assert {entry["device"] for entry in recorded["files"].values()} <= {run["device"], "any"}
 
 
-def test_incomplete_results_make_no_page(study):
-    scores = study.results / "scores.csv"
+def test_incomplete_results_make_no_page(experiment):
+    scores = experiment.results / "scores.csv"
     table = pd.read_csv(scores)
     table[table["case"] != table["case"][0]].to_csv(scores, index=False)
     with pytest.raises(ResultsError, match="lacks"):
-        report(study)
-    assert not (study.runs / "report.html").exists()
+        report(experiment)
+    assert not (experiment.runs / "report.html").exists()

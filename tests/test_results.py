@@ -1,6 +1,6 @@
 """The graph from nothing: are results, figures and notebooks made, and are the numbers the same?
 
-By default on the mini phantom and the smoke profile; `--study quick` (make test-quick) regenerates
+By default on the mini phantom and the smoke profile; `--experiment quick` (make test-quick) regenerates
 what README and notebooks show.
 """
 
@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from spineseg.models import MODELS
-from spineseg.paths import REPOSITORY
+from spineseg.utils.paths import REPOSITORY
 
 COMMITTED = {"smoke": "phantom-mini-smoke", "quick": "phantom-quick"}
 TOLERANCES = yaml.safe_load((REPOSITORY / "tests" / "tolerances.yaml").read_text())
@@ -35,16 +35,16 @@ def run_graph(root: Path, **config: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def study(request) -> str:
-    return request.config.getoption("--study")
+def experiment(request) -> str:
+    return request.config.getoption("--experiment")
 
 
 @pytest.fixture(scope="module")
-def config(study, phantom) -> dict[str, object]:
+def config(experiment, phantom) -> dict[str, object]:
     """Under smoke without nnU-Net, which is not installed everywhere."""
-    if study == "quick":
-        return {"profile": study}
-    return {"profile": study, "data": phantom, "models": " ".join(MODELS)}
+    if experiment == "quick":
+        return {"profile": experiment}
+    return {"profile": experiment, "data": phantom, "models": " ".join(MODELS)}
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +79,8 @@ def differences(new: pd.DataFrame, old: pd.DataFrame, tolerances: dict) -> list[
 
 
 @pytest.mark.parametrize("table", TOLERANCES)
-def test_numbers_are_the_committed_ones(table, study, reproduced):
-    folder = COMMITTED[study]
+def test_numbers_are_the_committed_ones(table, experiment, reproduced):
+    folder = COMMITTED[experiment]
     new = pd.read_csv(reproduced / "results" / folder / table)
     old = pd.read_csv(REPOSITORY / "results" / folder / table)
     assert differences(new, old, TOLERANCES[table]) == []
@@ -111,29 +111,29 @@ def test_the_comparison_can_fail():
     assert differences(metrics.assign(value=[0.7, 10]), metrics, by_metric)
 
 
-def test_every_file_named_in_the_readme_is_there_and_is_regenerated(study, reproduced):
+def test_every_file_named_in_the_readme_is_there_and_is_regenerated(experiment, reproduced):
     readme = (REPOSITORY / "README.md").read_text()
     named = set(re.findall(r"(?:results|figures)/phantom-quick/[\w.-]+", readme))
     assert len(named) > 10
     for name in named - {"results/phantom-quick/times.csv"}:
         assert (REPOSITORY / name).is_file(), name
-        assert (reproduced / name.replace("phantom-quick", COMMITTED[study])).is_file(), name
+        assert (reproduced / name.replace("phantom-quick", COMMITTED[experiment])).is_file(), name
 
 
 def test_nothing_finished_is_done_again(config, reproduced):
     assert "Nothing to be done" in run_graph(reproduced, **config)
 
 
-def test_notebooks_ran_with_the_parameters_given(config, reproduced, study):
+def test_notebooks_ran_with_the_parameters_given(config, reproduced, experiment):
     import nbformat
 
-    folder = reproduced / "runs" / COMMITTED[study] / "notebooks"
+    folder = reproduced / "runs" / COMMITTED[experiment] / "notebooks"
     names = sorted(path.name for path in folder.glob("*.ipynb"))
     assert names == sorted(path.name for path in (REPOSITORY / "notebooks").glob("*.ipynb"))
     for name in names:
         cells = nbformat.read(folder / name, as_version=4).cells
         injected = [c for c in cells if "injected-parameters" in c.metadata.get("tags", [])]
-        assert f'profile = "{study}"' in injected[0].source
+        assert f'profile = "{experiment}"' in injected[0].source
 
 
 def test_a_bad_folder_is_refused_before_anything_is_made(tmp_path, phantom):

@@ -3,8 +3,8 @@ import pytest
 import SimpleITK as sitk
 
 from scans import make_mask, make_scan, write, write_case, write_dicom, write_spider
-from spineseg.data.check import DataError, check_folder, require_valid
-from spineseg.data.sources import (
+from spineseg.data.check import check_folder, require_valid
+from spineseg.data.layouts import (
     Case,
     ChallengeFolder,
     ScanFolder,
@@ -13,9 +13,10 @@ from spineseg.data.sources import (
     open_source,
     read_labelled,
 )
-from spineseg.data.volume import EXTENSIONS, ScanError
+from spineseg.data.volume import EXTENSIONS
+from spineseg.experiment import Experiment
 from spineseg.labels import CLASSES, SPIDER_LABELS, relabel
-from spineseg.study import Study
+from spineseg.utils.errors import UserError
 
 
 def touch(root, *names):
@@ -53,7 +54,7 @@ def test_two_files_of_one_case_are_a_clash(tmp_path):
     touch(tmp_path, "MR/Case1.nii", "MR/Case01.mha", "MR/Case1.nii.gz", "Mask/mask_case1.nii")
     folder = ChallengeFolder(tmp_path)
     assert len(folder.faults()) == 2
-    with pytest.raises(ScanError, match="same case as"):
+    with pytest.raises(UserError, match="same case as"):
         folder.cases()
 
 
@@ -69,14 +70,14 @@ def test_hidden_files_are_passed_over_and_others_are_strays(tmp_path):
 @pytest.mark.parametrize("names", [[], ["notes.txt"], ["MR/notes.txt"], ["Case1.nii.gz"]])
 def test_a_folder_without_scans_is_refused(tmp_path, names):
     touch(tmp_path, *names)
-    with pytest.raises(ScanError, match="holds no scans"):
+    with pytest.raises(UserError, match="holds no scans"):
         ChallengeFolder(tmp_path)
 
 
 def test_a_missing_folder_and_a_file_are_refused(tmp_path):
     image, _ = write_case(tmp_path, 1)
     for path in (tmp_path / "none", image):
-        with pytest.raises(ScanError, match="no such folder"):
+        with pytest.raises(UserError, match="no such folder"):
             ChallengeFolder(path)
 
 
@@ -176,7 +177,7 @@ def test_image_files_and_dicom_side_by_side_and_a_file_alone(tmp_path):
 def test_a_place_without_scans_is_one_line(tmp_path, name, words):
     (tmp_path / "notes.txt").write_text("none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ScanError, match=words):
+    with pytest.raises(UserError, match=words):
         open_source(tmp_path / name)
 
 
@@ -189,11 +190,11 @@ def test_a_single_slice_asks_for_its_series(tmp_path):
 def test_training_on_scans_without_masks_is_refused_in_one_line(tmp_path):
     image = write(make_scan(), tmp_path / "set" / "scan.mha")
     write_dicom(tmp_path / "set", make_scan((8, 9, 3)))
-    for use in (lambda: Study.of(image.parent, "smoke").cases(), lambda: open_labelled(image)):
-        with pytest.raises(ScanError, match="with masks") as error:
+    for use in (lambda: Experiment.of(image.parent, "smoke").cases(), lambda: open_labelled(image)):
+        with pytest.raises(UserError, match="with masks") as error:
             use()
         assert "\n" not in str(error.value)
-    with pytest.raises(DataError, match="with masks"):
+    with pytest.raises(UserError, match="with masks"):
         require_valid(image.parent)
 
 

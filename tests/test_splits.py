@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spineseg.data.sources import Case, open_labelled
+from spineseg.data.layouts import Case, open_labelled
 from spineseg.data.splits import SplitError, split_folds
 from spineseg.profiles import load_profile
 
@@ -17,7 +17,7 @@ def make_cases(patients: list[int]) -> list[Case]:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(0, 30), min_size=5, max_size=60), st.integers(0, 9))
+@given(st.lists(st.integers(0, 30), min_size=5, image_size=60), st.integers(0, 9))
 def test_each_case_is_tested_once_and_patients_stay_together(patients, seed):
     cases = make_cases(patients)
     if len(set(patients)) < 5:
@@ -38,12 +38,12 @@ def test_each_case_is_tested_once_and_patients_stay_together(patients, seed):
         st.integers(1, 300),
         st.sets(st.sampled_from(["t1", "t2", "t2_SPACE"]), min_size=1),
         min_size=1,
-        max_size=60,
+        image_size=60,
     ),
     profile=st.sampled_from(["smoke", "quick", "full"]),
 )
 def test_all_series_of_a_spider_patient_stay_in_one_fold(tmp_path_factory, series, profile):
-    """And the folds that a study runs are those that hold out as many patients as it asks for."""
+    """And the folds that an experiment runs are those that hold out as many patients as it asks for."""
     root = tmp_path_factory.mktemp("spider")
     (root / "images").mkdir()
     for number, kinds in series.items():

@@ -5,14 +5,23 @@ import json
 import subprocess
 import sys
 
-from spineseg.paths import REPOSITORY
+from spineseg.utils.paths import REPOSITORY
 
 LATER = ["lightning_fabric", "monai", "sklearn", "nbconvert", "nbformat"]
 HEAVY = ["torch", *LATER]
 LIGHT = (
     *("audit", "claims", "cli", "derived", "evaluate", "explore", "files", "fingerprint"),
     *("labels", "methods", "metrics", "models", "noise", "paper", "paths", "plots", "profiles"),
-    *("progress", "provenance", "report", "results", "runs", "statistics", "study", "surfaces"),
+    *(
+        "progress",
+        "provenance",
+        "report",
+        "results",
+        "runs",
+        "statistics",
+        "experiment",
+        "surfaces",
+    ),
     *("tables", "verify", "data.check", "data.convert", "data.dicom", "data.phantom"),
     *("data.preprocess", "data.sources", "data.splits", "data.volume"),
 )

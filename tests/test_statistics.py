@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t
 
-from spineseg.statistics import failures, holm, interval, paired
+from spineseg.evaluation.statistics import failures, holm, interval, paired
 
-CHANCES = st.lists(st.floats(0, 1), min_size=1, max_size=8)
+CHANCES = st.lists(st.floats(0, 1), min_size=1, image_size=8)
 
 
 @pytest.fixture(autouse=True)

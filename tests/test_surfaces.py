@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.ndimage import distance_transform_edt
 
+from spineseg.evaluation.surface import TOLERANCE, surface_scores
 from spineseg.labels import NUM_CLASSES
-from spineseg.surfaces import TOLERANCE, surface_scores
 
 SPACING = (4.0, 1.0, 2.0)  # slice, row, column
 

@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from spineseg.data.preprocess import prepare
-from spineseg.device import make_fabric
-from spineseg.files import read_json, write_json
-from spineseg.inputs import add_noise, augment, standardise
+from spineseg.experiment import Experiment
 from spineseg.models import build_model
-from spineseg.paths import PROFILES
 from spineseg.runs import RunError, is_finished, run_facts
-from spineseg.study import Study
-from spineseg.train import Training, epoch_order, load_checkpoint, load_network, train
+from spineseg.training.device import make_fabric
+from spineseg.training.loop import Training, epoch_order, load_checkpoint, load_network, train
+from spineseg.training.transforms import add_noise, augment, standardise
+from spineseg.utils.files import read_json, write_json
+from spineseg.utils.paths import PROFILES
 
 RUN = "phantom-mini-smoke/aspp_unet-fold-0"
 
@@ -30,7 +30,7 @@ def test_a_finished_run_is_a_fact(trained, phantom, monkeypatch):
     monkeypatch.setenv("SPINESEG_ROOT", str(trained))
     run = trained / "runs" / RUN
     written = (run / "checkpoint.pt").stat().st_mtime_ns
-    assert train(Study.of(phantom, "smoke")) == run
+    assert train(Experiment.of(phantom, "smoke")) == run
     assert (run / "checkpoint.pt").stat().st_mtime_ns == written
     facts = read_json(run / "run.json")
     assert {"device", "versions", "train", "test", "grid", "data_key", "profile"} <= facts.keys()
@@ -48,7 +48,7 @@ def test_other_data_or_settings_are_refused(trained, phantom, tmp_path, monkeypa
     (tmp_path / "profiles" / "smoke.yaml").write_text(edited)
     monkeypatch.setattr("spineseg.profiles.PROFILES", tmp_path / "profiles")
     with pytest.raises(RunError, match="differs in epochs; remove the folder"):
-        train(Study.of(phantom, "smoke"))
+        train(Experiment.of(phantom, "smoke"))
 
 
 def test_other_code_is_refused_and_what_it_began_is_begun_afresh(
@@ -62,9 +62,9 @@ def test_other_code_is_refused_and_what_it_began_is_begun_afresh(
     torch.save(saved, run / "checkpoint.pt")
     write_json(run / "run.json", {**read_json(run / "run.json"), "code": "another"})
     with pytest.raises(RunError, match="differs in code; remove the folder"):
-        train(Study.of(phantom, "smoke"))
+        train(Experiment.of(phantom, "smoke"))
     (run / "run.json").unlink()
-    train(Study.of(phantom, "smoke"))
+    train(Experiment.of(phantom, "smoke"))
     assert f"{run}: begun with other code; trained afresh" in capsys.readouterr().err
     unbroken, again = load_checkpoint(trained / "runs" / RUN), load_checkpoint(run)
     assert again["facts"]["code"] == unbroken["facts"]["code"]
@@ -75,8 +75,8 @@ def test_other_code_is_refused_and_what_it_began_is_begun_afresh(
 
 def test_knobs_that_no_weights_rest_on_keep_a_run(trained, phantom, monkeypatch):
     monkeypatch.setenv("SPINESEG_ROOT", str(trained))
-    study = Study.of(phantom, "smoke")
-    other = replace(study, profile=replace(study.profile, held_out=10, cost_rows=32))
+    experiment = Experiment.of(phantom, "smoke")
+    other = replace(experiment, profile=replace(experiment.profile, held_out=10, benchmark_rows=32))
     assert train(other) == trained / "runs" / RUN
 
 
@@ -104,11 +104,11 @@ def test_killed_run_ends_with_the_weights_of_an_unbroken_one(trained, phantom, t
 
 def test_plain_loop_gives_the_same_weights(phantom, workspace):
     """The recipe written out: no Fabric, no classes, one epoch of the smoke profile."""
-    study = Study.of(phantom, "smoke")
-    profile = replace(study.profile, optimizer="sgd", schedule="exponential", augment=False)
-    study = replace(study, profile=profile)
-    cache = prepare(study)
-    facts = run_facts(study, cache, "unet", 0, study.epochs)
+    experiment = Experiment.of(phantom, "smoke")
+    profile = replace(experiment.profile, optimizer="sgd", schedule="exponential", augment=False)
+    experiment = replace(experiment, profile=profile)
+    cache = prepare(experiment)
+    facts = run_facts(experiment, cache, "unet", 0, experiment.epochs)
     training = Training(facts, cache, profile, make_fabric())
     training._train_epoch(0, tqdm(disable=True))
 
@@ -119,7 +119,7 @@ def test_plain_loop_gives_the_same_weights(phantom, workspace):
     rows = cache.rows(cache.train_ids(0))
     images = torch.from_numpy(np.concatenate(cache.images[rows])[..., first:last].copy())
     masks = torch.from_numpy(np.concatenate(cache.masks[rows])[..., first:last].copy())
-    order = epoch_order(len(images), profile.images_per_epoch, seed=0)
+    order = epoch_order(len(images), profile.slices_per_epoch, seed=0)
     for batch in order.split(profile.batch_size):
         x = images[batch].float()[:, None]
         x = (x - x.mean((2, 3), keepdim=True)) / x.std((2, 3), keepdim=True).clamp_min(1)
@@ -131,16 +131,18 @@ def test_plain_loop_gives_the_same_weights(phantom, workspace):
 
 
 def test_learning_rate_follows_equation_4(phantom, workspace):
-    study = Study.of(phantom, "smoke")
-    study = replace(study, profile=replace(study.profile, optimizer="sgd", schedule="exponential"))
-    log = pd.read_csv(train(study, "unet") / "log.csv")
+    experiment = Experiment.of(phantom, "smoke")
+    experiment = replace(
+        experiment, profile=replace(experiment.profile, optimizer="sgd", schedule="exponential")
+    )
+    log = pd.read_csv(train(experiment, "unet") / "log.csv")
     np.testing.assert_allclose(log["learning_rate"], 0.004 * 0.99 ** np.arange(3), rtol=1e-5)
 
 
 def test_bf16_trains_too(phantom, workspace, monkeypatch):
     """Mixed precision, which this CPU may only emulate: the loss falls as in float32."""
-    monkeypatch.setattr("spineseg.device._precision", lambda: "bf16-mixed")
-    run = train(Study.of(phantom, "smoke"), "unet")
+    monkeypatch.setattr("spineseg.training.device._precision", lambda: "bf16-mixed")
+    run = train(Experiment.of(phantom, "smoke"), "unet")
     loss = pd.read_csv(run / "log.csv")["train_loss"]
     assert loss.iloc[-1] < loss.iloc[0]
     assert "bf16" in read_json(run / "run.json")["device"]
@@ -149,7 +151,7 @@ def test_bf16_trains_too(phantom, workspace, monkeypatch):
 
 
 def test_all_trains_on_everything(phantom, workspace):
-    run = train(Study.of(phantom, "smoke"), "unet", "all")
+    run = train(Experiment.of(phantom, "smoke"), "unet", "all")
     assert read_json(run / "run.json")["test"] == []
     assert pd.read_csv(run / "log.csv")["test_loss"].isna().all()
 
@@ -213,12 +215,12 @@ def test_noise_follows_equation_5():
 
 def test_noise_is_for_training_alone(phantom, workspace):
     """The net trained with noise is tested on clean slices, and starts as the other does."""
-    study = Study.of(phantom, "smoke")
-    cache = prepare(study)
+    experiment = Experiment.of(phantom, "smoke")
+    cache = prepare(experiment)
     losses = {}
     for model in ("aspp_unet", "aspp_unet_noise"):
-        facts = run_facts(study, cache, model, 0, study.epochs)
-        training = Training(facts, cache, study.profile, make_fabric())
+        facts = run_facts(experiment, cache, model, 0, experiment.epochs)
+        training = Training(facts, cache, experiment.profile, make_fabric())
         losses[model] = training._test_loss(), training._train_epoch(0, tqdm(disable=True))
     assert losses["aspp_unet"][0] == losses["aspp_unet_noise"][0]
     assert losses["aspp_unet"][1] != losses["aspp_unet_noise"][1]
@@ -226,13 +228,13 @@ def test_noise_is_for_training_alone(phantom, workspace):
 
 def test_volumes_are_counted_in_slices(phantom, workspace):
     """64 slices an epoch are five volumes of twelve."""
-    study = Study.of(phantom, "smoke")
-    cache = prepare(study)
-    facts = run_facts(study, cache, "unet3d", 0, study.epochs)
-    training = Training(facts, cache, study.profile, make_fabric())
+    experiment = Experiment.of(phantom, "smoke")
+    cache = prepare(experiment)
+    facts = run_facts(experiment, cache, "unet3d", 0, experiment.epochs)
+    training = Training(facts, cache, experiment.profile, make_fabric())
     assert training.images.ndim == 4
     assert (training.epoch_size, training.batches) == (5, 5)
-    run = train(study, "unet3d")
+    run = train(experiment, "unet3d")
     log = pd.read_csv(run / "log.csv")
     assert log["train_loss"].iloc[-1] < log["train_loss"].iloc[0]
     assert log["test_loss"].notna().all()

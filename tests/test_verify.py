@@ -9,26 +9,27 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spineseg import cli, provenance
-from spineseg.derived import DERIVED
-from spineseg.files import read_json
-from spineseg.paths import REPOSITORY
-from spineseg.provenance import PROVENANCE, changed_files, record
-from spineseg.results import ResultsError
-from spineseg.study import Study
-from spineseg.verify import differences, verify, with_sources
+from spineseg import cli
+from spineseg.experiment import Experiment
+from spineseg.utils.files import read_json
+from spineseg.utils.paths import REPOSITORY
+from spineseg.workflow import provenance
+from spineseg.workflow.gather import ResultsError
+from spineseg.workflow.provenance import PROVENANCE, changed_files, record
+from spineseg.workflow.tables import DERIVED
+from spineseg.workflow.verify import differences, verify, with_sources
 
 COMMITTED = sorted(path.parent for path in (REPOSITORY / "results").glob(f"*/{PROVENANCE}"))
 ORIGIN = {"data": "phantom", "commit": "abc", "seed": 0}
 
 
 @pytest.fixture
-def study(workspace):
+def experiment(workspace):
     """The committed quick results, to be tampered with."""
     results = workspace / "results" / "phantom-quick"
     shutil.copytree(REPOSITORY / "results" / "phantom-quick", results)
     record(results, ORIGIN, "a machine")
-    return Study.of(None, "quick")
+    return Experiment.of(None, "quick")
 
 
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.name)
@@ -39,9 +40,9 @@ def test_committed_results_are_those_recorded(folder):
     found = {path.name for path in folder.iterdir()} - {PROVENANCE}
     assert not found & set(changed_files(folder))
     content = read_json(folder / PROVENANCE)
-    assert found <= set(content["files"])  # some of the smoke study's are not committed
+    assert found <= set(content["files"])  # some of the smoke experiment's are not committed
     wanted = {"commit", "versions"}
-    if folder.name not in ("reliability", "benchmark"):  # of no one study
+    if folder.name not in ("reliability", "benchmark"):  # of no one experiment
         wanted |= {"data", "data_hash", "split_hash", "profile", "seed"}
     for entry in content["files"].values():
         origin = content["origins"][entry["origin"]]
@@ -50,36 +51,36 @@ def test_committed_results_are_those_recorded(folder):
         assert not origin["commit"].endswith("+changes")
 
 
-def test_committed_tables_match_to_the_last_digit(study):
-    lines = list(verify(study))
+def test_committed_tables_match_to_the_last_digit(experiment):
+    lines = list(verify(experiment))
     assert [line.partition(":")[0] for line in lines] == list(DERIVED)
 
 
-def test_a_changed_digit_is_found(study):
-    path = study.results / "table3.csv"
+def test_a_changed_digit_is_found(experiment):
+    path = experiment.results / "table3.csv"
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     row = int(np.flatnonzero(table["ours"])[5])
     true = table.loc[row, "ours"]
     table.loc[row, "ours"] = f"{float(true) + 0.01:.2f}"
     table.to_csv(path, index=False)
-    (found,) = differences(study, "table3.csv")
+    (found,) = differences(experiment, "table3.csv")
     assert found == f"row {row + 1}, ours: stored {table.loc[row, 'ours']}, recomputed {true}"
     with pytest.raises(ResultsError) as error:
-        list(verify(study, ["table3"]))
+        list(verify(experiment, ["table3"]))
     assert str(error.value).splitlines() == [
         f"{path}: changed since it was recorded",
         f"{path}: {found}",
     ]
 
 
-def test_a_changed_score_shows_in_every_table_that_rests_on_it(study):
-    path = study.results / "scores.csv"
+def test_a_changed_score_shows_in_every_table_that_rests_on_it(experiment):
+    path = experiment.results / "scores.csv"
     scores = pd.read_csv(path)
     hit = scores.query("model == 'unet' and aggregation == 'volume' and metric == 'DSC'").index[0]
     scores.loc[hit, "value"] -= 0.5
     scores.to_csv(path, index=False)
     with pytest.raises(ResultsError) as error:
-        list(verify(study, ["table3", "comparison"]))
+        list(verify(experiment, ["table3", "comparison"]))
     named = [Path(line.partition(":")[0]).name for line in str(error.value).splitlines()]
     assert named == ["scores.csv", "summary.csv", "comparison.csv"]
 
@@ -91,11 +92,11 @@ def test_tables_bring_the_tables_they_rest_on():
         with_sources(["table9.csv"])
 
 
-def test_missing_files_are_named(study, capsys):
-    (study.results / "cost.csv").unlink()
+def test_missing_files_are_named(experiment, capsys):
+    (experiment.results / "cost.csv").unlink()
     assert cli.main(["verify", "table4"]) == 1
     assert "lacks cost.csv, from which table4.csv follows" in capsys.readouterr().err
-    (study.results / PROVENANCE).unlink()
+    (experiment.results / PROVENANCE).unlink()
     assert cli.main(["verify", "table3"]) == 1
     assert "lacks provenance.json" in capsys.readouterr().err
 

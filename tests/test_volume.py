@@ -15,7 +15,6 @@ from scipy.spatial.transform import Rotation
 from scans import make_mask, make_scan, write
 from spineseg.data.volume import (
     EXTENSIONS,
-    ScanError,
     canonical_shape,
     from_canonical,
     geometry_mismatch,
@@ -25,6 +24,7 @@ from spineseg.data.volume import (
     to_canonical,
     write_image,
 )
+from spineseg.utils.errors import UserError
 
 PIXELS = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64]
 PIXELS += [np.float32, np.float64]
@@ -137,7 +137,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
 
 
 def test_writing_refuses_an_unknown_extension(tmp_path):
-    with pytest.raises(ScanError, match="known image type"):
+    with pytest.raises(UserError, match="known image type"):
         write_image(make_scan(), tmp_path / "x.png")
 
 
@@ -156,7 +156,7 @@ def test_masks_become_unsigned_integers(tmp_path, dtype, top, stored):
 )
 def test_masks_that_are_no_labels_are_refused(tmp_path, labels, what):
     path = write(make_mask(dtype=np.float32, labels=labels), tmp_path / "m.nii.gz")
-    with pytest.raises(ScanError, match=what):
+    with pytest.raises(UserError, match=what):
         read_mask(path)
 
 
@@ -169,13 +169,13 @@ def test_one_value_that_is_no_number_is_enough(tmp_path, ext, bad, dtype, index)
     scan[index] = bad
     path = write(scan, tmp_path / f"x{ext}")
     for read in (read_scan, read_mask):
-        with pytest.raises(ScanError, match="NaN or infinite"):
+        with pytest.raises(UserError, match="NaN or infinite"):
             read(path)
 
 
 def test_a_constant_scan_is_refused_and_a_constant_mask_is_not(tmp_path):
     path = write(make_scan() * 0 + 7, tmp_path / "x.nii.gz")
-    with pytest.raises(ScanError, match="every voxel is 7"):
+    with pytest.raises(UserError, match="every voxel is 7"):
         read_scan(path)
     assert read_mask(path)[0, 0, 0] == 7
 
@@ -190,7 +190,7 @@ def test_what_is_not_one_gray_volume_is_refused(tmp_path, ext):
     }
     for what, images in wrong.items():
         for image in images:
-            with pytest.raises(ScanError, match=what):
+            with pytest.raises(UserError, match=what):
                 read_volume(write(image, tmp_path / f"x{ext}"))
 
 
@@ -202,7 +202,7 @@ def test_a_file_cut_anywhere_is_refused_without_noise(tmp_path, capfd, ext, comp
     whole = path.read_bytes()
     for length in {*range(0, len(whole), 11), 0, 1, 347, 348, 352, len(whole) - 1}:
         path.write_bytes(whole[:length])
-        with pytest.raises(ScanError) as error:
+        with pytest.raises(UserError) as error:
             read_volume(path)
         assert str(error.value).count("\n") == 0
     assert capfd.readouterr().err == ""
@@ -214,7 +214,7 @@ def test_damage_inside_gzip_is_found_by_its_checksum(tmp_path):
     stored = bytearray(gzip.compress(raw, 0))
     stored[-100] ^= 1
     path.write_bytes(stored)
-    with pytest.raises(ScanError, match="data check"):
+    with pytest.raises(UserError, match="data check"):
         read_volume(path)
 
 
@@ -230,7 +230,7 @@ def test_gzip_in_parts_and_padded_is_accepted(tmp_path):
 def test_other_content_is_refused_without_noise(tmp_path, capfd, ext, content):
     path = tmp_path / f"x{ext}"
     path.write_bytes(content)
-    with pytest.raises(ScanError, match=path.name):
+    with pytest.raises(UserError, match=path.name):
         read_volume(path)
     assert capfd.readouterr().err == ""
 
@@ -239,7 +239,7 @@ def test_compression_and_name_must_agree(tmp_path):
     zipped = write(make_scan(), tmp_path / "x.nii.gz")
     plain = write(make_scan(), tmp_path / "y.nii")
     for source, target in ((zipped, "z.nii"), (plain, "z.nii.gz")):
-        with pytest.raises(ScanError, match="against its name"):
+        with pytest.raises(UserError, match="against its name"):
             read_volume(source.rename(tmp_path / target))
 
 
@@ -251,9 +251,9 @@ def test_paths_that_lead_to_no_scan(tmp_path):
     undecodable = os.fsdecode(b"\xff.nii")
     write(make_scan(), tmp_path / "good.nii").rename(tmp_path / undecodable)
     for name in ("folder.nii", "loop.nii", "dangling.nii", "pipe.nii", "none.nii", "x.png", ""):
-        with pytest.raises(ScanError):
+        with pytest.raises(UserError):
             read_volume(tmp_path / name)
-    with pytest.raises(ScanError, match="UTF-8") as error:
+    with pytest.raises(UserError, match="UTF-8") as error:
         read_volume(tmp_path / undecodable)
     str(error.value).encode()
 
@@ -301,7 +301,7 @@ def patched(tmp_path, offset, layout, *values, ext=".nii"):
 def test_headers_that_itk_repairs_or_complains_of_are_refused(
     tmp_path, capfd, ext, offset, layout, values, what
 ):
-    with pytest.raises(ScanError, match=what):
+    with pytest.raises(UserError, match=what):
         read_volume(patched(tmp_path, offset, layout, *values, ext=ext))
     assert capfd.readouterr().err == ""
 
@@ -357,7 +357,7 @@ def test_absurd_sizes_are_refused_before_memory_is_taken(tmp_path, monkeypatch, 
     path = header_only(tmp_path / f"patched{ext}", size)
     monkeypatch.delattr(sitk.ImageFileReader, "Execute")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(ScanError, match="the header claims"):
+    with pytest.raises(UserError, match="the header claims"):
         read_volume(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
 
@@ -379,7 +379,7 @@ def test_absurd_sizes_are_refused_before_memory_is_taken(tmp_path, monkeypatch, 
 )
 def test_text_headers_that_are_refused(tmp_path, name, text, what):
     (tmp_path / name).write_text(text.format("2 2 2"))
-    with pytest.raises(ScanError, match=what):
+    with pytest.raises(UserError, match=what):
         read_volume(tmp_path / name)
 
 
@@ -407,7 +407,7 @@ def test_mutated_files_are_read_or_refused_in_one_line(tmp_path, ext):
         try:
             to_canonical(read_scan(path))
             outcomes.add("read")
-        except ScanError as error:
+        except UserError as error:
             outcomes.add(str(error))
     assert len(outcomes) > 2
     assert "read" in outcomes

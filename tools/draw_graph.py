@@ -6,7 +6,7 @@ snakemake --rulegraph mermaid-js … | python tools/draw_graph.py
 import re
 import sys
 
-from spineseg.paths import REPOSITORY
+from spineseg.utils.paths import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "graph.md"
 BLOCK = re.compile(r"(?<=```mermaid\n).*?(?=```)", re.DOTALL)

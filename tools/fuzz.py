@@ -29,20 +29,14 @@ import pandas as pd
 import SimpleITK as sitk
 import yaml
 
-from spineseg import paths
 from spineseg.data.check import check_folder
-from spineseg.data.volume import (
-    ScanError,
-    canonical_shape,
-    read_mask,
-    read_scan,
-    read_volume,
-    to_canonical,
-)
-from spineseg.files import write_csv
-from spineseg.profiles import Profile, ProfileError, load_profile
-from spineseg.progress import progress_bar
-from spineseg.provenance import commit, record, versions
+from spineseg.data.volume import canonical_shape, read_mask, read_scan, read_volume, to_canonical
+from spineseg.profiles import Profile, load_profile
+from spineseg.utils import paths
+from spineseg.utils.errors import UserError
+from spineseg.utils.files import write_csv
+from spineseg.utils.progress import progress_bar
+from spineseg.workflow.provenance import commit, record, versions
 
 sys.path.insert(0, str(paths.REPOSITORY / "tests"))
 from mutants import KINDS, Mutant, mutant, sound
@@ -72,21 +66,21 @@ def examine(path: Path, other: bytes) -> Any:
     """
     if path.suffix == ".yaml":
         profile = _outcome(load_profile, path)
-        return None if isinstance(profile, ProfileError) else profile
+        return None if isinstance(profile, UserError) else profile
     outcomes = {read: _outcome(read, path) for read in (canonical_shape, read_scan, read_mask)}
     scan, mask = outcomes[read_scan], outcomes[read_mask]
-    if not isinstance(scan, ScanError):
+    if not isinstance(scan, UserError):
         shape = to_canonical(scan).GetSize()[::-1]
         if outcomes[canonical_shape] != shape:
             raise Fault("wrong", f"header {outcomes[canonical_shape]}, volume {shape}")
     _examine_folder(path, other, {"MR": scan, "Mask": mask})
-    return next((image for image in (scan, mask) if not isinstance(image, ScanError)), None)
+    return next((image for image in (scan, mask) if not isinstance(image, UserError)), None)
 
 
 def _outcome(read: Any, path: Path) -> Any:
     try:
         return read(path)
-    except (ScanError, ProfileError) as error:
+    except UserError as error:
         line = str(error)
         if not line.isprintable() or not line.startswith(f"{path}: ") or "; " not in line:
             raise Fault("line", f"{read.__name__}: {line!r}") from None
@@ -121,7 +115,7 @@ def _examine_folder(path: Path, other: bytes, outcomes: dict[str, Any]) -> None:
             if not line.isprintable() or len(line) - len(str(here)) > LINE:
                 raise Fault("line", f"check: {line[:LINE]!r}")
         about = [problem for problem in report.problems if problem.path == here]
-        if isinstance(outcomes[place], ScanError) != bool(about) and not report.problems:
+        if isinstance(outcomes[place], UserError) != bool(about) and not report.problems:
             raise Fault("wrong", f"check as {place}: {len(about)} problems")
         if len(report.problems) + len(report.cases) != 1:
             raise Fault("wrong", f"check as {place}: {list(map(str, report.problems))}")

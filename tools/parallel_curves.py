@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from spineseg import paths
-from spineseg.files import read_json, whole_file
-from spineseg.provenance import commit, record, versions
-from spineseg.train import load_checkpoint
+from spineseg.training.loop import load_checkpoint
+from spineseg.utils import paths
+from spineseg.utils.files import atomic_write, read_json
+from spineseg.workflow.provenance import commit, record, versions
 
 MODEL = "aspp_unet"
 OUT = paths.REPOSITORY / "results" / "reliability" / "ddp_curves.csv"
@@ -27,7 +27,8 @@ RUNS = [*product(PRECISIONS, (1, 2), (1,)), ("float32", 1, 2)]  # precision, pro
 SGD = {"optimizer: adamw": "optimizer: sgd", "schedule: onecycle": "schedule: exponential"}
 COMMAND = """
 import sys
-from spineseg import cli, device
+from spineseg import cli
+from spineseg.training import device
 device._precision = lambda: sys.argv[1]
 sys.exit(cli.main(sys.argv[2:]))
 """
@@ -79,7 +80,7 @@ def _spineseg(root: Path, precision: str, threads: int, *arguments: object) -> s
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         curves = curves_of(Path(folder))
-    with whole_file(OUT) as temporary:
+    with atomic_write(OUT) as temporary:
         curves.to_csv(temporary, index=False, float_format="%.9g")
     record(OUT.parent, {"commit": commit(), "versions": versions()}, platform.machine())
     print(OUT)

@@ -130,7 +130,7 @@ rows() { if [ -f "$1" ]; then wc -l < "$1"; else echo 0; fi; }
 sed 's/^epochs: .*/epochs: 12/' profiles/smoke.yaml > "$work/longer.yaml"
 "$bin/python" -m spineseg.cli data phantom "$work/phantom-mini" --cases 10 --scale 0.0625 \
     > "$work/phantom.out" 2>&1
-study=phantom-mini-longer
+experiment=phantom-mini-longer
 
 (graph "$work/local" --cores 2) > "$work/local.out" 2>&1 || fail "the run without SLURM: $work/local.out"
 steps=$(sed -nE 's/^([0-9]+) of \1 steps \(100%\) done$/\1/p' "$work/local.out")
@@ -139,7 +139,7 @@ say "without SLURM: $((steps - 1)) jobs done"
 start_slurm
 graph "${through_slurm[@]}" > "$work/slurm.out" 2>&1 &
 snakemake=$!
-run=$work/slurm/runs/$study/$killed-fold-0
+run=$work/slurm/runs/$experiment/$killed-fold-0
 wait_for "an epoch of $killed" 1200 test -f "$run/log.csv"
 first=$(squeue --noheader --format='%i %k' | awk -v model="$killed" '$2 ~ "_" model "_" {print $1}')
 scancel "$first"
@@ -177,10 +177,10 @@ say "$killed went on after its last whole epoch"
 
 untimed() { grep -v "takes only slightly more time" "$1"; } # a claim on seconds
 compared=0
-for file in "$work/local/results/$study"/*.csv; do
+for file in "$work/local/results/$experiment"/*.csv; do
     name=$(basename "$file")
     case $name in cost.csv | table4.csv | times.csv) continue ;; esac # seconds
-    diff <(untimed "$file") <(untimed "$work/slurm/results/$study/$name") || fail "$name differs"
+    diff <(untimed "$file") <(untimed "$work/slurm/results/$experiment/$name") || fail "$name differs"
     compared=$((compared + 1))
 done
 say "$compared tables are equal to the last digit; those of seconds were left out"

@@ -9,20 +9,20 @@ from itertools import product
 
 import pandas as pd
 
-from spineseg import paper
 from spineseg.labels import FOREGROUND
 from spineseg.methods import TABLE3, TITLES
-from spineseg.paths import REPOSITORY
+from spineseg.paper.printed import printed as paper
+from spineseg.utils.paths import REPOSITORY
 
 RESULTS = REPOSITORY / "results"
 CURVES = RESULTS / "reliability" / "ddp_curves.csv"
 FUZZ = RESULTS / "reliability" / "fuzz.csv"
-SHOWN = "phantom-quick"  # the study whose figures and tables are committed
-STUDIES = {
+SHOWN = "phantom-quick"  # the experiment whose figures and tables are committed
+EXPERIMENTS = {
     SHOWN: "phantom",
     "real-t2-lumbar-quick": "eleven patients",
 }
-STUDIES |= {
+EXPERIMENTS |= {
     folder.parent.name: "phantom at the paper's scale"
     for folder in sorted(RESULTS.glob("phantom-full-*/summary.csv"))
 }
@@ -80,12 +80,15 @@ PIECES = (
 
 
 def scores_table() -> str:
-    """Mean DSC of the six methods: paper, then ours and the difference for each study."""
-    heads = [f"ours: {_origin(study, words)} | difference" for study, words in STUDIES.items()]
+    """Mean DSC of the six methods: paper, then ours and the difference for each experiment."""
+    heads = [
+        f"ours: {_origin(experiment, words)} | difference"
+        for experiment, words in EXPERIMENTS.items()
+    ]
     head = f"| mean DSC, % | paper: 172 patients, five folds, K80 | {' | '.join(heads)} |"
-    lines = [head, "|---" * (2 + 2 * len(STUDIES)) + "|"]
+    lines = [head, "|---" * (2 + 2 * len(EXPERIMENTS)) + "|"]
     for name in TABLE3:
-        cells = [cell for study in STUDIES for cell in _cells(study, name)]
+        cells = [cell for experiment in EXPERIMENTS for cell in _cells(experiment, name)]
         title = f"**{TITLES[name]}**" if name == "aspp_unet" else TITLES[name]
         lines.append(f"| {title} | {_printed(name, FOREGROUND):.1f} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -97,32 +100,32 @@ def _printed(name: str, classes: Sequence[str]) -> float:
     return sum(table[TITLES[name], c] for c in classes) / len(classes)
 
 
-def _dsc(study: str) -> pd.DataFrame:
-    summary = pd.read_csv(RESULTS / study / "summary.csv")
+def _dsc(experiment: str) -> pd.DataFrame:
+    summary = pd.read_csv(RESULTS / experiment / "summary.csv")
     rows = summary.query("aggregation == 'volume' and metric == 'DSC'")
     return rows.set_index(["model", "class"])
 
 
-def _classes(study: str) -> list[str]:
-    return [c for c in FOREGROUND if ("aspp_unet", c) in _dsc(study).index]
+def _classes(experiment: str) -> list[str]:
+    return [c for c in FOREGROUND if ("aspp_unet", c) in _dsc(experiment).index]
 
 
-def _origin(study: str, words: str) -> str:
-    classes = _classes(study)
-    first = _dsc(study).loc[("aspp_unet", "mean")]
+def _origin(experiment: str, words: str) -> str:
+    classes = _classes(experiment)
+    first = _dsc(experiment).loc[("aspp_unet", "mean")]
     return (
         f"{words} ({first['cases']} tested, {classes[0]}-{classes[-1]}), {first['profile']}, "
         f"{first['device']}"
     )
 
 
-def _cells(study: str, name: str) -> tuple[str, str]:
+def _cells(experiment: str, name: str) -> tuple[str, str]:
     """Ours, and how far it lies from the paper's mean over the classes that the data label."""
-    ours = _dsc(study)
+    ours = _dsc(experiment)
     if (name, "mean") not in ours.index:
         return "not run", ""
     mean, low, high = 100 * ours.loc[(name, "mean"), ["mean", "low", "high"]].astype(float)
-    difference = mean - _printed(name, _classes(study))
+    difference = mean - _printed(name, _classes(experiment))
     return f"{mean:.1f} ({low:.1f} to {high:.1f})", f"{difference:+.1f}"
 
 

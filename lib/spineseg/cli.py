@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from spineseg.utils.errors import UserError
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
@@ -83,7 +85,7 @@ def _add_data(commands) -> None:
     prepare = kinds.add_parser(
         "prepare", help="preprocess scans into the cache", description=_prepare.__doc__
     )
-    _add_study(prepare)
+    _add_experiment(prepare)
     prepare.set_defaults(command=_prepare)
 
 
@@ -91,7 +93,7 @@ def _add_train(commands) -> None:
     train = commands.add_parser(
         "train", help="train one model on one fold", description=_train.__doc__
     )
-    _add_study(train)
+    _add_experiment(train)
     train.add_argument("--model", default="aspp_unet", help="a method's name (default: aspp_unet)")
     train.add_argument(
         "--fold", type=_fold, default="0", metavar="K", help="0, 1, … or all (default: 0)"
@@ -124,15 +126,15 @@ def _add_cost(commands) -> None:
     cost = commands.add_parser(
         "cost", help="measure each network's time and memory", description=_cost.__doc__
     )
-    _add_study(cost)
+    _add_experiment(cost)
     cost.set_defaults(command=_cost)
 
 
 def _add_gather(commands) -> None:
     gather = commands.add_parser(
-        "gather", help="gather a study's scores into results/", description=_gather.__doc__
+        "gather", help="gather an experiment's scores into results/", description=_gather.__doc__
     )
-    _add_study(gather)
+    _add_experiment(gather)
     gather.add_argument(
         "--models", nargs="+", metavar="M", help="methods' names (default: all that run here)"
     )
@@ -141,9 +143,9 @@ def _add_gather(commands) -> None:
 
 def _add_report(commands) -> None:
     report = commands.add_parser(
-        "report", help="write one HTML page of a finished study", description=_report.__doc__
+        "report", help="write one HTML page of a finished experiment", description=_report.__doc__
     )
-    _add_study(report)
+    _add_experiment(report)
     report.set_defaults(command=_report)
 
 
@@ -152,7 +154,7 @@ def _add_verify(commands) -> None:
         "verify", help="recompute tables from stored scores", description=_verify.__doc__
     )
     verify.add_argument("table", nargs="*", help="e.g. table3 (default: all)")
-    _add_study(verify)
+    _add_experiment(verify)
     verify.set_defaults(command=_verify)
 
 
@@ -174,11 +176,11 @@ def _add_bench(commands) -> None:
     bench = commands.add_parser(
         "bench", help="measure how fast this machine is put to use", description=_bench.__doc__
     )
-    _add_study(bench)
+    _add_experiment(bench)
     bench.set_defaults(command=_bench)
 
 
-def _add_study(parser: argparse.ArgumentParser) -> None:
+def _add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="DIR",
@@ -230,7 +232,7 @@ def _fold(text: str) -> str:
 
 def _phantom(options: argparse.Namespace) -> None:
     """Simulate sagittal T2 scans of the lumbar spine, with masks, in the challenge's layout."""
-    from spineseg.data.phantom import write_dataset
+    from spineseg.phantom import write_dataset
 
     print(
         write_dataset(
@@ -245,13 +247,13 @@ def _phantom(options: argparse.Namespace) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     """Read every file of a folder and list all that is wrong, one line each."""
-    from spineseg.data.check import DataError, check_folder
+    from spineseg.data.check import check_folder
 
     report = check_folder(options.folder, progress=True)
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
     if report.problems:
-        raise DataError(report.problems)
+        raise UserError(*report.problems)
     if all(case.mask for case in report.cases):
         print(f"{options.folder}: {len(report.cases)} cases, nothing wrong")
     else:
@@ -273,24 +275,24 @@ def _convert(options: argparse.Namespace) -> None:
 def _prepare(options: argparse.Namespace) -> None:
     """Check and preprocess scans; print the folder of the cache."""
     from spineseg.data.preprocess import prepare
-    from spineseg.study import Study
+    from spineseg.experiment import Experiment
 
-    print(prepare(Study.of(options.data, options.profile)).folder)
+    print(prepare(Experiment.of(options.data, options.profile)).folder)
 
 
 def _train(options: argparse.Namespace) -> None:
     """Train one model on one fold. An interrupted run goes on; a finished one is left as it is.
     The last line on stdout is the run's folder."""
+    from spineseg.experiment import Experiment
     from spineseg.parallel import is_first_process
-    from spineseg.study import Study
-    from spineseg.train import train
+    from spineseg.training.loop import train
 
-    study = Study.of(options.data, options.profile)
-    run = train(study, options.model, options.fold, options.devices)
+    experiment = Experiment.of(options.data, options.profile)
+    run = train(experiment, options.model, options.fold, options.devices)
     if not is_first_process():
         return
     if options.score:
-        from spineseg.results import score_run
+        from spineseg.workflow.gather import score_run
 
         score_run(run)
     print(run)
@@ -299,7 +301,7 @@ def _train(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     """Score a run on the cases it held out, without and with noise. The last line on stdout is
     where the scores lie."""
-    from spineseg.results import score_run
+    from spineseg.workflow.gather import score_run
 
     print(score_run(options.run, options.data))
 
@@ -307,82 +309,81 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _cost(options: argparse.Namespace) -> None:
     """Count parameters and FLOPs of each network, and measure its time and memory on this machine
     (Table 4). The last line on stdout is the table's file."""
-    from spineseg.cost import write_cost
-    from spineseg.study import Study
+    from spineseg.benchmark.cost import write_cost
+    from spineseg.experiment import Experiment
 
-    print(write_cost(Study.of(options.data, options.profile)))
+    print(write_cost(Experiment.of(options.data, options.profile)))
 
 
 def _full(options: argparse.Namespace) -> None:
     """Measure, train and score all methods but nnU-Net on phantoms of the paper's size, which are
     simulated on the unified grid. The same command goes on where it stopped, on another machine
-    where the study's folder in runs/ was copied there. The last line on stdout is the folder of the
+    where the experiment's folder in runs/ was copied there. The last line on stdout is the folder of the
     results so far."""
-    from spineseg.full import full_study, run_full
+    from spineseg.workflow.full import full_experiment, run_full
 
-    study = full_study(options.profile, options.epochs)
-    folds = options.folds or range(study.profile.folds)
-    run_full(study, options.cases, folds, options.minutes)
-    print(study.results)
+    experiment = full_experiment(options.profile, options.epochs)
+    folds = options.folds or range(experiment.profile.folds)
+    run_full(experiment, options.cases, folds, options.minutes)
+    print(experiment.results)
 
 
 def _gather(options: argparse.Namespace) -> None:
     """Gather the scores of all folds that the profile asks for. The last line on stdout is the
     folder they lie in."""
+    from spineseg.experiment import Experiment
     from spineseg.methods import runnable
-    from spineseg.results import gather
-    from spineseg.study import Study
+    from spineseg.workflow.gather import gather
 
-    study = Study.of(options.data, options.profile)
-    gather(study, options.models or runnable())
-    print(study.results)
+    experiment = Experiment.of(options.data, options.profile)
+    gather(experiment, options.models or runnable())
+    print(experiment.results)
 
 
 def _report(options: argparse.Namespace) -> None:
-    """Put the executed notebooks of a study on one HTML page, write how long each step took and
+    """Put the executed notebooks of an experiment on one HTML page, write how long each step took and
     where each file in results/ comes from, and print the mean scores."""
-    from spineseg.report import report
-    from spineseg.study import Study
+    from spineseg.experiment import Experiment
+    from spineseg.workflow.report import report
 
-    print(report(Study.of(options.data, options.profile)))
+    print(report(Experiment.of(options.data, options.profile)))
 
 
 def _verify(options: argparse.Namespace) -> None:
     """Recompute tables from the scores stored in results/ and tell whether they match to the last
     digit. Nothing is trained or written."""
-    from spineseg.study import Study
-    from spineseg.verify import verify
+    from spineseg.experiment import Experiment
+    from spineseg.workflow.verify import verify
 
-    for line in verify(Study.of(options.data, options.profile), options.table):
+    for line in verify(Experiment.of(options.data, options.profile), options.table):
         print(line)
 
 
 def _predict(options: argparse.Namespace) -> None:
     """Label a scan, or each scan in a folder, with a trained run. A mask has the scan's own grid
     and orientation and the challenge's labels: 1 S, 2 L5 … 6 L1, 7 T12, 8 T11."""
-    from spineseg.data.check import DataError, Finding
-    from spineseg.data.volume import ScanError
-    from spineseg.predict import predict_all
+
+    from spineseg.workflow.predict import predict_all
 
     problems = []
     for path, found in predict_all(options.scan, options.mask, options.run):
-        if isinstance(found, ScanError):
-            problems.append(Finding(*found.args))
+        if isinstance(found, UserError):
+            problems.append(*found.problems)
         else:
             names = [name for name, count in found.items() if count and name != "BG"]
             print(f"{path}: {', '.join(names) or 'no vertebra found'}")
     if problems:
-        raise DataError(problems)
+        raise UserError(*problems)
 
 
 def _bench(options: argparse.Namespace) -> None:
     """Time training, inference, preprocessing and start-up side by side with plain versions and
     with other packages, and how all of it grows. Takes a quarter of an hour or more; best on a
     machine that does nothing else. The last line on stdout is the tables' folder."""
-    from spineseg.bench.run import bench
-    from spineseg.study import Study
+    from spineseg.benchmark.run import bench
+    from spineseg.experiment import Experiment
 
-    print(bench(Study.of(options.data, options.profile)))
+    print(bench(Experiment.of(options.data, options.profile)))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ PLUMBING = {
     f"{PACKAGE}.{name}"
     for name in (
         *("cli", "data.check", "data.convert", "files", "fingerprint", "paths", "processes"),
-        *("profiles", "progress", "provenance", "runs", "study", "verify"),
+        *("profiles", "progress", "provenance", "runs", "experiment", "verify"),
     )
 }
 REGISTRIES = {f"{PACKAGE}.methods", f"{PACKAGE}.models"}

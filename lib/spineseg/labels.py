@@ -60,7 +60,7 @@ def relabel(mask: np.ndarray, labels: tuple[str, ...], wanted: tuple[str, ...]) 
     return np.array(table, np.uint8)[np.where(mask < len(labels), mask, 0)]
 
 
-def meaningless(mask: np.ndarray, labels: tuple[str, ...]) -> list[int]:
+def unknown_labels(mask: np.ndarray, labels: tuple[str, ...]) -> list[int]:
     """The labels in a mask that its label set has no name for."""
     return [label for label in np.unique(mask).tolist() if not any(labels[label : label + 1])]
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from spineseg.device import make_fabric
+from spineseg.training.device import make_fabric
 
 
 class ProcessError(RuntimeError):

@@ -11,23 +11,24 @@ from typing import Any, Literal, get_type_hints
 import yaml
 
 from spineseg.methods import NNUNET
-from spineseg.paths import PROFILES, slug
+from spineseg.utils.errors import UserError
+from spineseg.utils.paths import PROFILES, slug
 
-CACHE_KNOBS = ("max_size", "margin", "folds", "seed")
+CACHE_KNOBS = ("image_size", "margin", "folds", "seed")
 NNUNET_KNOBS = ("optimizer", "nnunet_epochs", "nnunet_iterations", "seed")
-LATER_KNOBS = ("name", "held_out", "cost_rows")  # no run's weights rest on them
+LATER_KNOBS = ("name", "min_test_patients", "benchmark_rows")  # no run's weights rest on them
 LARGEST_FILE = 1 << 16  # bytes
 PLAIN = "write one `knob: value` a line"
 # Lowest and highest value that makes sense. What lies between may still be slow or train badly.
 LIMITS = {
-    "max_size": (16, 4096),
+    "image_size": (16, 4096),
     "margin": (0, 1),
     "width": (1, 1024),
     "folds": (2, 10_000),
-    "held_out": (1, 1_000_000),
+    "min_test_patients": (1, 1_000_000),
     "epochs": (1, 1_000_000),
-    "images_per_epoch": (1, 1_000_000_000),
-    "test_images": (1, 1_000_000_000),
+    "slices_per_epoch": (1, 1_000_000_000),
+    "test_slices": (1, 1_000_000_000),
     "batch_size": (2, 10_000),  # image pooling with BN needs two
     "volume_batch_size": (1, 10_000),
     "learning_rate": (1e-12, 100),
@@ -35,21 +36,9 @@ LIMITS = {
     "finetune_epochs": (1, 1_000_000),
     "nnunet_epochs": (1, 1_000_000),
     "nnunet_iterations": (1, 1_000_000),
-    "cost_rows": (16, 4096),
+    "benchmark_rows": (16, 4096),
     "seed": (0, 4000),  # times a million it is still a seed of 32 bits
 }
-
-
-class ProfileError(ValueError):
-    """A profile that does not exist or cannot be used: one line with file, fault and remedy."""
-
-    def __init__(self, path: str | Path, what: str, remedy: str) -> None:
-        super().__init__(path, what, remedy)
-        self.path, self.what, self.remedy = path, what, remedy
-
-    def __str__(self) -> str:
-        line = f"{self.path}: {self.what}; {self.remedy}"
-        return "".join(letter if letter.isprintable() else "?" for letter in line)
 
 
 @dataclass(frozen=True)
@@ -57,14 +46,14 @@ class Profile:
     """One amount of work. `full` is the paper's; the others say in their file how they differ."""
 
     name: str
-    max_size: int  # largest rows (= columns) of a unified slice, pixels
+    image_size: int  # largest rows (= columns) of a unified slice, pixels
     margin: float  # kept beside the label band on either side, as a fraction of the width
     width: int  # channels of the first stage of a network
     folds: int  # parts of the cross-validation
-    held_out: int | None  # run folds until this many patients were tested; None: all folds
+    min_test_patients: int | None  # run folds until this many patients were tested; None: all folds
     epochs: int
-    images_per_epoch: int | None  # slices drawn an epoch; None: each training slice once
-    test_images: int | None  # held-out slices in the epoch's test loss; None: all
+    slices_per_epoch: int | None  # slices drawn an epoch; None: each training slice once
+    test_slices: int | None  # held-out slices in the epoch's test loss; None: all
     batch_size: int  # slices
     volume_batch_size: int  # volumes, for U-Net-3D
     optimizer: Literal["sgd", "adamw"]
@@ -75,7 +64,7 @@ class Profile:
     finetune_epochs: int | None  # on scans, from phantom weights on; None: from scratch
     nnunet_epochs: int
     nnunet_iterations: int  # batches an epoch of nnU-Net
-    cost_rows: int  # rows of the slices that time and memory are measured on, 880 in the paper
+    benchmark_rows: int  # rows of the slices that time and memory are measured on, 880 in the paper
     seed: int
 
     def cache_knobs(self) -> dict[str, Any]:
@@ -90,35 +79,35 @@ class Profile:
         return {knob: value for knob, value in asdict(self).items() if knob not in others}
 
     def folds_to_run(self, patients: int) -> list[int]:
-        """The first folds that together hold out at least `held_out` patients, or all of them.
+        """The first folds that together hold out at least `min_test_patients` patients, or all of them.
 
         Smaller folds come first (see `split_folds`).
         """
         smaller, larger = divmod(patients, self.folds)
         sizes = [smaller] * (self.folds - larger) + [smaller + 1] * larger
-        if self.held_out is None:
+        if self.min_test_patients is None:
             return list(range(self.folds))
-        return [fold for fold in range(self.folds) if sum(sizes[:fold]) < self.held_out]
+        return [fold for fold in range(self.folds) if sum(sizes[:fold]) < self.min_test_patients]
 
 
 def load_profile(name: str | Path) -> Profile:
     """Read the profile of that name in profiles/, or the given .yaml file.
 
-    Raises ProfileError, with one clear line, for an unknown name, a missing or unknown knob, or a
+    Raises UserError, with one clear line, for an unknown name, a missing or unknown knob, or a
     value of the wrong type.
     """
     path = Path(name) if str(name).endswith(".yaml") else PROFILES / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml")))
-        raise ProfileError(name, "no such profile", f"choose one of {known}, or give a .yaml file")
+        raise UserError.at(name, "no such profile", f"choose one of {known}, or give a .yaml file")
     knobs = _read_knobs(path)
     wanted = {field.name for field in dataclasses.fields(Profile)} - {"name"}
     if odd := sorted(map(str, set(knobs) ^ wanted)):
         remedy = "give those of profiles/quick.yaml"
-        raise ProfileError(path, f"missing or unknown knobs: {_listed(odd)}", remedy)
+        raise UserError.at(path, f"missing or unknown knobs: {_listed(odd)}", remedy)
     name = slug(path.stem)
     if (PROFILES / f"{name}.yaml").is_file() and path.resolve().parent != PROFILES:
-        raise ProfileError(
+        raise UserError.at(
             path, f"{name} is the name of a profile of the project", "rename the file"
         )
     profile = Profile(name=name, **knobs)
@@ -135,30 +124,30 @@ def _read_knobs(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             data = file.read(LARGEST_FILE + 1)
         if len(data) > LARGEST_FILE:
-            raise ProfileError(path, f"larger than {LARGEST_FILE // 1024} KiB", PLAIN)
+            raise UserError.at(path, f"larger than {LARGEST_FILE // 1024} KiB", PLAIN)
         text = data.decode("utf-8-sig")
         keys = _plain_keys(text, path)
         knobs = yaml.safe_load(text)
     except OSError as error:
         what, remedy = f"cannot be read ({error.strerror})", "check its permissions"
-        raise ProfileError(path, what, remedy) from None
+        raise UserError.at(path, what, remedy) from None
     except UnicodeDecodeError:
-        raise ProfileError(path, "not UTF-8 text", "save it as UTF-8") from None
+        raise UserError.at(path, "not UTF-8 text", "save it as UTF-8") from None
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())[:200]
-        raise ProfileError(path, f"not readable as YAML ({reason})", PLAIN) from None
+        raise UserError.at(path, f"not readable as YAML ({reason})", PLAIN) from None
     except ValueError as error:  # a number or date that Python cannot hold
-        if isinstance(error, ProfileError):
+        if isinstance(error, UserError):
             raise
         reason = " ".join(str(error).split())[:200]
-        raise ProfileError(path, f"a value cannot be read ({reason})", PLAIN) from None
+        raise UserError.at(path, f"a value cannot be read ({reason})", PLAIN) from None
     if twice := sorted({key for key in keys if keys.count(key) > 1}):
-        raise ProfileError(path, f"says twice: {_listed(twice)}", "keep one of the two")
+        raise UserError.at(path, f"says twice: {_listed(twice)}", "keep one of the two")
     return knobs
 
 
 def _plain_keys(text: str, path: Path) -> list[str]:
-    """The keys in a text that maps plain keys to plain values; ProfileError for any other."""
+    """The keys in a text that maps plain keys to plain values; UserError for any other."""
     scalars: list[str] = []
     maps = 0
     for event in yaml.parse(text, yaml.SafeLoader):
@@ -171,11 +160,11 @@ def _plain_keys(text: str, path: Path) -> list[str]:
         ):
             line = event.start_mark.line + 1  # type: ignore[union-attr]
             what = f"line {line} is more than a knob and its value"
-            raise ProfileError(path, what, PLAIN)
+            raise UserError.at(path, what, PLAIN)
         if isinstance(event, yaml.ScalarEvent):
             scalars.append(event.value)
     if not maps:
-        raise ProfileError(path, "has no knobs", PLAIN)
+        raise UserError.at(path, "has no knobs", PLAIN)
     return scalars[::2]
 
 
@@ -191,12 +180,12 @@ def _check_values(profile: Profile, path: Path) -> None:
         fits = value in allowed if isinstance(allowed[0], str) else _is_one_of(value, allowed)
         if not fits:
             expected = " or ".join(getattr(a, "__name__", str(a)) for a in allowed)
-            raise ProfileError(path, f"{knob} is {_shown(value)}", f"it should be {expected}")
+            raise UserError.at(path, f"{knob} is {_shown(value)}", f"it should be {expected}")
         if knob in LIMITS and value is not None:
             low, high = LIMITS[knob]
             if not low <= value <= high:
                 remedy = f"it should be between {low} and {high}"
-                raise ProfileError(path, f"{knob} is {_shown(value)}", remedy)
+                raise UserError.at(path, f"{knob} is {_shown(value)}", remedy)
 
 
 def _is_one_of(value: object, types: tuple[type, ...]) -> bool:

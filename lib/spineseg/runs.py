@@ -7,15 +7,15 @@ from typing import Any
 
 from spineseg import fingerprint
 from spineseg.data.cache import Cache
-from spineseg.files import read_json, write_json
+from spineseg.experiment import Experiment
 from spineseg.profiles import Profile
-from spineseg.provenance import PACKAGES, commit, versions
-from spineseg.study import Study
+from spineseg.utils.files import read_json, write_json
+from spineseg.workflow.provenance import PACKAGES, commit, versions
 
 FINISHED = "run.json"
 LOG = "log.csv"
-RUNS = "runs.json"  # in the results of a study
-ORIGIN = ("study", "model", "fold", "data_key", "code")
+RUNS = "runs.json"  # in the results of an experiment
+ORIGIN = ("experiment", "model", "fold", "data_key", "code")
 FACTS = (*ORIGIN, "data", "profile", "grid", "epochs", "train", "test", "device")
 
 
@@ -24,7 +24,7 @@ class RunError(RuntimeError):
 
 
 def run_facts(
-    study: Study,
+    experiment: Experiment,
     cache: Cache,
     model: str,
     fold: int | str,
@@ -35,15 +35,15 @@ def run_facts(
     train_ids, test_ids = cache.train_ids(fold), cache.test_ids(fold)
     grid = asdict(cache.grid(fold))
     return {
-        "study": study.name,
+        "experiment": experiment.name,
         "model": model,
         "fold": str(fold),
-        "data": str(study.data),
+        "data": str(experiment.data),
         "data_key": cache.index["key"],
         "data_hash": cache.index["data_hash"],
         "split_hash": cache.index["split_hash"],
         "code": fingerprint.of_training(model),
-        "profile": asdict(study.profile),
+        "profile": asdict(experiment.profile),
         "grid": {**grid, "columns": list(grid["columns"])},
         "epochs": epochs,
         "started_from": start and {key: finished_facts(start)[key] for key in ORIGIN},
@@ -70,7 +70,7 @@ def without_path(facts: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if key != "data"}
 
 
-def train_again(folder: Path) -> str:
+def retrain_remedy(folder: Path) -> str:
     """What to do about a run of which a file is lost."""
     return f"remove {folder} and train it again"
 
@@ -88,7 +88,7 @@ def differing(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(names))  # the epochs are a knob and a fact
 
 
-def refuse_other(found: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
+def require_same_record(found: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
     """Raise RunError when `folder` holds a finished run that was made from something else."""
     if names := differing(found, wanted):
         raise RunError(
@@ -97,7 +97,7 @@ def refuse_other(found: dict[str, Any], wanted: dict[str, Any], folder: Path) ->
         )
 
 
-def goes_on(begun: dict[str, Any], wanted: dict[str, Any], folder: Path) -> bool:
+def can_resume(begun: dict[str, Any], wanted: dict[str, Any], folder: Path) -> bool:
     """Whether an unfinished run is the one that is wanted; says on stderr when it is not."""
     names = differing(begun, wanted)
     if names:

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from spineseg.data.splits import Scan, SplitError, split_folds
-from spineseg.files import DamagedFile, not_written, read_json, write_json
+from spineseg.experiment import ALL
 from spineseg.labels import CLASSES
 from spineseg.profiles import Profile
-from spineseg.progress import progress_bar
-from spineseg.study import ALL
+from spineseg.utils.errors import UserError, write_error
+from spineseg.utils.files import read_json, write_json
+from spineseg.utils.progress import progress_bar
 
 PERCENTILES = (0.5, 99.5)
 COLUMN_STEP = 16  # the networks halve a slice four times
@@ -72,13 +73,13 @@ class Cache:
         return self._array(MASKS)
 
     def _array(self, name: str) -> np.ndarray:
-        """Raises DamagedFile where a single byte is not as it was written."""
+        """Raises UserError where a single byte is not as it was written."""
         path = self.folder / name
         remedy = f"remove {self.folder} and run this again"
         if not path.is_file():
-            raise DamagedFile(path, "does not exist", remedy)
+            raise UserError.at(path, "does not exist", remedy)
         if _sha256(path) != self.index["sha256"].get(name):
-            raise DamagedFile(path, "damaged: not what was written there", remedy)
+            raise UserError.at(path, "damaged: not what was written there", remedy)
         return np.load(path, mmap_mode="r")
 
     def rows(self, ids: Sequence[str]) -> list[int]:
@@ -177,7 +178,7 @@ def build(
         write_json(temporary / INDEX, index)
         temporary.rename(folder)
     except OSError as error:
-        raise not_written(folder, error) from None
+        raise write_error(folder, error) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Cache(folder)

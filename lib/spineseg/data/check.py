@@ -10,17 +10,11 @@ import numpy as np
 import SimpleITK as sitk
 from joblib import cpu_count
 
-from spineseg.data.sources import Case, Key, LabelledFolder, Source, open_labelled, open_source
-from spineseg.data.volume import (
-    ScanError,
-    as_labels,
-    geometry_mismatch,
-    read_scan,
-    read_volume,
-    to_canonical,
-)
-from spineseg.labels import meaningless
-from spineseg.progress import progress_bar
+from spineseg.data.layouts import Case, Key, LabelledFolder, Source, open_labelled, open_source
+from spineseg.data.volume import as_labels, geometry_mismatch, read_scan, read_volume, to_canonical
+from spineseg.labels import unknown_labels
+from spineseg.utils.errors import Problem, UserError
+from spineseg.utils.progress import progress_bar
 
 SLICES = 12  # paper, section 2.1
 IN_PLANE = (0.1, 5.0)  # mm
@@ -28,35 +22,12 @@ BETWEEN_SLICES = (1.0, 12.0)  # mm
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One line about one file: what was found and what to do."""
-
-    path: Path
-    what: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return str(ScanError(self.path, self.what, self.remedy))
-
-
-@dataclass(frozen=True)
 class Report:
     """Usable cases, what makes others unusable, and what was accepted with a remark."""
 
     cases: list[Case] = field(default_factory=list)
-    problems: list[Finding] = field(default_factory=list)
-    notes: list[Finding] = field(default_factory=list)
-
-
-class DataError(ValueError):
-    """All problems of a folder, one a line."""
-
-    def __init__(self, problems: list[Finding]) -> None:
-        super().__init__(problems)
-        self.problems = problems
-
-    def __str__(self) -> str:
-        return "\n".join(map(str, self.problems))
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
 
 
 def check_folder(root: Path, progress: bool = False) -> Report:
@@ -68,10 +39,10 @@ def check_folder(root: Path, progress: bool = False) -> Report:
 
 
 def require_valid(root: Path, progress: bool = False) -> list[Case]:
-    """The cases of a folder with masks and without problems; DataError, listing all, for others."""
+    """The cases of a folder with masks and without problems; UserError, listing all, for others."""
     report = _check(root, open_labelled, progress)
     if report.problems:
-        raise DataError(report.problems)
+        raise UserError(*report.problems)
     return report.cases
 
 
@@ -79,15 +50,15 @@ def _check(root: Path, open_: Callable[[Path], Source], progress: bool) -> Repor
     report = Report()
     try:
         source = open_(root)
-    except ScanError as error:
-        report.problems.append(Finding(*error.args))
+    except UserError as error:
+        report.problems.append(*error.problems)
         return report
     except OSError as error:
         what, remedy = f"cannot be opened ({error.strerror})", "check its permissions"
-        report.problems.append(Finding(root, what, remedy))
+        report.problems.append(Problem(root, what, remedy))
         return report
-    report.problems.extend(Finding(*fault.args) for fault in source.faults())
-    report.notes.extend(Finding(*remark) for remark in source.remarks())
+    report.problems.extend(*fault.problems for fault in source.faults())
+    report.notes.extend(Problem(*remark) for remark in source.remarks())
     jobs: list[Callable[[], Report]]
     if isinstance(source, LabelledFolder):
         jobs = [partial(_inspect, source, key) for key in source.claimed()]
@@ -120,17 +91,17 @@ def _inspect(folder: LabelledFolder, key: Key) -> Report:
     if not masks:
         what = "scan without a mask"
         remedy = f"add it, named like {folder.example[1]}, or remove the scan"
-        report.problems.append(Finding(images[0], what, remedy))
+        report.problems.append(Problem(images[0], what, remedy))
     if not images:
         what = "mask without a scan"
         remedy = f"add it, named like {folder.example[0]}, or remove the mask"
-        report.problems.append(Finding(masks[0], what, remedy))
+        report.problems.append(Problem(masks[0], what, remedy))
     if len(scans) == len(labels) == 1 and not report.problems:
         (scan,), (mask,) = scans, labels
         if mismatch := geometry_mismatch(mask, scan):
             what = f"does not fit {images[0].name}: {mismatch}"
             report.problems.append(
-                Finding(masks[0], what, "draw or resample it on the scan's grid")
+                Problem(masks[0], what, "draw or resample it on the scan's grid")
             )
         else:
             report.cases.append(folder.case(key, images[0], masks[0]))
@@ -138,21 +109,21 @@ def _inspect(folder: LabelledFolder, key: Key) -> Report:
 
 
 def _collect(
-    read: Callable[[Path, list[Finding]], sitk.Image], paths: list[Path], report: Report
+    read: Callable[[Path, list[Problem]], sitk.Image], paths: list[Path], report: Report
 ) -> list[sitk.Image]:
     images = []
     for path in paths:
         try:
             images.append(read(path, report.notes))
-        except ScanError as error:
-            report.problems.append(Finding(*error.args))
+        except UserError as error:
+            report.problems.append(*error.problems)
     return images
 
 
 def _scan(
-    path: Path, notes: list[Finding], read: Callable[[Path], sitk.Image] = read_scan
+    path: Path, notes: list[Problem], read: Callable[[Path], sitk.Image] = read_scan
 ) -> sitk.Image:
-    """The canonical scan, its oddities added to `notes`; ScanError when it has a problem."""
+    """The canonical scan, its oddities added to `notes`; UserError when it has a problem."""
     scan = to_canonical(read(path))
     *in_plane, between = scan.GetSpacing()
     odd = []
@@ -167,27 +138,27 @@ def _scan(
     if odd:
         spacing = " x ".join(f"{mm:.3g}" for mm in (between, *reversed(in_plane)))
         what = f"odd spacing of {spacing} mm (R-L, S-I, A-P): {', '.join(odd)}"
-        notes.append(Finding(path, what, "accepted, please check"))
+        notes.append(Problem(path, what, "accepted, please check"))
     if scan.GetDepth() != SLICES:
         what = f"{scan.GetDepth()} slices"
         remedy = (
             f"the paper has {SLICES}; training brings all scans to the number most of them have"
         )
-        notes.append(Finding(path, what, remedy))
+        notes.append(Problem(path, what, remedy))
     return scan
 
 
-def _labels(path: Path, notes: list[Finding], known: tuple[str, ...]) -> sitk.Image:
-    """The canonical mask, its oddities added to `notes`; ScanError when it has a problem."""
+def _labels(path: Path, notes: list[Problem], known: tuple[str, ...]) -> sitk.Image:
+    """The canonical mask, its oddities added to `notes`; UserError when it has a problem."""
     stored = read_volume(path)
     mask = as_labels(stored, path)
     labels = np.unique(sitk.GetArrayViewFromImage(mask))
     if stored.GetPixelID() in (sitk.sitkFloat32, sitk.sitkFloat64):
-        notes.append(Finding(path, "whole numbers stored as float", "read as integers"))
-    if unknown := meaningless(labels, known):
+        notes.append(Problem(path, "whole numbers stored as float", "read as integers"))
+    if unknown := unknown_labels(labels, known):
         more = f" and {len(unknown) - 9} more" if len(unknown) > 9 else ""
         what = f"labels that stand for nothing: {', '.join(map(str, unknown[:9]))}{more}"
-        notes.append(Finding(path, what, "become background"))
+        notes.append(Problem(path, what, "become background"))
     if not labels.any():
-        notes.append(Finding(path, "the mask marks nothing", "accepted as all background"))
+        notes.append(Problem(path, "the mask marks nothing", "accepted as all background"))
     return to_canonical(mask)

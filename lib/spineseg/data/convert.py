@@ -5,19 +5,18 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from spineseg.data.check import DataError, Finding
-from spineseg.data.sources import Key, SpiderFolder
+from spineseg.data.layouts import Key, SpiderFolder
 from spineseg.data.volume import (
-    ScanError,
     canonical_shape,
     geometry_mismatch,
     read_mask,
     read_scan,
     write_image,
 )
-from spineseg.files import read_json, write_json
-from spineseg.labels import CHALLENGE_LABELS, SPIDER_LABELS, meaningless, relabel
-from spineseg.progress import progress_bar
+from spineseg.labels import CHALLENGE_LABELS, SPIDER_LABELS, relabel, unknown_labels
+from spineseg.utils.errors import UserError
+from spineseg.utils.files import read_json, write_json
+from spineseg.utils.progress import progress_bar
 
 COMPLETE, PARTIAL = "source.json", "source.partial.json"
 ORIGIN = {
@@ -39,8 +38,8 @@ def convert(source: Path, out: Path) -> Path:
 
     Of each patient the T2 series, else the T2 SPACE series; voxels and grid stay what they are.
     `out`/source.json, written last, tells what the set was made from. What an interrupted call has
-    written is kept. Says on stderr what was left out. Raises ScanError where `source` is not
-    SPIDER or `out` holds anything else, and DataError, after all that is sound was written, with
+    written is kept. Says on stderr what was left out. Raises UserError where `source` is not
+    SPIDER or `out` holds anything else, and UserError, after all that is sound was written, with
     everything that is not.
     """
     folder = SpiderFolder(source)
@@ -57,12 +56,12 @@ def convert(source: Path, out: Path) -> Path:
     for key, target in progress_bar(targets.items(), desc="convert", unit="case"):
         try:
             written += _convert_case(_pair(folder, key), target)
-        except ScanError as error:
-            problems.append(Finding(*error.args))
+        except UserError as error:
+            problems.append(*error.problems)
     for line in _summary(folder, chosen, written, len(problems)):
         print(line, file=sys.stderr)
     if problems:
-        raise DataError(problems)
+        raise UserError(*problems)
     series = {f"Case{number}": folder.case_id(key) for number, key in chosen.items()}
     write_json(out / COMPLETE, ORIGIN | {"cases": series})
     (out / PARTIAL).unlink(missing_ok=True)
@@ -75,16 +74,16 @@ def _targets(number: int, out: Path) -> tuple[Path, Path]:
 
 
 def _refuse_other(out: Path, targets: set[Path]) -> None:
-    """Raise ScanError if the folder holds anything but a whole or partial set of these files."""
+    """Raise UserError if the folder holds anything but a whole or partial set of these files."""
     records = [out / name for name in (COMPLETE, PARTIAL) if (out / name).exists()]
     for record in records:
         if not _of_this_origin(record):
-            raise ScanError(record, "tells of another set or mapping", "choose another folder")
+            raise UserError.at(record, "tells of another set or mapping", "choose another folder")
     allowed = {*targets, *records} if records else set()
     for path in sorted(out.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(out).parts)
         if path.is_file() and not hidden and path not in allowed:
-            raise ScanError(path, "was not made from this set", "choose another folder")
+            raise UserError.at(path, "was not made from this set", "choose another folder")
 
 
 def _of_this_origin(record: Path) -> bool:
@@ -99,21 +98,21 @@ def _pair(folder: SpiderFolder, key: Key) -> tuple[Path, Path]:
     images, masks = folder.images.get(key, []), folder.masks.get(key, [])
     if len(images) != 1 or len(masks) != 1:
         what = f"{len(images)} scans and {len(masks)} masks of this series"
-        raise ScanError((*images, *masks)[0], what, "leave one of each")
+        raise UserError.at((*images, *masks)[0], what, "leave one of each")
     return images[0], masks[0]
 
 
 def _convert_case(pair: tuple[Path, Path], targets: tuple[Path, Path]) -> bool:
-    """Write scan and mask; False where both are there already. Raises ScanError for bad files."""
+    """Write scan and mask; False where both are there already. Raises UserError for bad files."""
     shape = canonical_shape(pair[0])
     if all(_holds(target, shape) for target in targets):
         return False
     scan, mask = read_scan(pair[0]), read_mask(pair[1])
     if mismatch := geometry_mismatch(mask, scan):
         what = f"does not fit {pair[0]}: {mismatch}"
-        raise ScanError(pair[1], what, "copy both again")
+        raise UserError.at(pair[1], what, "copy both again")
     stored = sitk.GetArrayViewFromImage(mask)
-    if odd := meaningless(stored, SPIDER_LABELS):
+    if odd := unknown_labels(stored, SPIDER_LABELS):
         labels = ", ".join(map(str, odd))
         print(f"note: {pair[1]}: labels that stand for nothing: {labels}", file=sys.stderr)
     labelled = sitk.GetImageFromArray(relabel(stored, SPIDER_LABELS, CHALLENGE_LABELS))
@@ -127,7 +126,7 @@ def _holds(target: Path, shape: tuple[int, int, int]) -> bool:
     """Whether a whole file of that shape is there."""
     try:
         return canonical_shape(target) == shape
-    except ScanError:
+    except UserError:
         return False
 
 

@@ -13,16 +13,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from spineseg.data.volume import (
-    COPY,
-    EXPORT,
-    GRAY,
-    MAX_VOXELS,
-    NOT_FINITE,
-    ONE_AT_A_TIME,
-    ScanError,
-    as_scan,
-)
+from spineseg.data.volume import COPY, EXPORT, GRAY, MAX_VOXELS, NOT_FINITE, ONE_AT_A_TIME, as_scan
+from spineseg.utils.errors import UserError
 
 IMAGE_IO = "GDCMImageIO"
 MAGIC = b"DICM"
@@ -70,7 +62,7 @@ class Found:
     """The series among some files, by their UID; files that cannot be read; and all the others."""
 
     series: dict[str, list[Slice]] = field(default_factory=dict)
-    faults: list[ScanError] = field(default_factory=list)
+    faults: list[UserError] = field(default_factory=list)
     strays: list[Path] = field(default_factory=list)
 
 
@@ -84,7 +76,7 @@ def find_series(files: Iterable[Path]) -> Found:
                 continue
             head = read_slice(path)
             found.series.setdefault(head.series, []).append(head)
-        except ScanError as error:
+        except UserError as error:
             found.faults.append(error)
     return found
 
@@ -104,7 +96,7 @@ def _head(path: Path) -> bytes:
         with open(path, "rb") as file:
             return file.read(META)
     except OSError as error:
-        raise ScanError(path, f"cannot be read ({error.strerror})", COPY) from None
+        raise UserError.at(path, f"cannot be read ({error.strerror})", COPY) from None
 
 
 def _meta(head: bytes, tag: bytes) -> str:
@@ -114,13 +106,13 @@ def _meta(head: bytes, tag: bytes) -> str:
 
 
 def read_slice(path: Path) -> Slice:
-    """The header of a DICOM file with an image; ScanError where it has none that can be read."""
+    """The header of a DICOM file with an image; UserError where it has none that can be read."""
     head = _head(path)
     if not head[PREAMBLE:].startswith(MAGIC):
-        raise ScanError(path, "not a DICOM file", COPY)
+        raise UserError.at(path, "not a DICOM file", COPY)
     syntax = _meta(head, TRANSFER_SYNTAX)
     if not syntax.startswith(IMPLICIT) or not _lengths_fit(path, syntax):
-        raise ScanError(path, "not a DICOM image, or damaged", COPY)
+        raise UserError.at(path, "not a DICOM image, or damaged", COPY)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(IMAGE_IO)
     reader.SetFileName(str(path))
@@ -128,21 +120,21 @@ def read_slice(path: Path) -> Slice:
         with ONE_AT_A_TIME:
             reader.ReadImageInformation()
     except RuntimeError:
-        raise ScanError(path, "not a DICOM image, or damaged", COPY) from None
+        raise UserError.at(path, "not a DICOM image, or damaged", COPY) from None
 
     def text(tag: str) -> str:
         return reader.GetMetaData(tag).strip("\0 ") if reader.HasMetaDataKey(tag) else ""
 
     series = text(SERIES)
     if not re.fullmatch("[0-9.]{1,64}", series):
-        raise ScanError(path, "does not tell which series it belongs to", EXPORT)
+        raise UserError.at(path, "does not tell which series it belongs to", EXPORT)
     size = reader.GetSize()
     (samples,), (bits,) = (_numbers(text(tag), 1) or (1,) for tag in (SAMPLES, BITS))
     plain = syntax in UNCOMPRESSED and samples == 1
     if plain and math.prod(size) * bits > 8 * path.stat().st_size:
         shape = " x ".join(map(str, size[:2]))
         what = f"truncated: the header claims {shape} voxels, more than the file holds"
-        raise ScanError(path, what, COPY)
+        raise UserError.at(path, what, COPY)
     return Slice(
         path,
         series,
@@ -208,7 +200,7 @@ def _numbers(text: str, count: int) -> tuple[float, ...]:
 def read_series(files: Sequence[Path]) -> sitk.Image:
     """The volume that these files make up, whatever their order.
 
-    Raises ScanError, naming the first file, unless they hold one gray-scale slice each, alike in
+    Raises UserError, naming the first file, unless they hold one gray-scale slice each, alike in
     size, spacing and direction, at even distances along their normal.
     """
     slices = in_order([read_slice(path) for path in files])
@@ -220,34 +212,34 @@ def read_series(files: Sequence[Path]) -> sitk.Image:
         with ONE_AT_A_TIME:
             image = reader.Execute()
     except RuntimeError:
-        raise ScanError(first, "a slice of its series cannot be read", COPY) from None
+        raise UserError.at(first, "a slice of its series cannot be read", COPY) from None
     if not np.isfinite(sitk.GetArrayViewFromImage(image)).all():
-        raise ScanError(first, *NOT_FINITE)
+        raise UserError.at(first, *NOT_FINITE)
     return as_scan(image, first)
 
 
 def in_order(slices: Sequence[Slice]) -> list[Slice]:
-    """The slices of one volume, sorted along their normal; ScanError where they are none."""
+    """The slices of one volume, sorted along their normal; UserError where they are none."""
     first = slices[0]
     if odd := next((each for each in slices if each.components > 1), None):
-        raise ScanError(odd.path, "a colour image", GRAY)
+        raise UserError.at(odd.path, "a colour image", GRAY)
     if odd := next((each for each in slices if math.prod(each.size[2:]) > 1), None):
-        raise ScanError(odd.path, f"{odd.size[2]} frames in one file", ONE_SLICE)
+        raise UserError.at(odd.path, f"{odd.size[2]} frames in one file", ONE_SLICE)
     if len(slices) == 1:
-        raise ScanError(first.path, "a single slice", WHOLE_SERIES)
+        raise UserError.at(first.path, "a single slice", WHOLE_SERIES)
     if odd := next((each for each in slices if not (each.position and each.axes)), None):
-        raise ScanError(odd.path, "does not tell where its slice lies", EXPORT)
+        raise UserError.at(odd.path, "does not tell where its slice lies", EXPORT)
     for what in ("size", "spacing", "axes", "type"):
         values = np.array([getattr(each, what) for each in slices])
         if np.ptp(values, axis=0).max() > ALIKE:
-            raise ScanError(
+            raise UserError.at(
                 first.path,
                 f"the slices of its series differ in {what}",
                 "export one volume a series",
             )
     voxels = math.prod(first.size[:2]) * len(slices)
     if voxels > MAX_VOXELS:
-        raise ScanError(first.path, f"the headers claim {voxels} voxels", EXPORT)
+        raise UserError.at(first.path, f"the headers claim {voxels} voxels", EXPORT)
     return _evenly_spaced(slices)
 
 
@@ -261,11 +253,11 @@ def _evenly_spaced(slices: Sequence[Slice]) -> list[Slice]:
     step = float(np.median(gaps))
     if gaps.min() <= UNEVEN * step:
         what = f"two of its series' {len(slices)} slices lie in one place"
-        raise ScanError(first, what, "export one volume a series")
+        raise UserError.at(first, what, "export one volume a series")
     if gaps.max() > (1 + UNEVEN) * step or gaps.min() < (1 - UNEVEN) * step:
         what = f"uneven spacing: slices {gaps.min():.3g} to {gaps.max():.3g} mm apart"
-        raise ScanError(first, what, "copy the series again, a slice may be missing")
+        raise UserError.at(first, what, "copy the series again, a slice may be missing")
     sideways = positions - positions[0] - np.outer(heights - heights[0], normal)
     if np.linalg.norm(sideways, axis=1).max() > UNEVEN * step:
-        raise ScanError(first, "the slices of its series are shifted sideways", EXPORT)
+        raise UserError.at(first, "the slices of its series are shifted sideways", EXPORT)
     return [slices[index] for index in order]

@@ -17,17 +17,18 @@ import numpy as np
 import SimpleITK as sitk
 from joblib import cpu_count
 
-from spineseg import fingerprint, paths
+from spineseg import fingerprint
 from spineseg.data.cache import INDEX, Cache, build, gray_range, hash_of, to_gray
-from spineseg.data.sources import Case, read_labelled
+from spineseg.data.layouts import Case, read_labelled
 from spineseg.data.volume import canonical_shape, geometry_mismatch
-from spineseg.files import alone_in, read_json, write_json
-from spineseg.study import Study
+from spineseg.experiment import Experiment
+from spineseg.utils import paths
+from spineseg.utils.files import folder_lock, read_json, write_json
 
 SPLIT = "split.json"
 
 
-def unified_frame(image: sitk.Image, slices: int, size: int) -> sitk.Image:
+def target_grid(image: sitk.Image, slices: int, size: int) -> sitk.Image:
     """An empty image of slices x size x size voxels over the whole field of view of `image`.
 
     `image` is canonical. A field of view that is not square is widened, evenly on both sides, to
@@ -46,13 +47,13 @@ def unified_frame(image: sitk.Image, slices: int, size: int) -> sitk.Image:
     return frame
 
 
-def unify_image(image: sitk.Image, slices: int, size: int) -> np.ndarray:
+def image_to_grid(image: sitk.Image, slices: int, size: int) -> np.ndarray:
     """A canonical scan as 8-bit gray on the unified grid: uint8 (slices, size, size).
 
     Gray 0 and 255 are the volume's 0.5th and 99.5th percentile (Eq. 5 works on 0..255).
     """
     low, high = gray_range(sitk.GetArrayViewFromImage(image))
-    frame = unified_frame(image, slices, size)
+    frame = target_grid(image, slices, size)
     smooth = _blur_for(sitk.Cast(image, sitk.sitkFloat32), frame)
     if geometry_mismatch(smooth, frame):
         smooth = sitk.Resample(smooth, frame, defaultPixelValue=low)
@@ -69,33 +70,35 @@ def _blur_for(image: sitk.Image, frame: sitk.Image) -> sitk.Image:
     return image
 
 
-def unify_classes(classes: np.ndarray, image: sitk.Image, slices: int, size: int) -> np.ndarray:
+def classes_to_grid(classes: np.ndarray, image: sitk.Image, slices: int, size: int) -> np.ndarray:
     """The classes of a canonical scan's voxels on the unified grid: uint8 (slices, size, size)."""
     mask = sitk.GetImageFromArray(classes)
     mask.CopyInformation(image)
-    frame = unified_frame(image, slices, size)
+    frame = target_grid(image, slices, size)
     if geometry_mismatch(mask, frame):
         mask = sitk.Resample(mask, frame, interpolator=sitk.sitkLabelLinear)
     return sitk.GetArrayFromImage(mask)
 
 
-def prepare(study: Study) -> Cache:
-    """The cache of a study; made if there is none of exactly these files and settings.
+def prepare(experiment: Experiment) -> Cache:
+    """The cache of an experiment; made if there is none of exactly these files and settings.
 
-    Raises DataError, listing every problem, before any work when the folder holds bad files.
+    Raises UserError, listing every problem, before any work when the folder holds bad files.
     """
-    scans = data_hash(study.files())
-    key = hash_of({"code": fingerprint.of_cache(), "data": scans, **study.profile.cache_knobs()})
-    folder = paths.root() / "cache" / f"{study.name}-{key}"
+    scans = data_hash(experiment.files())
+    key = hash_of(
+        {"code": fingerprint.of_cache(), "data": scans, **experiment.profile.cache_knobs()}
+    )
+    folder = paths.root() / "cache" / f"{experiment.name}-{key}"
     if not (folder / INDEX).is_file():
-        cases = study.checked_cases()
-        identity = {"data": str(study.data), "key": key, "data_hash": scans}
-        with alone_in(folder, wait=True):
+        cases = experiment.checked_cases()
+        identity = {"data": str(experiment.data), "key": key, "data_hash": scans}
+        with folder_lock(folder, wait=True):
             if not (folder / INDEX).is_file():
-                _build(study, cases, identity, folder)
+                _build(experiment, cases, identity, folder)
     cache = Cache(folder)
     parts = {key: cache.index[key] for key in ("folds", "windows")}
-    _write_if_new(study.runs / SPLIT, {"cache": folder.name, **parts})
+    _write_if_new(experiment.runs / SPLIT, {"cache": folder.name, **parts})
     return cache
 
 
@@ -114,16 +117,18 @@ def data_hash(files: Sequence[Path]) -> str:
     return digest.hexdigest()[:12]
 
 
-def _build(study: Study, cases: list[Case], identity: dict[str, str], folder: Path) -> Cache:
+def _build(
+    experiment: Experiment, cases: list[Case], identity: dict[str, str], folder: Path
+) -> Cache:
     slices, size = _common_shape(cases)
-    size = min(size, study.profile.max_size)
+    size = min(size, experiment.profile.image_size)
 
     def unified(row: int) -> tuple[np.ndarray, np.ndarray]:
         image, classes = read_labelled(cases[row])
-        return unify_image(image, slices, size), unify_classes(classes, image, slices, size)
+        return image_to_grid(image, slices, size), classes_to_grid(classes, image, slices, size)
 
     with ThreadPoolExecutor(cpu_count()) as pool:
-        return build(folder, identity, study.profile, cases, (slices, size), unified, pool)
+        return build(folder, identity, experiment.profile, cases, (slices, size), unified, pool)
 
 
 def _common_shape(cases: list[Case]) -> tuple[int, int]:

@@ -20,7 +20,8 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK as sitk
 
-from spineseg.files import whole_file
+from spineseg.utils.errors import UserError
+from spineseg.utils.files import atomic_write
 
 EXTENSIONS = {
     ".nii.gz": "NiftiImageIO",
@@ -106,18 +107,6 @@ ONE_AT_A_TIME = Lock()
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 
-class ScanError(ValueError):
-    """A scan, or a folder of scans, that cannot be used: one line with file, fault and remedy."""
-
-    def __init__(self, path: Path, what: str, remedy: str) -> None:
-        super().__init__(path, what, remedy)
-        self.path, self.what, self.remedy = path, what, remedy
-
-    def __str__(self) -> str:
-        line = f"{self.path}: {self.what}; {self.remedy}"
-        return "".join(letter if letter.isprintable() else "?" for letter in line)
-
-
 def extension(path: Path) -> str | None:
     """The known extension that a file's name ends in, or None."""
     return next((known for known in EXTENSIONS if path.name.endswith(known)), None)
@@ -126,44 +115,44 @@ def extension(path: Path) -> str | None:
 def read_scan(path: Path) -> sitk.Image:
     """An MR volume as stored: 3-D, one number a voxel, finite and not constant.
 
-    Raises ScanError for anything else.
+    Raises UserError for anything else.
     """
     return as_scan(read_volume(path), path)
 
 
 def as_scan(image: sitk.Image, path: Path) -> sitk.Image:
-    """The image itself; ScanError, naming `path`, where all its voxels are equal."""
+    """The image itself; UserError, naming `path`, where all its voxels are equal."""
     values = sitk.GetArrayViewFromImage(image)
     if values.min() == values.max():
-        raise ScanError(path, f"every voxel is {values.flat[0]}", EXPORT)
+        raise UserError.at(path, f"every voxel is {values.flat[0]}", EXPORT)
     return image
 
 
 def read_mask(path: Path) -> sitk.Image:
     """A label volume as stored, in UInt8 (UInt16 when a label exceeds 255).
 
-    Floats are accepted when they hold integers. Raises ScanError for fractions, negative values
+    Floats are accepted when they hold integers. Raises UserError for fractions, negative values
     and everything that `read_volume` refuses.
     """
     return as_labels(read_volume(path), path)
 
 
 def as_labels(image: sitk.Image, path: Path) -> sitk.Image:
-    """The image cast to UInt8 or UInt16; ScanError, naming `path`, where that would lose values."""
+    """The image cast to UInt8 or UInt16; UserError, naming `path`, where that would lose values."""
     values = sitk.GetArrayViewFromImage(image)
     remedy = "save the mask with whole-number labels from 0 up"
     if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
-        raise ScanError(path, "mask values are not whole numbers", remedy)
+        raise UserError.at(path, "mask values are not whole numbers", remedy)
     low, high = values.min(), values.max()
     if low < 0 or high > np.iinfo(np.uint16).max:
-        raise ScanError(path, f"mask values run from {low:g} to {high:g}", remedy)
+        raise UserError.at(path, f"mask values run from {low:g} to {high:g}", remedy)
     return sitk.Cast(image, sitk.sitkUInt8 if high <= np.iinfo(np.uint8).max else sitk.sitkUInt16)
 
 
 def read_volume(path: Path) -> sitk.Image:
     """Any 3-D volume of finite numbers, as stored; the header is checked before the voxels.
 
-    Refused, with a ScanError: other file types than `EXTENSIONS`; a header that claims more than
+    Refused, with a UserError: other file types than `EXTENSIONS`; a header that claims more than
     `MAX_VOXELS` or more than the file can hold, or far less than it holds; truncated or damaged
     files; voxels kept in a second file; 2-D (also a single slice), 4-D, colour and complex images;
     spacing outside `SPACING`, places beyond `FARTHEST` and axes that are not at right angles; NaN
@@ -175,14 +164,14 @@ def read_volume(path: Path) -> sitk.Image:
         image = reader.Execute()
     values = sitk.GetArrayViewFromImage(image)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise ScanError(path, *NOT_FINITE)
+        raise UserError.at(path, *NOT_FINITE)
     return image
 
 
 def canonical_shape(path: Path) -> tuple[int, int, int]:
     """(slices, rows, columns) of the canonical volume, from a file's header alone.
 
-    Raises ScanError for a header that `read_volume` refuses.
+    Raises UserError for a header that `read_volume` refuses.
     """
     path = Path(path)
     with _one_line(path), _open(path) as reader:
@@ -239,34 +228,34 @@ def geometry_mismatch(image: sitk.Image, reference: sitk.Image, tolerance: float
 def write_image(image: sitk.Image, path: Path) -> None:
     """Write compressed, in the format of the extension; the file appears complete or not at all.
 
-    Raises ScanError for a name that cannot be written, OSError where there is no room.
+    Raises UserError for a name that cannot be written, OSError where there is no room.
     """
     path = Path(path)
     _suffix(path)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         sitk.WriteImage(image, str(temporary), useCompression=True)
         try:
             with _open(temporary):
                 pass
-        except (ScanError, zlib.error):  # ITK does not tell when a disk is full in mid-NIfTI
+        except (UserError, zlib.error):  # ITK does not tell when a disk is full in mid-NIfTI
             raise OSError("cut short") from None
 
 
 def check_target(path: Path) -> None:
-    """Raise ScanError where `write_image` could not write: unknown type or no such folder."""
+    """Raise UserError where `write_image` could not write: unknown type or no such folder."""
     _suffix(path)
     if not path.parent.is_dir():
-        raise ScanError(path, "its folder does not exist", "make it first, or write elsewhere")
+        raise UserError.at(path, "its folder does not exist", "make it first, or write elsewhere")
 
 
 def _suffix(path: Path) -> str:
     suffix = extension(path)
     if suffix is None:
-        raise ScanError(path, "not a known image type", f"use one of {' '.join(EXTENSIONS)}")
+        raise UserError.at(path, "not a known image type", f"use one of {' '.join(EXTENSIONS)}")
     try:
         str(path).encode()
     except UnicodeEncodeError:  # SimpleITK aborts the process
-        raise ScanError(path, "its name is not valid UTF-8", "rename it") from None
+        raise UserError.at(path, "its name is not valid UTF-8", "rename it") from None
     return suffix
 
 
@@ -345,7 +334,7 @@ def _open(path: Path) -> Iterator[sitk.ImageFileReader]:
     suffix = _suffix(path)
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
-        raise ScanError(path, what, "check the name")
+        raise UserError.at(path, what, "check the name")
     payload = {".mha": _meta_payload, ".nrrd": _nrrd_payload}.get(suffix, _nifti_payload)(path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(EXTENSIONS[suffix])
@@ -364,21 +353,21 @@ def _check_claim(reader: sitk.ImageFileReader, payload: _Payload) -> None:
     shape = " x ".join(map(str, size))
     voxels = math.prod(size)
     if voxels > MAX_VOXELS:
-        raise ScanError(payload.path, f"the header claims {shape} voxels", EXPORT)
+        raise UserError.at(payload.path, f"the header claims {shape} voxels", EXPORT)
     if len(size) != 3 or min(size) < 2:
-        raise ScanError(payload.path, f"{shape} voxels are not a 3-D volume", ONE_VOLUME)
+        raise UserError.at(payload.path, f"{shape} voxels are not a 3-D volume", ONE_VOLUME)
     if reader.GetNumberOfComponents() != 1:
-        raise ScanError(payload.path, *SEVERAL)
+        raise UserError.at(payload.path, *SEVERAL)
     in_memory = sitk.Image([1, 1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
     surplus = payload.surplus(voxels * (payload.dtype.itemsize if payload.dtype else in_memory))
     if surplus < 0:
         what = f"truncated: the header claims {shape} voxels, more than the file holds"
-        raise ScanError(payload.path, what, COPY)
+        raise UserError.at(payload.path, what, COPY)
     if surplus > SURPLUS:
         what = f"the header claims {shape} voxels, far less than the file holds"
-        raise ScanError(payload.path, what, EXPORT)
+        raise UserError.at(payload.path, what, EXPORT)
     if not payload.is_finite(voxels):
-        raise ScanError(payload.path, *NOT_FINITE)
+        raise UserError.at(payload.path, *NOT_FINITE)
 
 
 def _check_place(reader: sitk.ImageFileReader, path: Path) -> None:
@@ -386,14 +375,14 @@ def _check_place(reader: sitk.ImageFileReader, path: Path) -> None:
     spacing, origin = reader.GetSpacing(), reader.GetOrigin()
     axes = np.reshape(reader.GetDirection(), (3, 3))
     if not np.isfinite((*spacing, *origin, *axes.flat)).all() or min(spacing) <= 0:
-        raise ScanError(path, NOT_A_GRID, EXPORT)
+        raise UserError.at(path, NOT_A_GRID, EXPORT)
     if min(spacing) < SPACING[0] or max(spacing) > SPACING[1]:
         words = " x ".join(f"{mm:.3g}" for mm in spacing)
-        raise ScanError(path, f"a spacing of {words} mm is no scan's", EXPORT)
+        raise UserError.at(path, f"a spacing of {words} mm is no scan's", EXPORT)
     if max(map(abs, origin)) > FARTHEST:
-        raise ScanError(path, "its position is more than a kilometre away", EXPORT)
+        raise UserError.at(path, "its position is more than a kilometre away", EXPORT)
     if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
-        raise ScanError(path, "its axes are not at right angles", "resample it on a plain grid")
+        raise UserError.at(path, "its axes are not at right angles", "resample it on a plain grid")
 
 
 def _nifti_payload(path: Path) -> _Payload:
@@ -403,18 +392,18 @@ def _nifti_payload(path: Path) -> _Payload:
     compressed = path.name.endswith(".gz")
     if header and compressed != header.startswith(GZIP_MAGIC):
         what = "not compressed by gzip" if compressed else "compressed by gzip"
-        raise ScanError(path, f"{what}, against its name", "rename it or copy it again")
+        raise UserError.at(path, f"{what}, against its name", "rename it or copy it again")
     if compressed:
         header = zlib.decompressobj(DEFLATE).decompress(header, NIFTI_HEADER)
     if header[NIFTI_HEADER - 4 : NIFTI_HEADER] != b"n+1\0":
-        raise ScanError(path, "not a NIfTI-1 file", EXPORT)
+        raise UserError.at(path, "not a NIfTI-1 file", EXPORT)
     order = "<" if header[:4] == struct.pack("<i", NIFTI_HEADER) else ">"
     rank, *dims = struct.unpack_from(f"{order}8h", header, 40)
     if not 1 <= rank <= 7 or min(dims[:rank]) < 1:
-        raise ScanError(path, "the header gives an impossible size", EXPORT)
+        raise UserError.at(path, "the header gives an impossible size", EXPORT)
     (datatype,) = struct.unpack_from(f"{order}h", header, 70)
     if datatype not in NIFTI_TYPES:
-        raise ScanError(path, f"NIfTI datatype {datatype} is not one real number a voxel", GRAY)
+        raise UserError.at(path, f"NIfTI datatype {datatype} is not one real number a voxel", GRAY)
     spacing = struct.unpack_from(f"{order}3f", header, 80)[:rank]
     (offset,) = struct.unpack_from(f"{order}f", header, 108)
     qform, sform = struct.unpack_from(f"{order}2h", header, 252)
@@ -423,16 +412,16 @@ def _nifti_payload(path: Path) -> _Payload:
         *(struct.unpack_from(f"{order}12f", header, 280) if sform > 0 else ()),
     )
     if not np.isfinite((*spacing, *placement, offset)).all() or min(spacing) <= 0:
-        raise ScanError(path, NOT_A_GRID, EXPORT)
+        raise UserError.at(path, NOT_A_GRID, EXPORT)
     if offset < NIFTI_VOXELS or offset != int(offset):
-        raise ScanError(path, f"its voxels cannot begin at byte {offset:g}", EXPORT)
+        raise UserError.at(path, f"its voxels cannot begin at byte {offset:g}", EXPORT)
     slope, intercept = struct.unpack_from(f"{order}2f", header, 112)
     if slope and not (np.isfinite((slope, intercept)).all() and abs(slope) > TINY):
-        raise ScanError(path, f"its voxels are scaled by {slope:g} plus {intercept:g}", EXPORT)
+        raise UserError.at(path, f"its voxels are scaled by {slope:g} plus {intercept:g}", EXPORT)
     if sform == 1 or (sform > 1 and qform <= 0):  # ITK takes its directions, never its lengths
         lengths = np.linalg.norm(np.reshape(placement[-12:], (3, 4))[:, :3], axis=0)
         if not np.allclose(lengths[: len(spacing)], spacing[:3], rtol=1e-3):
-            raise ScanError(path, "its header gives two spacings that differ", EXPORT)
+            raise UserError.at(path, "its header gives two spacings that differ", EXPORT)
     dtype = np.dtype(order + NIFTI_TYPES[datatype])
     return _Payload(path, 0, compressed, int(offset), dtype)
 
@@ -440,17 +429,17 @@ def _nifti_payload(path: Path) -> _Payload:
 def _meta_payload(path: Path) -> _Payload:
     fields, end, _ = _text_header(path, last="ElementDataFile")
     if fields.get("ndims") != b"3":
-        raise ScanError(path, "not a 3-D volume", ONE_VOLUME)
+        raise UserError.at(path, "not a 3-D volume", ONE_VOLUME)
     if fields["elementdatafile"] != b"LOCAL":
-        raise ScanError(path, *DETACHED)
+        raise UserError.at(path, *DETACHED)
     if fields.get("elementnumberofchannels", b"1") != b"1":
-        raise ScanError(path, *SEVERAL)
+        raise UserError.at(path, *SEVERAL)
     known = _checked(path, fields, META_FIELDS, required=("DimSize", "ElementType"))
     for names in META_ALIASES:
         if len({tuple(known[name].lower().split()) for name in names if name in known}) > 1:
-            raise ScanError(path, f"its header gives two of {', '.join(names)}", EXPORT)
+            raise UserError.at(path, f"its header gives two of {', '.join(names)}", EXPORT)
     if not known.pop("BinaryData", b"true").lower().startswith((b"t", b"1")):
-        raise ScanError(path, "its voxels are written as text", "save them as binary")
+        raise UserError.at(path, "its voxels are written as text", "save them as binary")
     compressed = known.pop("CompressedData", b"false").lower().startswith((b"t", b"1"))
     known |= {"HeaderSize": b"%d" % end, "CompressedData": b"%d" % compressed}
     known["CompressedDataSize"] = b"%d" % (path.stat().st_size - end)
@@ -463,13 +452,13 @@ def _meta_payload(path: Path) -> _Payload:
 def _nrrd_payload(path: Path) -> _Payload:
     fields, end, lines = _text_header(path, last="")
     if "data file" in fields or "datafile" in fields:
-        raise ScanError(path, *DETACHED)
+        raise UserError.at(path, *DETACHED)
     if fields.get("encoding", b"").lower() not in (b"raw", b"gzip", b"gz"):
-        raise ScanError(path, "its voxels are neither raw nor gzip", "save them as raw or gzip")
+        raise UserError.at(path, "its voxels are neither raw nor gzip", "save them as raw or gzip")
     if not set(fields.get("kinds", b"").lower().split()) <= {b"domain", b"space"}:
-        raise ScanError(path, *SEVERAL)
+        raise UserError.at(path, *SEVERAL)
     if fields.get("dimension") != b"3":
-        raise ScanError(path, "not a 3-D volume", ONE_VOLUME)
+        raise UserError.at(path, "not a 3-D volume", ONE_VOLUME)
     known = _checked(path, fields, NRRD_FIELDS, required=("type", "sizes", "encoding"))
     known |= {"line skip": b"%d" % lines, "data file": VOXELS.encode()}
     header = b"NRRD0004\ndimension: 3\n" + _lines(known, b": ")
@@ -492,7 +481,7 @@ def _text_header(path: Path, last: str) -> tuple[dict[str, bytes], int, int]:
             fields[name] = value
             if name == last.lower() and len(fields) > 1:
                 return fields, file.tell(), number
-    raise ScanError(path, f"not a {path.suffix} image with its voxels inside", EXPORT)
+    raise UserError.at(path, f"not a {path.suffix} image with its voxels inside", EXPORT)
 
 
 def _checked(
@@ -502,7 +491,7 @@ def _checked(
     known = {name: fields[name.lower()] for name in patterns if name.lower() in fields}
     for name in (*known, *required):
         if not re.fullmatch(patterns[name], known.get(name, b""), re.IGNORECASE):
-            raise ScanError(path, f"{name} in its header is missing or makes no sense", EXPORT)
+            raise UserError.at(path, f"{name} in its header is missing or makes no sense", EXPORT)
     return known
 
 
@@ -512,13 +501,13 @@ def _lines(fields: dict[str, bytes], between: bytes) -> bytes:
 
 @contextmanager
 def _one_line(path: Path) -> Iterator[None]:
-    """Turn what Python and ITK raise for a bad file into a ScanError."""
+    """Turn what Python and ITK raise for a bad file into a UserError."""
     try:
         yield
     except (OSError, zlib.error) as error:
-        raise ScanError(path, f"cannot be read ({_reason(error, path)})", COPY) from None
+        raise UserError.at(path, f"cannot be read ({_reason(error, path)})", COPY) from None
     except RuntimeError as error:
-        raise ScanError(path, f"not a valid image ({_reason(error, path)})", EXPORT) from None
+        raise UserError.at(path, f"not a valid image ({_reason(error, path)})", EXPORT) from None
 
 
 def _reason(error: Exception, path: Path) -> str:

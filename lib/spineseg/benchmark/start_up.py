@@ -1,0 +1,57 @@
+"""Start-up: the command's help, imports, and the first cell of each notebook."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import nbformat
+
+from spineseg.benchmark.timing import time_interleaved
+from spineseg.utils import paths
+
+IMPORTS = (
+    "spineseg",
+    "spineseg.experiment",
+    "spineseg.workflow.gather",
+    "spineseg.figures.plots",
+    "spineseg.training.loop",
+)
+ROUNDS = 3
+
+
+def of_command() -> list[dict[str, Any]]:
+    """The command's own help."""
+    return _timed("spineseg --help", ["-m", "spineseg.cli", "--help"])
+
+
+def of_import(module: str) -> list[dict[str, Any]]:
+    """One module, and all that it imports."""
+    return _timed(f"import {module}", ["-c", f"import {module}"])
+
+
+def of_notebook(name: str) -> list[dict[str, Any]]:
+    """The imports of a notebook, which stand in its first cells."""
+    cells = nbformat.read(paths.REPOSITORY / "notebooks" / name, as_version=4).cells
+    lines = [
+        line for cell in cells if cell.cell_type == "code" for line in cell.source.splitlines()
+    ]
+    imports = [line for line in lines if line.startswith(("import ", "from "))]
+    return _timed(f"imports of notebook {name[:2]}", ["-c", "\n".join(imports)])
+
+
+def _timed(what: str, arguments: list[str]) -> list[dict[str, Any]]:
+    """Seconds of a Python process from its start to its end."""
+    command = [sys.executable, *arguments]
+    works = {what: lambda: subprocess.run(command, check=True, capture_output=True)}
+    found = time_interleaved(works, budget=60, rounds=ROUNDS)[what]
+    return [{"what": what, "rounds": found["rounds"], "seconds": found["seconds"]}]
+
+
+def measurements() -> Iterator[tuple[Callable, tuple]]:
+    """Each function of this module that measures, with its arguments."""
+    yield of_command, ()
+    for module in IMPORTS:
+        yield of_import, (module,)
+    for path in sorted((paths.REPOSITORY / "notebooks").glob("[0-9]*.ipynb")):
+        yield of_notebook, (path.name,)

@@ -1,0 +1,1 @@
+"""Support that knows nothing about spines: files, locks, paths, errors, progress bars."""

@@ -1,0 +1,49 @@
+"""The one error that users see: which file, what is wrong, what to do."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+REMOVE = "remove it and run this again"
+MAKE_ROOM = "make room, or make its folder writable, and run this again"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One line about one file, run or setting."""
+
+    path: Path | str
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        line = f"{self.path}: {' '.join(self.what.split())}; {self.remedy}"
+        return "".join(letter if letter.isprintable() else "?" for letter in line)
+
+
+class UserError(ValueError):
+    """Something that the user can mend: one line for each of its `problems`."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+    @classmethod
+    def at(cls, path: Path | str, what: str, remedy: str = REMOVE) -> UserError:
+        """The error of a single problem."""
+        return cls(Problem(path, what, remedy))
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
+
+
+def write_error(path: Path, error: Exception) -> UserError:
+    """The error to raise if `path` could not be written because of `error`."""
+    if isinstance(error, UserError):
+        return error
+    reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    free = shutil.disk_usage(folder).free / 2**20
+    return UserError.at(path, f"not written ({reason}; {free:.0f} MiB are free there)", MAKE_ROOM)
