@@ -1,0 +1,271 @@
+#!/usr/bin/env python3
+"""Set up, reproduce, test and use this project on Linux, macOS and Windows.
+
+Needs Python 3.11 or newer and nothing else: no make, no shell, no installed package.
+`python make.py` lists the commands. The Makefile calls this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+STAMP = VENV / "ready"  # holds the hash of PINS with which .venv was built
+PINS = ("requirements.lock", "pyproject.toml")
+OLDEST = (3, 11)
+SLURM_PLUGIN = "snakemake-executor-plugin-slurm==2.8.0"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
+    return options.command(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python make.py",
+        description="Set up, reproduce, test and use this project.",
+        epilog="Each command builds .venv first if that is needed.",
+        formatter_class=partial(argparse.HelpFormatter, indent_increment=1),
+    )
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    setup = commands.add_parser("setup", help="build .venv from requirements.lock")
+    setup.set_defaults(command=lambda _: prepare())
+
+    reproduce = commands.add_parser("reproduce", help="run everything, from scans to figures")
+    reproduce.add_argument("--data", default="", metavar="DIR", help="default: the phantom")
+    reproduce.add_argument(
+        "--profile", default="quick", metavar="P", help="a profile's name or file (default: quick)"
+    )
+    reproduce.add_argument(
+        "--models", nargs="+", default=[], metavar="M", help="only these methods (default: all)"
+    )
+    reproduce.add_argument("--cluster", choices=["slurm"], help="run each step as a cluster job")
+    reproduce.add_argument(
+        "--minutes", type=_minutes, metavar="M", help="begin no epoch that would end later"
+    )
+    reproduce.set_defaults(command=_reproduce)
+
+    test = commands.add_parser("test", help="run the library's tests, then nbval on the notebooks")
+    test.set_defaults(command=_test)
+
+    lab = commands.add_parser("lab", help="open the notebooks in JupyterLab")
+    lab.set_defaults(command=lambda _: prepare() or run(lab_command()))
+
+    predict = commands.add_parser("predict", help="label one scan with the newest trained run")
+    predict.add_argument("scan", nargs="?", default="", metavar="SCAN", help="e.g. in.nii.gz")
+    predict.add_argument("mask", nargs="?", default="", metavar="MASK", help="e.g. out.nii.gz")
+    predict.set_defaults(command=_predict)
+
+    lint = commands.add_parser("lint", help="for developers: ruff, mypy and import-linter")
+    lint.set_defaults(command=lambda _: prepare() or run_all(lint_commands()))
+    return parser
+
+
+def _minutes(text: str) -> float:
+    if not 0 < (minutes := float(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return minutes
+
+
+def prepare() -> int:
+    """Build or update .venv if it does not match PINS; returns the exit code."""
+    wanted = pins_hash()
+    if STAMP.is_file() and STAMP.read_text(encoding="utf-8") == wanted:
+        return 0
+    if line := refusal(sys.version_info[:2], find_spec("ensurepip") is not None):
+        raise SystemExit(line)
+    print("building .venv from requirements.lock: some minutes the first time", flush=True)
+    if code := run_all(setup_commands(inside=Path(sys.prefix).resolve() == VENV)):
+        return code
+    STAMP.write_text(wanted, encoding="utf-8")
+    return 0
+
+
+def pins_hash() -> str:
+    """The hash of the files that say what is installed."""
+    return hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in PINS)).hexdigest()
+
+
+def refusal(version: tuple[int, ...], has_ensurepip: bool) -> str:
+    """One line that says why this Python cannot build .venv, or nothing."""
+    if version < OLDEST:
+        return (
+            f"Python {'.'.join(map(str, OLDEST))} or newer is needed, and {sys.executable} is "
+            f"{'.'.join(map(str, version))}: use a newer one, "
+            "as in `python3.11 make.py setup` or `make PYTHON=python3.11 setup`"
+        )
+    if not has_ensurepip:
+        return (
+            f"{sys.executable} cannot make virtual environments: "
+            "on Debian and Ubuntu run `sudo apt install python3-venv`"
+        )
+    return ""
+
+
+def setup_commands(inside: bool = False) -> list[list[str]]:
+    """What builds .venv. `inside`: this process runs on its Python, so it is kept and updated."""
+    pip = _python("-m", "pip", "install", "--quiet")
+    venv = [] if inside else [[sys.executable, "-m", "venv", "--clear", str(VENV)]]
+    return [  # packages are compiled when they are first imported
+        *venv,
+        [*pip, "--no-compile", "--requirement", str(ROOT / "requirements.lock")],
+        [*pip, "--no-deps", "--editable", str(ROOT)],
+    ]
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    if code := prepare():
+        return code
+    if options.cluster and (code := run(cluster_command())):
+        return code
+    start = time.monotonic()
+    code = run(
+        reproduce_command(
+            options.data, options.profile, options.models, options.cluster, options.minutes
+        )
+    )
+    minutes, seconds = divmod(round(time.monotonic() - start), 60)
+    took = f"{minutes} min {seconds:02d} s"
+    if code == 0:
+        print(f"everything took {took}")
+    elif options.minutes:
+        print(f"stopped after {took}: the time is up or a step failed (see above)", end="; ")
+        print("the same command resumes")
+    return code
+
+
+def cluster_command() -> list[str]:
+    """Install what submits jobs to SLURM."""
+    pip = _python("-m", "pip", "install", "--quiet", "--no-compile")
+    return [*pip, "--constraint", str(ROOT / "requirements.lock"), SLURM_PLUGIN]
+
+
+def reproduce_command(
+    data: str = "",
+    profile: str = "quick",
+    models: Sequence[str] = (),
+    cluster: str | None = None,
+    minutes: float | None = None,
+) -> list[str]:
+    """Snakemake on the whole graph. Paths may be relative to the caller's folder."""
+    where = ["--profile", f"cluster/{cluster}"] if cluster else ["--cores", "all"]
+    limit = ["--keep-going"] if minutes else []
+    config = [
+        f"data={_absolute(data) if data else ''}",
+        f"profile={_absolute(profile) if profile.endswith('.yaml') else profile}",
+        f"models={' '.join(models)}",
+        *([f"minutes={minutes:g}"] if minutes else []),
+    ]
+    options = ["--quiet", "rules", "--rerun-incomplete", *limit, "--config", *config]
+    return _python("-m", "snakemake", *where, *options)
+
+
+def _test(_: argparse.Namespace) -> int:
+    return (
+        prepare()
+        or run_all(phantom_commands())
+        or run(pytest_command())
+        or run(nbval_command(), TQDM_DISABLE="1")
+    )
+
+
+def phantom_commands() -> list[list[str]]:
+    """Simulate the phantom if it is missing."""
+    folder = Path(os.environ.get("SPINESEG_ROOT") or ROOT).resolve() / "data" / "phantom"
+    if (folder / "phantom.json").is_file():
+        return []
+    return [_python("-m", "spineseg", "data", "phantom", str(folder))]
+
+
+def pytest_command(*options: str) -> list[str]:
+    return _python("-m", "pytest", *options)
+
+
+def nbval_command() -> list[str]:
+    notebooks = sorted(str(path) for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    return pytest_command("--nbval", "--nbval-current-env", *notebooks)
+
+
+def lab_command() -> list[str]:
+    return _python("-m", "jupyterlab", "--notebook-dir", str(ROOT / "notebooks"))
+
+
+def _predict(options: argparse.Namespace) -> int:
+    if not (options.scan and options.mask):
+        print(
+            "say which scan and where to write its mask: python make.py predict SCAN MASK, "
+            "or make predict SCAN=in.nii.gz MASK=out.nii.gz",
+            file=sys.stderr,
+        )
+        return 2
+    return prepare() or run(predict_command(options.scan, options.mask))
+
+
+def predict_command(scan: str, mask: str) -> list[str]:
+    return _python("-m", "spineseg", "predict", _absolute(scan), _absolute(mask))
+
+
+def lint_commands() -> list[list[str]]:
+    return [
+        _python("-m", "ruff", "check", "."),
+        _python("-m", "ruff", "format", "--check", "."),
+        _python("-m", "mypy"),
+        [str(in_venv("lint-imports"))],
+    ]
+
+
+def in_venv(name: str, windows: bool = os.name == "nt") -> Path:
+    """A program of .venv."""
+    return VENV / "Scripts" / f"{name}.exe" if windows else VENV / "bin" / name
+
+
+def _python(*arguments: str) -> list[str]:
+    return [str(in_venv("python")), *arguments]
+
+
+def _absolute(path: str) -> str:
+    """Commands run in ROOT, whatever the caller's folder is."""
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def run_all(commands: Sequence[list[str]], **variables: str) -> int:
+    """Run commands one after another until one fails; returns the last exit code."""
+    return next((code for command in commands if (code := run(command, **variables))), 0)
+
+
+def run(command: list[str], **variables: str) -> int:
+    """Run a command in ROOT and return its exit code. Ctrl-C reaches the command by itself."""
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(**variables))
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """This process's environment. Installed packages are compiled, so compiling stays allowed."""
+    kept = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "JUPYTER_PLATFORM_DIRS": "1", **variables}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
