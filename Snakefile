@@ -70,7 +70,7 @@ run = f"{experiment.runs}/{{model}}-fold-{{fold}}"
 # A profile of one's own asks for what the smallest of ours that is no smaller does, or as full does.
 JOBS = yaml.safe_load(Path(workflow.basedir, "cluster", "jobs.yaml").read_text())
 sizes = {name: load_profile(name).image_size for name in JOBS}
-asks = JOBS[next((name for name in JOBS if experiment.profile.image_size <= sizes[name]), "full")]
+asks = JOBS[next((name for name in JOBS if experiment.profile.image_size <= sizes[name]), "paper")]
 
 
 def asked(job, wildcards, what):

@@ -24,7 +24,6 @@ from spineseg.utils.paths import PROFILES, REPOSITORY
 
 CLUSTER = REPOSITORY / "cluster"
 JOBS = yaml.safe_load((CLUSTER / "jobs.yaml").read_text())
-KUBERNETES = CLUSTER / "kubernetes"
 
 
 @pytest.fixture
@@ -90,7 +89,7 @@ def test_on_one_machine_runs_share_the_cores_and_a_gpu_is_given_to_one(
 
 
 def test_each_profile_has_its_jobs_and_each_job_its_numbers():
-    sharing = {"full-adamw"}  # asks for what `full` does, whose images are as large
+    sharing = {"paper-adamw"}  # asks for what `paper` does, whose images are as large
     assert set(JOBS) == {path.stem for path in PROFILES.glob("*.yaml")} - sharing
     for profile, rows in JOBS.items():
         assert set(rows) - {"nnunet"} == set(JOBS["quick"])
@@ -106,9 +105,9 @@ def test_the_documented_table_is_the_one_in_force():
         (REPOSITORY / "docs" / "cluster.md").read_text(),
         flags=re.M,
     )
-    assert {row[0] for row in table} == set(JOBS["full"])
+    assert {row[0] for row in table} == set(JOBS["paper"])
     for name, *cells in table:
-        for profile, cell in zip(("smoke", "quick", "full"), cells, strict=True):
+        for profile, cell in zip(("smoke", "quick", "paper"), cells, strict=True):
             row = JOBS[profile].get(name)
             gpus = f", {row['gpu']} GPU" if row and row["gpu"] else ""
             said = row and (
@@ -129,59 +128,6 @@ def test_a_cluster_profile_says_only_what_snakemake_knows(file):
     unknown = {f"--{key}" for key in profile if not key.startswith(plugin)} - known
     assert not unknown
     assert profile["retries"] == 2, "docs/cluster.md says so"
-
-
-def fake_kubectl(folder: Path, script: str) -> dict[str, str]:
-    """An environment in which kubectl is this shell script."""
-    kubectl = folder / "kubectl"
-    kubectl.write_text(f"#!/bin/sh\n{script}\n")
-    kubectl.chmod(0o755)
-    return {"PATH": f"{folder}:{os.environ['PATH']}"}
-
-
-def run(environment: dict[str, str], name: str, *arguments: str) -> subprocess.CompletedProcess:
-    command = [str(KUBERNETES / name), *arguments]
-    return subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True)
-
-
-def test_a_pod_gets_what_its_job_asks_for(tmp_path):
-    environment = fake_kubectl(tmp_path, f"cat > {tmp_path}/manifest.yaml; printf spineseg-x")
-    lacking = run(environment, "submit", "4", "24000", "720", "1", "/v/script.sh")
-    assert (lacking.returncode, lacking.stdout) == (1, "")
-    assert lacking.stderr.count("\n") == 1
-    assert "SPINESEG_IMAGE" in lacking.stderr
-    environment |= {"SPINESEG_IMAGE": "python:3.11", "SPINESEG_VOLUME": "spine"}
-    environment |= {"SPINESEG_MOUNT": "/v", "SPINESEG_ROOT": "/v/root"}
-    assert (
-        run(environment, "submit", "4", "24000", "720", "1", "/v/script.sh").stdout == "spineseg-x"
-    )
-    job = yaml.safe_load((tmp_path / "manifest.yaml").read_text())["spec"]
-    pod = job["template"]["spec"]
-    (container,) = pod["containers"]
-    assert job["activeDeadlineSeconds"] == 720 * 60
-    assert container["resources"]["limits"] == {
-        "cpu": "4",
-        "memory": "24000M",
-        "nvidia.com/gpu": "1",
-    }
-    assert container["command"] == ["/bin/sh", "/v/script.sh"]
-    assert container["env"] == [{"name": "SPINESEG_ROOT", "value": "/v/root"}]
-    assert pod["volumes"][0]["persistentVolumeClaim"] == {"claimName": "spine"}
-
-
-@pytest.mark.parametrize(
-    ("kubectl", "status"),
-    [
-        ("printf 'found '", "running"),
-        ("printf 'found SuccessCriteriaMet Complete'", "success"),
-        ("printf 'found FailureTarget'", "running"),
-        ("printf 'found FailureTarget Failed'", "failed"),
-        ("true  # deleted by someone", "failed"),
-        ("exit 1  # the server does not answer", "running"),
-    ],
-)
-def test_the_state_of_a_pod_in_snakemakes_words(kubectl, status, tmp_path):
-    assert run(fake_kubectl(tmp_path, kubectl), "status", "x").stdout == f"{status}\n"
 
 
 def test_the_drawing_in_the_docs_is_that_of_the_snakefile(tmp_path):
