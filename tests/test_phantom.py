@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spineseg.labels import CHALLENGE_LABELS
-from spineseg.phantom import FULL_SHAPES, Phantom, plan_shapes, simulate, write_dataset
+from spineseg.phantom import TABLE1_SHAPES, Phantom, plan_shapes, simulate, write_dataset
 
 SMALL = (12, 96, 96)
 FINGERPRINT = "98c1aeafb95c8409"
@@ -191,9 +191,9 @@ def test_processor_features_do_not_matter() -> None:
 
 def test_default_set_has_table_1s_shapes() -> None:
     eighth = Counter(plan_shapes(172, 0.125, seed=0))
-    assert eighth == {(s, r // 8, c // 8): n for (s, r, c), n in FULL_SHAPES.items()}
-    assert sum(n for (slices, *_), n in FULL_SHAPES.items() if slices == 15) == 35
-    assert Counter(plan_shapes(172, 1.0, seed=9)) == FULL_SHAPES
+    assert eighth == {(s, r // 8, c // 8): n for (s, r, c), n in TABLE1_SHAPES.items()}
+    assert sum(n for (slices, *_), n in TABLE1_SHAPES.items() if slices == 15) == 35
+    assert Counter(plan_shapes(172, 1.0, seed=9)) == TABLE1_SHAPES
 
 
 def test_other_sizes_follow_table_1s_proportions() -> None:

@@ -1,4 +1,4 @@
-"""T2 signals of the tissues, drawn anew for every patient."""
+"""T2 signals of the tissues of one patient."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Signals:
-    """T2-weighted signal of each tissue; cerebrospinal fluid is near 1."""
+    """T2-weighted signal of each tissue, relative to cerebrospinal fluid (near 1)."""
 
     csf: float
     cord: float
@@ -16,7 +16,7 @@ class Signals:
     muscle: float
     marrow: float
     sacral_marrow: float
-    posterior_marrow: float
+    posterior_marrow: float  # in arches and processes
     cortex: float
     annulus: float
     nucleus: float  # of a healthy disc
@@ -27,6 +27,7 @@ class Signals:
 
 
 def draw_signals(rng: np.random.Generator) -> Signals:
+    """Draw one patient's signals; the order of the draws is part of the seed's meaning."""
     fat = rng.uniform(0.5, 1.05)
     muscle = rng.uniform(0.1, 0.32)
     cortex = rng.uniform(0.02, 0.09)

@@ -1,6 +1,7 @@
-"""The structures of and near the spine, painted on a canvas back to front."""
+"""The spine and the structures near it, painted on a canvas back to front."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -8,23 +9,27 @@ from spineseg.phantom.anatomy import (
     FIRST_BODY_LABEL,
     FIRST_DISC_LABEL,
     L3,
-    LABELLED,
+    LABELLED_LEVELS,
     LEVELS,
     SACRUM_LABEL,
-    Curve,
     Patient,
-    Spine,
 )
-from spineseg.phantom.shapes import Barrel, Canvas, Ellipsoid, Frame
+from spineseg.phantom.canvas import Canvas
+from spineseg.phantom.shapes import Barrel, Ellipsoid, Frame
 from spineseg.phantom.signals import Signals
+from spineseg.phantom.spine import Curve, Spine
 from spineseg.phantom.surroundings import Habitus
 
-CONUS = 5  # the cord ends near L1/T12: this many levels above L5
+CONUS_LEVEL = LEVELS.index("T12")  # the cord ends near this body
+NERVE_ROOTS = 9  # strands below the cord
 
 
 @dataclass(frozen=True)
 class Painter:
-    """Paints one patient's structures on a canvas; random touches come from `rng`."""
+    """Paints one patient's structures; `rng` draws their random details.
+
+    With `bodies_only` the posterior elements get no label. Lengths are in mm.
+    """
 
     canvas: Canvas
     spine: Spine
@@ -38,23 +43,24 @@ class Painter:
         return self.spine.patient
 
     def paint(self) -> None:
-        self.organs()
-        self.vessels()
-        self.sacrum()
-        self.canal()
-        self.between_the_arches()
+        """Paint everything; the order decides what covers what, and which draw comes when."""
+        self.paint_organs()
+        self.paint_vessels()
+        self.paint_sacrum()
+        self.paint_canal()
+        self.paint_between_arches()
         for level in range(len(LEVELS)):
-            self.arch(level)
-        self.ligaments()
+            self.paint_arch(level)
+        self.paint_ligaments()
         for level in range(len(LEVELS)):
-            self.disc(level)
+            self.paint_disc(level)
         for level in range(len(LEVELS)):
-            self.body(level)
+            self.paint_body(level)
 
     # -- in front of the spine ------------------------------------------------------------------
 
-    def organs(self) -> None:
-        """Bladder, uterus or rectum low in front, liver, stomach and loops higher up."""
+    def paint_organs(self) -> None:
+        """The bladder, the uterus or rectum behind it, and organs and loops higher up."""
         rng, tissue = self.rng, self.signals
         promontory = self.spine.sacrum[0].frame.origin
         size = self.habitus.bladder
@@ -77,8 +83,8 @@ class Painter:
             layers = ((0.0, rng.uniform(0.05, 0.5)), (rng.uniform(2, 6), rng.uniform(0.02, 0.6)))
             self.canvas.paint(organ, *layers, opacity=rng.uniform(0.4, 1), softness=2)
 
-    def vessels(self) -> None:
-        """Aorta on the left and vena cava on the right, down to L4, then the iliacs."""
+    def paint_vessels(self) -> None:
+        """Aorta on the left and vena cava on the right down to L4, then the iliac vessels."""
         rng = self.rng
         for side, radius in ((1, rng.uniform(7, 11)), (-1, rng.uniform(6, 12))):
             ahead = 2 * self.spine.bodies[L3].half_depth + radius + rng.uniform(0, 5)
@@ -93,11 +99,11 @@ class Painter:
 
     # -- sacrum and canal -----------------------------------------------------------------------
 
-    def sacrum(self) -> None:
-        """Segments under one label, with rudimentary discs, foramina and the median crest."""
-        rng, tissue, spine = self.rng, self.signals, self.spine
+    def paint_sacrum(self) -> None:
+        """The segments under one label, with rudimentary discs, foramina and the median crest."""
+        rng, tissue, segments = self.rng, self.signals, self.spine.sacrum
         between = rng.uniform(tissue.cortex, tissue.sacral_marrow)
-        for upper, lower in zip(spine.sacrum, spine.sacrum[1:], strict=False):
+        for upper, lower in pairwise(segments):
             middle = (upper.frame.origin + lower.frame.origin) / 2
             gap = Ellipsoid(
                 Frame(middle, lower.frame.axes),
@@ -105,7 +111,7 @@ class Painter:
             )
             self.canvas.paint(gap, (0, between), label=SACRUM_LABEL)
         rudiment = rng.uniform(0, 1) * tissue.nucleus
-        for index, segment in enumerate(spine.sacrum):
+        for index, segment in enumerate(segments):
             marrow = tissue.sacral_marrow * rng.uniform(0.8, 1.15)
             layers = ((0.0, tissue.cortex), (rng.uniform(0.4, 1.2), marrow))
             self.canvas.paint(segment, *layers, label=SACRUM_LABEL)
@@ -114,18 +120,27 @@ class Painter:
                 radii = (0.7 * segment.half_depth, rng.uniform(0.8, 2.2) / index, 8.0)
                 self.canvas.paint(Ellipsoid(top, radii), (0, rudiment), opacity=0.8)
             if index < 4:
-                for side in (-1, 1):
-                    at = segment.frame.at(2, 0.85 * segment.half_height, side * rng.uniform(15, 20))
-                    hole = Ellipsoid(at, (1.2 * segment.half_depth, 4.5, 4.5))
-                    self.canvas.paint(hole, (0, tissue.fat), (2.2, tissue.muscle))
-                crest = segment.frame.at(segment.half_depth + 15 - 2 * index, 2, 0, pitch=0.2)
-                radii = (5.0, 0.5 * segment.half_height, 5.0)
-                label = 0 if self.bodies_only else SACRUM_LABEL
-                layers = ((0, tissue.cortex), (1.2, tissue.sacral_marrow))
-                self.canvas.paint(Ellipsoid(crest, radii), *layers, label=label)
+                self.paint_sacral_foramina(segment)
+                self.paint_sacral_crest(segment, index)
 
-    def canal(self) -> None:
-        """Epidural fat, the dural sac with its fluid, the cord down to the conus, the roots."""
+    def paint_sacral_foramina(self, segment: Barrel) -> None:
+        """A canal with fat and a nerve on each side of a sacral segment."""
+        rng, tissue = self.rng, self.signals
+        for side in (-1, 1):
+            at = segment.frame.at(2, 0.85 * segment.half_height, side * rng.uniform(15, 20))
+            hole = Ellipsoid(at, (1.2 * segment.half_depth, 4.5, 4.5))
+            self.canvas.paint(hole, (0, tissue.fat), (2.2, tissue.muscle))
+
+    def paint_sacral_crest(self, segment: Barrel, index: int) -> None:
+        """The median crest behind a sacral segment."""
+        crest = segment.frame.at(segment.half_depth + 15 - 2 * index, 2, 0, pitch=0.2)
+        radii = (5.0, 0.5 * segment.half_height, 5.0)
+        label = 0 if self.bodies_only else SACRUM_LABEL
+        layers = ((0, self.signals.cortex), (1.2, self.signals.sacral_marrow))
+        self.canvas.paint(Ellipsoid(crest, radii), *layers, label=label)
+
+    def paint_canal(self) -> None:
+        """Epidural fat, the dural sac with its fluid, the cord, and the nerve roots below it."""
         rng, tissue, patient = self.rng, self.signals, self.patient
         depth, width = patient.canal_depth, patient.canal_width
         s1, s3 = (self.spine.sacrum[i].frame.origin[1] for i in (0, 2))
@@ -142,22 +157,32 @@ class Painter:
             sac.tube(depth * size, width * size), (0, tissue.ligament), (0.8, tissue.csf)
         )
 
-        conus = self.spine.bodies[CONUS].frame.origin[1] + rng.normal(8, 12)
-        cord = self.spine.along(depth + rng.uniform(-0.5, 2.5))
+        conus = self.spine.bodies[CONUS_LEVEL].frame.origin[1] + rng.normal(8, 12)
+        self.paint_cord(conus)
+        self.paint_nerve_roots(conus, s1, sac_end)
+
+    def paint_cord(self, conus: float) -> None:
+        """The spinal cord down to the height `conus`."""
+        rng = self.rng
+        cord = self.spine.along(self.patient.canal_depth + rng.uniform(-0.5, 2.5))
         radius = rng.uniform(3.2, 4.5)
         size = np.interp(cord.y, [conus - 30, conus - 12, conus + 8], [1, 1.1, 0])
-        self.canvas.paint(cord.tube(radius * size, 1.25 * radius * size), (0, tissue.cord))
+        tube = cord.tube(radius * size, 1.25 * radius * size)
+        self.canvas.paint(tube, (0, self.signals.cord))
 
+    def paint_nerve_roots(self, conus: float, s1: float, sac_end: float) -> None:
+        """Thin strands from the conus down through the sac; the arguments are heights."""
+        rng, depth, width = self.rng, self.patient.canal_depth, self.patient.canal_width
         darkness = rng.uniform(0.1, 0.7)
-        for _ in range(9):
+        for _ in range(NERVE_ROOTS):
             aside, behind = rng.normal(0, 0.45 * width), depth + rng.uniform(-1, 0.7 * depth)
             strand = self.spine.along(behind, float(np.clip(aside, -0.7 * width, 0.7 * width)))
             size = np.interp(strand.y, [conus - 20, conus, s1, sac_end], [0, 1, 0.7, 0])
             caliber = rng.uniform(0.7, 1.5)
             tube = strand.tube(caliber * size, 1.5 * caliber * size)
-            self.canvas.paint(tube, (0, tissue.cord), opacity=darkness, softness=1)
+            self.canvas.paint(tube, (0, self.signals.cord), opacity=darkness, softness=1)
 
-    def ligaments(self) -> None:
+    def paint_ligaments(self) -> None:
         """The dark longitudinal ligaments in front of and behind the bodies."""
         for behind in (0.3, -2 * self.spine.bodies[L3].half_depth - 0.5):
             line = self.spine.along(behind)
@@ -165,8 +190,8 @@ class Painter:
             size = np.interp(line.y, [end - 10, end], [1, 0])
             self.canvas.paint(line.tube(1.2 * size, 7 * size), (0, self.signals.ligament))
 
-    def between_the_arches(self) -> None:
-        """At each disc: fat behind the sac, yellow ligaments, foraminal fat and the nerve roots."""
+    def paint_between_arches(self) -> None:
+        """At each disc: fat behind the sac, yellow ligaments, foraminal fat and nerve roots."""
         rng, tissue = self.rng, self.signals
         for body, disc in zip(self.spine.bodies, self.spine.discs, strict=True):
             reach = disc.half_depth + 2 * self.patient.canal_depth
@@ -186,31 +211,42 @@ class Painter:
 
     # -- vertebrae ------------------------------------------------------------------------------
 
-    def label(self, first: int, level: int, part: Barrel) -> int:
-        """The label of a body or disc; 0 above T9 and where its centre is out of view.
+    def label_of(self, first: int, level: int, part: Barrel) -> int:
+        """The label of a body or disc; `first` is that of L5 or L5/S.
 
-        Annotators leave out a vertebra of which only the lower edge is seen.
+        It is 0 above T9, and if the part's centre is out of view: annotators leave out a vertebra
+        of which only the lower edge is seen.
         """
         grid = self.canvas.grid
         in_view = part.frame.origin[1] >= grid.y[0] - grid.pixel / 2
-        return first + level if level < LABELLED and in_view else 0
+        return first + level if level < LABELLED_LEVELS and in_view else 0
 
-    def arch(self, level: int) -> None:
-        """Pedicles, articular processes, laminae, transverse and spinous process."""
-        rng, tissue, patient = self.rng, self.signals, self.patient
-        body = self.spine.bodies[level]
-        label = 0 if self.bodies_only else self.label(FIRST_BODY_LABEL, level, body)
+    def paint_arch(self, level: int) -> None:
+        """Pedicles, articular processes, laminae, transverse and spinous processes."""
+        rng, tissue, body = self.rng, self.signals, self.spine.bodies[level]
+        label = 0 if self.bodies_only else self.label_of(FIRST_BODY_LABEL, level, body)
         marrow = tissue.posterior_marrow * rng.normal(1, 0.08)
-        size = body.half_height / 13
-        back = body.half_depth + 2 * patient.canal_depth  # the canal's rear wall
-        wide = patient.canal_width + 4 * size
         thoracic = float(np.clip((level - 3) / 4, 0, 1))
-        short = 0.75 if level == 0 else 1.0
+        processes = self.paired_processes(body, thoracic)
+        processes.append(self.spinous_process(body, thoracic, 0.75 if level == 0 else 1.0))
+
+        # The processes are one bone: all of its cortex is painted before any marrow.
+        rim = rng.uniform(0.3, 1.2)
+        for shape in processes:
+            self.canvas.paint(shape, (0, tissue.cortex), label=label)
+        for shape in processes:
+            self.canvas.paint(shape, (rim, marrow), softness=1)
+
+    def paired_processes(self, body: Barrel, thoracic: float) -> list[Ellipsoid]:
+        """The arch's parts on both sides; `thoracic` is 0 for a lumbar, 1 for a thoracic shape."""
+        size = body.half_height / 13
+        back = body.half_depth + 2 * self.patient.canal_depth  # the canal's rear wall
+        wide = self.patient.canal_width + 4 * size
 
         def process(
             u: float, v: float, w: float, radii: tuple[float, float, float], pitch: float = 0.0
         ) -> Ellipsoid:
-            varied = size * np.array(radii) * rng.normal(1, 0.07, 3)
+            varied = size * np.array(radii) * self.rng.normal(1, 0.07, 3)
             return Ellipsoid(body.frame.at(u, v * size, w, pitch), varied)
 
         processes = []
@@ -223,24 +259,22 @@ class Painter:
                 process(back + 2.5, 7, side * 0.5 * wide, (3.5, 9, 7), pitch=0.25),
                 process(body.half_depth + 6, -5, side * wide, (11, 6.5, 4.8), pitch=0.1),
             ]
-        reach = patient.spinous * (15 - 2 * thoracic) * short
-        radii = (reach, (10 - 3.5 * thoracic) * short * rng.normal(1, 0.08), 3.8)
+        return processes
+
+    def spinous_process(self, body: Barrel, thoracic: float, length: float) -> Ellipsoid:
+        """The spinous process; `length` is relative, `thoracic` is that of `paired_processes`."""
+        rng, size = self.rng, body.half_height / 13
+        back = body.half_depth + 2 * self.patient.canal_depth
+        reach = self.patient.spinous * (15 - 2 * thoracic) * length
+        radii = (reach, (10 - 3.5 * thoracic) * length * rng.normal(1, 0.08), 3.8)
         pitch = 0.15 + 0.5 * thoracic + rng.normal(0, 0.1)
         root = body.frame.at(back + size * reach * 0.95 + 1, (9 + 7 * thoracic) * size, 0, pitch)
-        boxy = bool(rng.random() < 0.6)
-        processes.append(Ellipsoid(root, size * np.array(radii), boxy))
+        return Ellipsoid(root, size * np.array(radii), boxy=bool(rng.random() < 0.6))
 
-        # All cortex before all marrow: the processes are one bone.
-        rim = rng.uniform(0.3, 1.2)
-        for shape in processes:
-            self.canvas.paint(shape, (0, tissue.cortex), label=label)
-        for shape in processes:
-            self.canvas.paint(shape, (rim, marrow), softness=1)
-
-    def disc(self, level: int) -> None:
-        """Annulus, nucleus darkened by degeneration, a bulge into the canal."""
+    def paint_disc(self, level: int) -> None:
+        """Annulus, a bulge into the canal, and the nucleus, which degeneration darkens."""
         rng, tissue, disc = self.rng, self.signals, self.spine.discs[level]
-        label = self.label(FIRST_DISC_LABEL, level, disc)
+        label = self.label_of(FIRST_DISC_LABEL, level, disc)
         wear = self.patient.degeneration[level]
         self.canvas.paint(disc, (0, tissue.annulus), label=label)
         bulge = self.patient.bulge[level]
@@ -259,10 +293,10 @@ class Painter:
                 Ellipsoid(place, cleft), (0, tissue.annulus), opacity=rng.uniform(0.2, 0.7)
             )
 
-    def body(self, level: int) -> None:
-        """Cortex and marrow, joined to the pedicles; basivertebral vein and marrow lesions."""
+    def paint_body(self, level: int) -> None:
+        """Cortex, marrow that continues into the pedicles, basivertebral vein, lesions."""
         rng, tissue, body = self.rng, self.signals, self.spine.bodies[level]
-        label = self.label(FIRST_BODY_LABEL, level, body)
+        label = self.label_of(FIRST_BODY_LABEL, level, body)
         marrow = tissue.marrow * rng.normal(1, 0.06)
         self.canvas.paint(body, (0, tissue.cortex), (rng.uniform(0.3, 1.3), marrow), label=label)
         for side in (-1, 1):
@@ -270,18 +304,23 @@ class Painter:
             neck = body.frame.at(body.half_depth, -0.38 * body.half_height, side * wide)
             self.canvas.paint(Ellipsoid(neck, (7.0, 4.0, 2.8)), (0, marrow), softness=2)
 
+        self.paint_basivertebral_vein(body, marrow)
+        if rng.random() < 0.12:
+            self.paint_lesion(body, marrow)
+        for endplate in (-1, 1):
+            if rng.random() < 0.25 * self.patient.degeneration[level]:
+                self.paint_endplate_change(body, endplate, marrow)
+
+    def paint_basivertebral_vein(self, body: Barrel, marrow: float) -> None:
+        """The vein in the rear half of a body, bright, dark or hardly visible."""
+        rng, tissue = self.rng, self.signals
         length = rng.uniform(3, 10)
         vein = body.frame.at(body.half_depth - length, rng.normal(0, 1), 0)
         signal = rng.choice([tissue.fat, tissue.csf, tissue.cortex, marrow])
         radii = (length, rng.uniform(0.8, 2.5), rng.uniform(3, 9))
         self.canvas.paint(Ellipsoid(vein, radii), (0, signal), opacity=rng.uniform(0.3, 0.9))
-        if rng.random() < 0.12:
-            self.lesion(body, marrow)
-        for endplate in (-1, 1):
-            if rng.random() < 0.25 * self.patient.degeneration[level]:
-                self.endplate_change(body, endplate, marrow)
 
-    def lesion(self, body: Barrel, marrow: float) -> None:
+    def paint_lesion(self, body: Barrel, marrow: float) -> None:
         """A haemangioma or another round spot within the marrow."""
         rng = self.rng
         offset = 0.5 * rng.uniform(-1, 1, 3) * (body.half_depth, body.half_height, body.half_width)
@@ -289,8 +328,8 @@ class Painter:
         spot = Ellipsoid(body.frame.at(*offset), (radius, min(radius, 6.0), radius))
         self.canvas.paint(spot, (0, marrow * rng.uniform(0.4, 2.2)), softness=2)
 
-    def endplate_change(self, body: Barrel, endplate: int, marrow: float) -> None:
-        """Modic's signal change beside a worn disc."""
+    def paint_endplate_change(self, body: Barrel, endplate: int, marrow: float) -> None:
+        """A Modic change beside a worn disc; `endplate` is -1 for the upper, 1 for the lower."""
         rng = self.rng
         v = endplate * (body.half_height - rng.uniform(2, 5))
         place = body.frame.at(rng.uniform(-0.6, 0.6) * body.half_depth, v, rng.normal(0, 8))
