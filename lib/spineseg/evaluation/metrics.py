@@ -1,4 +1,4 @@
-"""Eq. 2 and 3: DSC and IoU from voxel counts."""
+"""DSC and IoU from voxel counts (Eq. 2 and 3)."""
 
 from typing import TypeVar
 
@@ -11,10 +11,11 @@ Number = TypeVar("Number", float, pd.Series)
 
 
 def overlaps(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Count voxels slice by slice.
+    """Count the voxels of each class in each slice.
 
-    Both arrays hold class indices, (slices, ...). Returns int64 (slices, classes, 3): voxels in the
-    truth, in the prediction, and in both. Counts add up, so a volume's are the sum over its slices.
+    Both arrays are class indices, (slices, ...). Returns int64 (slices, classes, 3): voxels in the
+    truth, in the prediction, and in both. The counts of a volume are the sum over its slices.
+    Raises ValueError for unequal shapes.
     """
     if truth.shape != predicted.shape:
         raise ValueError(f"truth is {truth.shape} and prediction is {predicted.shape}")
@@ -28,21 +29,22 @@ def overlaps(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 
 def dsc(counts: np.ndarray) -> np.ndarray:
-    """Dice coefficient (Eq. 2) of counts (..., 3); NaN where both masks are empty."""
+    """Dice coefficient (Eq. 2), (...), from counts (..., 3); NaN if both masks are empty."""
     truth, predicted, both = np.moveaxis(counts, -1, 0)
     return _ratio(2 * both, truth + predicted)
 
 
 def iou(counts: np.ndarray) -> np.ndarray:
-    """Intersection over union (Eq. 3) of counts (..., 3); NaN where both are empty."""
+    """Intersection over union (Eq. 3), (...), from counts (..., 3); NaN if both are empty."""
     truth, predicted, both = np.moveaxis(counts, -1, 0)
     return _ratio(both, truth + predicted - both)
 
 
 def iou_of(dsc: Number) -> Number:
-    """IoU of one pair of masks from its DSC D (Eq. 2 and 3), in per cent: D / (2 - D).
+    """IoU of one pair of masks from its DSC, both in per cent.
 
-    It is convex, so over the same pairs the mean IoU is at least `iou_of` the mean DSC (Jensen).
+    From Eq. 2 and 3, IoU = DSC / (2 - DSC) as fractions. This is a convex function. So over the
+    same pairs, the mean IoU is at least `iou_of` of the mean DSC (Jensen's inequality).
     """
     return 100 * dsc / (200 - dsc)
 

@@ -1,4 +1,4 @@
-"""What scores of a few patients can and cannot tell: intervals, paired comparisons, failures."""
+"""Statistics of the scores: confidence intervals, paired comparisons, failed cases."""
 
 from functools import cache
 
@@ -7,21 +7,22 @@ import pandas as pd
 
 from spineseg.labels import FOREGROUND
 
-RESAMPLES = 10_000
-FAILED = 0.7  # mean DSC of a case
-POOR = 0.5  # DSC of a class
+RESAMPLES = 10_000  # of the bootstrap
+FAILED = 0.7  # a case with a mean DSC below this is a failure
+POOR = 0.5  # a class with a DSC below this is poor
 
 
 def interval(values, seed: int = 0) -> tuple[float, float]:
     """95 % bootstrap interval of the mean over patients; NaN for fewer than two patients.
 
-    `values` holds one score a patient, (patients,), or one for each class, (patients, classes), in
-    which case the mean is that of the class means. NaN stands for a score that is not defined:
-    means are taken over those that are, and patients without any do not count.
+    `values` is one score per patient, (patients,), or one per patient and class, (patients,
+    classes). In the latter case the mean is that of the class means. NaN is a score that is not
+    defined: means are taken over the defined scores, and patients without any are left out.
+    Returns the lower and upper end, in the units of `values`. Equal seeds give equal intervals.
 
-    The percentile interval, widened for the number of patients so that it is as wide as Student's
-    t where that holds (Hesterberg 2015, doi:10.1080/00031305.2015.1089789): eleven
-    patients would otherwise get a 92 % interval.
+    It is the percentile interval, widened for small samples so that for normal data it is as wide
+    as Student's t interval (Hesterberg 2015, doi:10.1080/00031305.2015.1089789). Without that, it
+    would cover 92 % for eleven patients.
     """
     from scipy.stats import norm, t
 
@@ -44,19 +45,22 @@ def interval(values, seed: int = 0) -> tuple[float, float]:
 
 @cache
 def _drawn(patients: int, seed: int) -> np.ndarray:
-    """How often each resample draws each patient, (RESAMPLES, patients)."""
+    """How many times each resample draws each patient, (RESAMPLES, patients)."""
     generator = np.random.default_rng(seed)
     evenly = np.full(patients, 1 / patients)
     return generator.multinomial(patients, evenly, RESAMPLES).astype(float)
 
 
 def paired(scores: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Compare one model with each of the others over the same cases.
+    """Compare the model `reference` with each other model over the same cases.
 
-    `scores` has one row for each model and case: model, case, value. Returns, for each other
-    model, `cases`, the mean `difference` (reference - model), its `interval` (low, high), the
-    two-sided `p` of Wilcoxon's signed-rank test (1 where no case differs) and `p_holm`.
-    Raises ValueError, naming models and cases, unless each model has a value for every case.
+    `scores` has one row per model and case, with the columns model, case and value. Returns one row
+    per other model: `model`, the number of `cases`, the mean `difference` (reference - model), its
+    interval (`low`, `high`; see `interval`), the two-sided `p` of Wilcoxon's signed-rank test (1 if
+    no case differs), and `p_holm`, corrected for the number of models.
+
+    Raises ValueError if `reference` has no scores or if a model lacks a case; the message names
+    the models and cases.
     """
     if reference not in set(scores["model"]):
         raise ValueError(f"no scores of {reference}")
@@ -85,7 +89,7 @@ def _comparison(model: str, differences: np.ndarray) -> tuple:
 
 
 def holm(p) -> np.ndarray:
-    """P values (n,) corrected for their number by Holm's step-down method, (n,)."""
+    """Correct p values, (n,), for their number by Holm's step-down method; returns (n,)."""
     p = np.asarray(p, dtype=float)
     order = p.argsort()
     steps = p[order] * np.arange(len(p), 0, -1)
@@ -97,9 +101,10 @@ def holm(p) -> np.ndarray:
 def failures(scores: pd.DataFrame) -> pd.DataFrame:
     """The cases whose mean DSC over their classes is below FAILED, worst first for each model.
 
-    `scores` is an experiment's scores.csv (`evaluate.evaluate_run`). Each row tells which case of which
-    run it is, its mean `DSC`, and the classes that are `missed` (DSC 0: not found, or found where
-    there are none) and `poor` (below POOR, the missed ones among them), sacrum first.
+    `scores` is the table of all scores of an experiment (scores.csv). Returns one row per case and
+    run: the columns that identify it, its mean `DSC`, and two lists of classes, separated by
+    spaces, sacrum first. `missed` lists classes of DSC 0: labelled but not found, or found but not
+    labelled. `poor` lists classes below POOR, including the missed ones.
     """
     dice = scores.query("aggregation == 'volume' and metric == 'DSC'")
     ids = list(dice.columns.drop(["class", "aggregation", "metric", "value", "units"]))
@@ -112,5 +117,5 @@ def failures(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _names(marked: pd.DataFrame) -> list[str]:
-    """The columns that each row marks, joined by spaces."""
+    """For each row, the names of the marked columns, separated by spaces."""
     return [" ".join(marked.columns[row]) for row in marked.to_numpy()]

@@ -1,4 +1,4 @@
-"""How far two segmentations' surfaces lie apart: HD95 and normalised surface Dice."""
+"""Distances between the surfaces of two segmentations: HD95 and normalised surface Dice (NSD)."""
 
 from collections.abc import Sequence
 
@@ -7,22 +7,23 @@ from scipy.ndimage import find_objects
 
 from spineseg.labels import NUM_CLASSES
 
-TOLERANCE = 3.0  # mm
+TOLERANCE = 3.0  # mm; the NSD counts surface within this distance of the other
 
 
 def surface_scores(
     truth: np.ndarray, predicted: np.ndarray, spacing: Sequence[float]
 ) -> np.ndarray:
-    """95 % Hausdorff distance (mm) and normalised surface Dice at TOLERANCE, class by class.
+    """95 % Hausdorff distance (mm) and normalised surface Dice at TOLERANCE, for each class.
 
-    Both arrays hold class indices, uint8 (slices, rows, columns); spacing is theirs in mm. Returns
-    (classes, 2). A class absent from both has no scores (NaN), nor has the background; one absent
-    from a single side has no HD95 (NaN) and an NSD of 0. Raises ValueError for unequal shapes.
+    Both arrays are class indices, uint8 (slices, rows, columns); `spacing` is in mm along these
+    axes. Returns float (classes, 2): HD95, NSD. The background and classes that are absent from
+    both arrays have no scores (NaN). A class that is absent from one array has no HD95 (NaN) and an
+    NSD of 0. Raises ValueError for unequal shapes.
 
-    Both scores follow Nikolov et al. 2021 (doi:10.2196/26151): every surface element counts by
-    its area, so that slices 13 times as thick as pixels are wide do not lend the few outermost
-    slices, whose every voxel lies on the surface, most of the weight. HD95 is the larger of the
-    two directed 95th percentiles. Where a mask meets the edge of the scan, its surface is there.
+    Both scores follow Nikolov et al. 2021 (doi:10.2196/26151). Surface elements are weighted by
+    area. Without that, the end slices would dominate: every voxel of theirs is surface, and slices
+    are 13 times as thick as pixels. HD95 is the larger of the two directed 95th percentiles. A
+    mask that meets the edge of the scan has its surface there.
     """
     if truth.shape != predicted.shape:
         raise ValueError(f"truth is {truth.shape} and prediction is {predicted.shape}")
@@ -38,8 +39,8 @@ def surface_scores(
 
 
 def _scores(truth: np.ndarray, predicted: np.ndarray, spacing: Sequence[float]) -> list[float]:
-    """HD95 and NSD of two masks, neither of them empty."""
-    # MONAI takes seconds to import.
+    """HD95 and NSD of two masks (slices, rows, columns), neither of them empty."""
+    # Imported here because MONAI takes seconds to import.
     from monai.metrics.utils import get_mask_edges, get_surface_distance
 
     box = find_objects((truth | predicted).view(np.uint8))[0]
