@@ -4,6 +4,7 @@ import locale
 from pathlib import Path
 
 import numpy as np
+import pytest
 import SimpleITK as sitk
 
 SAGITTAL = (0, 0, 1, 1, 0, 0, 0, -1, 0)  # x to posterior, y to inferior, z to the left
@@ -33,6 +34,14 @@ def write(image: sitk.Image, path: Path) -> Path:
     return path
 
 
+def link_to(target: Path | str, link: Path) -> None:
+    """Make a symbolic link, or skip the test if the system does not allow it."""
+    try:
+        link.symlink_to(target)
+    except OSError:
+        pytest.skip("this system allows no symbolic links")
+
+
 def write_case(root: Path, number: int, image=None, mask=None, ext=".nii.gz") -> tuple[Path, Path]:
     return (
         write(image or make_scan(), root / "MR" / f"Case{number}{ext}"),
@@ -48,16 +57,16 @@ def write_dicom(folder: Path, image: sitk.Image, uid="1.2.3.4", patient="P1", na
     writer.SetImageIO("GDCMImageIO")
     writer.KeepOriginalImageUIDOn()
     files = []
-    ours = locale.setlocale(locale.LC_ALL)
+    before = locale.setlocale(locale.LC_ALL)
     for index in range(image.GetDepth()):
-        place = image.TransformIndexToPhysicalPoint((0, 0, index))
+        position = image.TransformIndexToPhysicalPoint((0, 0, index))
         values = {
             "0008|0018": f"{uid}.{index + 1}",
             "0008|0060": "MR",
             "0010|0020": patient,
             "0020|000d": "1.2.3",
             "0020|000e": uid,
-            "0020|0032": "\\".join(f"{x:.9g}" for x in place),
+            "0020|0032": "\\".join(f"{x:.9g}" for x in position),
             "0020|0037": "\\".join(f"{x:.9g}" for x in axes[:2].ravel()),
         }
         slice_ = image[:, :, index]
@@ -66,7 +75,7 @@ def write_dicom(folder: Path, image: sitk.Image, uid="1.2.3.4", patient="P1", na
         files.append(folder / (names[index] if names else str(index)))
         writer.SetFileName(str(files[-1]))
         writer.Execute(slice_)
-        locale.setlocale(locale.LC_ALL, ours)  # GDCM leaves another behind
+        locale.setlocale(locale.LC_ALL, before)  # GDCM changes it
     return files
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from scans import make_mask, make_scan, write, write_case
+from scans import link_to, make_mask, make_scan, write, write_case
 from spineseg.data.check import check_folder, require_valid
 from spineseg.data.layouts import ChallengeFolder
 from spineseg.data.volume import EXTENSIONS
@@ -164,7 +164,7 @@ def a_folder_for_a_file(root):
 def a_broken_link(root):
     image, _ = write_case(root, 18)
     image.unlink()
-    image.symlink_to("nowhere")
+    link_to("nowhere", image)
     return image, "does not exist"
 
 
@@ -203,7 +203,7 @@ def test_all_faults_at_once_are_one_line_each(tmp_path):
 def test_a_path_cannot_break_the_line(tmp_path):
     root = tmp_path / "two\nlines"
     fractions(root)
-    (line,) = str(UserError(check_folder(root).problems)).splitlines()
+    (line,) = str(UserError(*check_folder(root).problems)).splitlines()
     assert "two?lines" in line
 
 
@@ -237,7 +237,7 @@ def spaced(*spacing):
     ("scan", "mask", "note"),
     [
         (make_scan(), make_mask(dtype=np.float32), "stored as float"),
-        (make_scan(), make_mask(labels=(0, 1, 20, 255)), "stand for nothing: 20, 255"),
+        (make_scan(), make_mask(labels=(0, 1, 20, 255)), "unknown labels: 20, 255"),
         (make_scan(), make_mask(labels=(0,)), "marks nothing"),
         (make_scan((10, 14, 15)), make_mask((10, 14, 15)), "15 slices"),
         (spaced(0.5, 0.6, 4.4), None, "not square"),
@@ -268,7 +268,7 @@ def test_hidden_files_are_silent_and_strays_are_noted(tmp_path):
     assert [note.path.name for note in report.notes] == ["readme.txt"]
 
 
-def test_hundreds_of_mutated_files_give_findings_only(tmp_path):
+def test_hundreds_of_mutated_files_give_problems_and_notes_only(tmp_path):
     start = time.perf_counter()
     sources = {ext: write_case(tmp_path / "source", 1, ext=ext) for ext in EXTENSIONS}
     root = tmp_path / "mutated"
@@ -289,5 +289,5 @@ def test_hundreds_of_mutated_files_give_findings_only(tmp_path):
     assert bad
     assert report.cases
     assert not bad & {case.image for case in report.cases}
-    assert all(str(finding).isprintable() for finding in report.problems + report.notes)
+    assert all(str(each).isprintable() for each in report.problems + report.notes)
     assert time.perf_counter() - start < 20

@@ -22,7 +22,7 @@ def spider(tmp_path):
     return root
 
 
-def test_one_scan_a_patient_in_the_challenges_layout(spider, tmp_path, capsys):
+def test_one_scan_per_patient_in_the_challenges_layout(spider, tmp_path, capsys):
     out = convert(spider, tmp_path / "out")
     cases = ChallengeFolder(out).cases()
     assert [case.id for case in cases] == ["Case1", "Case7", "Case20"]
@@ -32,7 +32,7 @@ def test_one_scan_a_patient_in_the_challenges_layout(spider, tmp_path, capsys):
     assert record["licence"] == "CC BY 4.0"
     assert "10159290" in record["version"]
     said = capsys.readouterr().err
-    assert "3 patients: 3 written, 0 kept as they were, 0 bad" in said
+    assert "3 patients: 3 written, 0 kept, 0 bad" in said
     assert "1_t2_SPACE" in said
     assert "T1" in said
 
@@ -52,8 +52,8 @@ def test_same_voxels_same_grid(tmp_path):
     assert np.array_equal(*(sitk.GetArrayFromImage(x) for x in (case.read(), scan)))
 
 
-def test_what_the_labels_become(tmp_path):
-    """By hand: L5 is 1 there and 2 here, L5/S 201 and 11; T8, canal and cut vertebrae go."""
+def test_labels_become_the_challenges(tmp_path):
+    """By hand: L5 is 1 there and 2 here, L5/S 201 and 11. T8, canal, cut vertebrae go."""
     pairs = {0: 0, 1: 2, 2: 3, 5: 6, 6: 7, 7: 8, 8: 9, 9: 10, 10: 0, 25: 0, 100: 0, 101: 0}
     pairs |= {125: 0, 201: 11, 202: 12, 206: 16, 209: 19, 210: 0, 225: 0}
     mask = make_mask(dtype=np.int16, labels=list(pairs))
@@ -78,7 +78,7 @@ def test_training_sees_the_same_classes_before_and_after(spider, tmp_path):
             assert np.array_equal(ours, theirs)
 
 
-def test_an_interrupted_conversion_goes_on(spider, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_conversion_is_resumed(spider, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     write_image, written = converting.write_image, []
 
@@ -104,7 +104,7 @@ def test_an_interrupted_conversion_goes_on(spider, tmp_path, monkeypatch, capsys
     assert check_folder(out).problems == []
 
 
-def test_all_bad_files_are_listed_and_the_good_are_done(spider, tmp_path, capsys):
+def test_all_bad_files_are_listed_and_the_good_ones_converted(spider, tmp_path, capsys):
     (spider / "images" / "1_t2.mha").write_bytes(b"nothing")
     (spider / "masks" / "7_t2_SPACE.mha").unlink()
     _, odd = write_spider(spider, "9_t2", mask=make_mask((10, 14, 13), np.int16))
@@ -117,7 +117,7 @@ def test_all_bad_files_are_listed_and_the_good_are_done(spider, tmp_path, capsys
     assert named == {"1_t2.mha", "7_t2_SPACE.mha", odd.name, "011_t2.mha"}
     assert [case.id for case in ChallengeFolder(out).cases()] == ["Case20"]
     assert not (out / "source.json").exists()
-    assert "1 written, 0 kept as they were, 4 bad" in capsys.readouterr().err
+    assert "1 written, 0 kept, 4 bad" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -143,17 +143,17 @@ def test_a_folder_that_holds_something_else_is_refused(spider, tmp_path, name, c
 def test_a_case_of_another_source_is_refused(spider, tmp_path):
     out = convert(spider, tmp_path / "out")
     write_spider(tmp_path / "other", "5_t2")
-    with pytest.raises(UserError, match="was not made from this set"):
+    with pytest.raises(UserError, match="was not made from this data set"):
         convert(tmp_path / "other", out)
 
 
-def test_only_spider_is_converted(phantom, tmp_path):
+def test_other_sets_than_spider_are_refused(phantom, tmp_path):
     with pytest.raises(UserError, match="holds no scans named"):
         convert(phantom, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_labels_that_stand_for_nothing_are_told(tmp_path, capsys):
+def test_unknown_labels_are_reported(tmp_path, capsys):
     write_spider(tmp_path / "spider", "1_t2", mask=make_mask(dtype=np.int16, labels=(0, 1, 60)))
     convert(tmp_path / "spider", tmp_path / "out")
-    assert "1_t2.mha: labels that stand for nothing: 60" in capsys.readouterr().err
+    assert "1_t2.mha: unknown labels: 60" in capsys.readouterr().err

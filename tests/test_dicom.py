@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scans import make_scan, write_dicom
 from spineseg.data.check import check_folder
-from spineseg.data.dicom import Slice, find_series, in_order, read_series
+from spineseg.data.dicom import SliceHeader, find_series, read_series, sort_slices
 from spineseg.data.layouts import open_source
 from spineseg.data.volume import geometry_mismatch, to_canonical
 from spineseg.utils.errors import UserError
@@ -36,8 +36,8 @@ def test_a_series_is_the_volume_it_was_written_from(tmp_path, scan, shuffled):
     assert np.array_equal(sitk.GetArrayFromImage(read), sitk.GetArrayFromImage(scan))
 
 
-def test_as_gdcm_orders_it(tmp_path):
-    """GDCM's own sorting of the folder is the oracle."""
+def test_slices_are_sorted_as_gdcm_sorts_them(tmp_path):
+    """GDCM's own sorting of the folder is the reference."""
     files = write_dicom(tmp_path, oblique(), names=list("dbfcea"))
     ordered = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path), "1.2.3.4")
     theirs, ours = sitk.ReadImage(ordered), read_series(files)
@@ -59,7 +59,7 @@ def test_two_series_in_a_folder_and_another_below(tmp_path):
         "1.2.3": 5,
     }
     assert [case.patient for case in cases.values()] == ["P1", "P1", "P2"]
-    assert source.faults() == []
+    assert source.problems() == []
     assert [path.name for path in source.strays] == ["notes.txt"]
     report = check_folder(tmp_path)
     assert report.problems == []
@@ -83,7 +83,7 @@ def missing(folder):
 def twice(folder):
     file = write_dicom(folder, make_scan((8, 9, 3)))[1]
     shutil.copy(file, folder / "again")
-    return "two of its series' 4 slices lie in one place"
+    return "two of its series' 4 slices are in the same place"
 
 
 def of_two_sizes(folder):
@@ -126,10 +126,10 @@ def single(folder):
     return "a single slice"
 
 
-def without_place(folder):
+def without_position(folder):
     for file in write_dicom(folder, make_scan((8, 9, 3))):
         file.write_bytes(file.read_bytes().replace(b"\x20\x00\x32\x00", b"\x20\x00\x33\x00"))
-    return "does not tell where its slice lies"
+    return "does not say where its slice is"
 
 
 def colour(folder):
@@ -174,7 +174,7 @@ def named_only(folder):
 
 def outside(folder):
     write_dicom(folder, make_scan((8, 9, 3)), uid="../../1")
-    return "does not tell which series"
+    return "does not say which series"
 
 
 FAULTS = [
@@ -182,7 +182,7 @@ FAULTS = [
     *(
         shifted,
         single,
-        without_place,
+        without_position,
         colour,
         multi_frame,
         constant,
@@ -208,8 +208,8 @@ def test_each_fault_is_one_line_and_hides_no_other_series(tmp_path, fault, capfd
     assert capfd.readouterr().err == ""
 
 
-def test_files_without_an_image_are_passed_over(tmp_path):
-    """A directory and a presentation state, as they lie on a patient's CD."""
+def test_files_without_an_image_are_ignored(tmp_path):
+    """A directory and a presentation state, as on a patient's CD."""
     write_dicom(tmp_path, make_scan((8, 9, 3)))
     for name, kind in (
         ("DICOMDIR", b"1.2.840.10008.1.3.10"),
@@ -218,12 +218,12 @@ def test_files_without_an_image_are_passed_over(tmp_path):
         meta = b"\x02\x00\x02\x00UI" + struct.pack("<H", len(kind)) + kind
         (tmp_path / name).write_bytes(b"\0" * 128 + b"DICM" + meta)
     source = open_source(tmp_path)
-    assert source.faults() == []
+    assert source.problems() == []
     assert sorted(path.name for path in source.strays) == ["DICOMDIR", "PS1"]
     assert len(source.cases()) == 1
 
 
-def test_hundreds_of_damaged_files_are_faults_or_slices(tmp_path, capfd):
+def test_hundreds_of_damaged_files_are_problems_or_slices(tmp_path, capfd):
     sound = write_dicom(tmp_path / "sound", make_scan((8, 9, 2)))[0].read_bytes()
     files = []
     for number in range(300):
@@ -237,8 +237,8 @@ def test_hundreds_of_damaged_files_are_faults_or_slices(tmp_path, capfd):
         files[-1].write_bytes(raw)
     found = find_series(files)
     slices = [each for series in found.series.values() for each in series]
-    assert len(slices) + len(found.faults) + len(found.strays) == 300
-    assert found.faults
+    assert len(slices) + len(found.problems) + len(found.strays) == 300
+    assert found.problems
     assert slices
     for each in slices:
         with pytest.raises(UserError):
@@ -251,7 +251,8 @@ def slices_at(heights):
     place = [(-height, 5.0, 7.0) for height in heights]
     rest = ("1", "P", (8, 9, 1), (1.0, 1.0))
     return [
-        Slice(f"{h}", *rest, where, axes, 1, 2) for h, where in zip(heights, place, strict=True)
+        SliceHeader(f"{h}", *rest, where, axes, 1, 2)
+        for h, where in zip(heights, place, strict=True)
     ]
 
 
@@ -263,8 +264,10 @@ def test_any_order_is_sorted_and_any_gap_is_seen(count, step, start, rng):
     heights = [start + step * index for index in range(count)]
     shuffled = slices_at(heights)
     rng.shuffle(shuffled)
-    assert [each.path for each in in_order(shuffled)] == [each.path for each in slices_at(heights)]
+    assert [each.path for each in sort_slices(shuffled)] == [
+        each.path for each in slices_at(heights)
+    ]
     if count > 3:
         del shuffled[next(i for i, each in enumerate(shuffled) if each.path == str(heights[1]))]
         with pytest.raises(UserError, match="uneven spacing"):
-            in_order(shuffled)
+            sort_slices(shuffled)

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spineseg.data.layouts import Case, open_labelled
-from spineseg.data.splits import SplitError, split_folds
+from spineseg.data.splits import split_folds
 from spineseg.profiles import load_profile
+from spineseg.utils.errors import UserError
 
 
 def make_cases(patients: list[int]) -> list[Case]:
@@ -17,18 +18,18 @@ def make_cases(patients: list[int]) -> list[Case]:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(0, 30), min_size=5, image_size=60), st.integers(0, 9))
+@given(st.lists(st.integers(0, 30), min_size=5, max_size=60), st.integers(0, 9))
 def test_each_case_is_tested_once_and_patients_stay_together(patients, seed):
     cases = make_cases(patients)
     if len(set(patients)) < 5:
-        with pytest.raises(SplitError, match="cannot be parted into 5"):
+        with pytest.raises(UserError, match="cannot be split into 5"):
             split_folds(cases, 5, seed)
         return
     folds = split_folds(cases, 5, seed)
     assert sorted(case for fold in folds for case in fold) == sorted(case.id for case in cases)
     patient = {case.id: case.patient for case in cases}
-    homes = [{patient[case] for case in fold} for fold in folds]
-    assert sum(map(len, homes)) == len(set(patients))
+    tested = [{patient[case] for case in fold} for fold in folds]
+    assert sum(map(len, tested)) == len(set(patients))
     assert split_folds(list(reversed(cases)), 5, seed) == folds
 
 
@@ -38,12 +39,12 @@ def test_each_case_is_tested_once_and_patients_stay_together(patients, seed):
         st.integers(1, 300),
         st.sets(st.sampled_from(["t1", "t2", "t2_SPACE"]), min_size=1),
         min_size=1,
-        image_size=60,
+        max_size=60,
     ),
-    profile=st.sampled_from(["smoke", "quick", "full"]),
+    name=st.sampled_from(["smoke", "quick", "full"]),
 )
-def test_all_series_of_a_spider_patient_stay_in_one_fold(tmp_path_factory, series, profile):
-    """And the folds that an experiment runs are those that hold out as many patients as it asks for."""
+def test_all_series_of_a_spider_patient_stay_in_one_fold(tmp_path_factory, series, name):
+    """The folds to run hold out the number of patients that the profile asks for."""
     root = tmp_path_factory.mktemp("spider")
     (root / "images").mkdir()
     for number, kinds in series.items():
@@ -59,16 +60,16 @@ def test_all_series_of_a_spider_patient_stay_in_one_fold(tmp_path_factory, serie
     assert {case.id for case in cases} == {
         f"{n}_{kind}" for n, kinds in series.items() for kind in kinds - {"t1"}
     }
-    settled = load_profile(profile)
-    if len(patients) < settled.folds:
-        with pytest.raises(SplitError):
-            split_folds(cases, settled.folds, settled.seed)
+    profile = load_profile(name)
+    if len(patients) < profile.folds:
+        with pytest.raises(UserError):
+            split_folds(cases, profile.folds, profile.seed)
         return
-    homes = [{patient[case] for case in fold} for fold in split_folds(cases, settled.folds, 0)]
-    assert sum(map(len, homes)) == len(set().union(*homes)) == len(patients)
-    run = settled.folds_to_run(folder.patients())
-    held_out = [sum(len(homes[fold]) for fold in run[:count]) for count in range(len(run) + 1)]
-    wanted = settled.held_out or len(patients)
+    tested = [{patient[case] for case in fold} for fold in split_folds(cases, profile.folds, 0)]
+    assert sum(map(len, tested)) == len(set().union(*tested)) == len(patients)
+    run = profile.folds_to_run(folder.patients())
+    held_out = [sum(len(tested[fold]) for fold in run[:count]) for count in range(len(run) + 1)]
+    wanted = profile.min_test_patients or len(patients)
     assert held_out[-1] == len(patients) or held_out[-2] < wanted <= held_out[-1]
 
 

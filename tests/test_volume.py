@@ -2,8 +2,9 @@ import gzip
 import itertools
 import os
 import random
-import resource
+import shutil
 import struct
+import tempfile
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from scans import make_mask, make_scan, write
+from scans import link_to, make_mask, make_scan, write
 from spineseg.data.volume import (
     EXTENSIONS,
     canonical_shape,
@@ -114,7 +115,7 @@ def test_written_volumes_read_back_unchanged(tmp_path, ext, direction):
 
 
 @pytest.mark.parametrize("ext", EXTENSIONS)
-def test_written_volumes_are_compressed_where_the_format_can(tmp_path, ext):
+def test_written_volumes_are_compressed_if_the_format_can(tmp_path, ext):
     path = tmp_path / f"x{ext}"
     write_image(oriented(np.eye(3), (40, 40, 40)) * 0, path)
     assert (path.stat().st_size < 2000) == (ext != ".nii")
@@ -130,7 +131,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         raise RuntimeError("disk full")
 
     monkeypatch.setattr(sitk, "WriteImage", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UserError, match="disk full"):
         write_image(make_scan(seed=1), path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["x.nii.gz"]
@@ -154,7 +155,7 @@ def test_masks_become_unsigned_integers(tmp_path, dtype, top, stored):
     ("labels", "what"),
     [((0, 0.5), "whole"), ((0, 1e-5), "whole"), ((0, -1), "from -1 to 0"), ((0, 7e4), "70000")],
 )
-def test_masks_that_are_no_labels_are_refused(tmp_path, labels, what):
+def test_masks_that_hold_no_labels_are_refused(tmp_path, labels, what):
     path = write(make_mask(dtype=np.float32, labels=labels), tmp_path / "m.nii.gz")
     with pytest.raises(UserError, match=what):
         read_mask(path)
@@ -164,7 +165,7 @@ def test_masks_that_are_no_labels_are_refused(tmp_path, labels, what):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("index", [(0, 0, 0), (9, 13, 11)])
-def test_one_value_that_is_no_number_is_enough(tmp_path, ext, bad, dtype, index):
+def test_a_single_nan_or_infinite_value_is_refused(tmp_path, ext, bad, dtype, index):
     scan = make_scan(dtype=dtype)
     scan[index] = bad
     path = write(scan, tmp_path / f"x{ext}")
@@ -181,12 +182,12 @@ def test_a_constant_scan_is_refused_and_a_constant_mask_is_not(tmp_path):
 
 
 @pytest.mark.parametrize("ext", EXTENSIONS)
-def test_what_is_not_one_gray_volume_is_refused(tmp_path, ext):
+def test_anything_but_one_gray_volume_is_refused(tmp_path, ext):
     scan = make_scan()
     complex_scan = sitk.Cast(make_scan(dtype=np.float32), sitk.sitkComplexFloat32)
     wrong = {
         "3-D": [scan[:, :, 3], scan[:, :, 3:4], sitk.JoinSeries([scan, scan])],
-        "a voxel": [sitk.Compose(scan, scan, scan), complex_scan],
+        "per voxel": [sitk.Compose(scan, scan, scan), complex_scan],
     }
     for what, images in wrong.items():
         for image in images:
@@ -243,25 +244,80 @@ def test_compression_and_name_must_agree(tmp_path):
             read_volume(source.rename(tmp_path / target))
 
 
-def test_paths_that_lead_to_no_scan(tmp_path):
+def test_paths_without_a_scan_are_refused(tmp_path):
     (tmp_path / "folder.nii").mkdir()
-    (tmp_path / "loop.nii").symlink_to("loop.nii")
-    (tmp_path / "dangling.nii").symlink_to("nowhere.nii")
-    os.mkfifo(tmp_path / "pipe.nii")
-    undecodable = os.fsdecode(b"\xff.nii")
-    write(make_scan(), tmp_path / "good.nii").rename(tmp_path / undecodable)
-    for name in ("folder.nii", "loop.nii", "dangling.nii", "pipe.nii", "none.nii", "x.png", ""):
+    link_to("loop.nii", tmp_path / "loop.nii")
+    link_to("nowhere.nii", tmp_path / "dangling.nii")
+    for name in ("folder.nii", "loop.nii", "dangling.nii", "none.nii", "x.png", ""):
         with pytest.raises(UserError):
             read_volume(tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.nii")
+    with pytest.raises(UserError, match="not a file"):
+        read_volume(tmp_path / "pipe.nii")
+
+
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
+    path = tmp_path / "\udcff.nii"
     with pytest.raises(UserError, match="UTF-8") as error:
-        read_volume(tmp_path / undecodable)
+        read_volume(path)
     str(error.value).encode()
 
 
 def test_a_link_to_a_scan_is_a_scan(tmp_path):
     target = write(make_scan(), tmp_path / "data" / "x.nii.gz")
-    (tmp_path / "x.nii.gz").symlink_to(target)
+    link_to(target, tmp_path / "x.nii.gz")
     assert_same(read_scan(tmp_path / "x.nii.gz"), read_scan(target))
+
+
+@pytest.mark.parametrize("ext", EXTENSIONS)
+@pytest.mark.parametrize(
+    ("refused", "read_only", "used"),
+    [
+        (["symlink"], False, "link"),
+        (["symlink", "link"], False, "copyfile"),
+        (["symlink"], True, "copyfile"),
+    ],
+)
+def test_scans_are_read_where_links_are_refused(
+    tmp_path, monkeypatch, ext, refused, read_only, used
+):
+    """As on Windows: first without symbolic links, then without hard links too.
+
+    A read-only scan gets no hard link: deleting that would make the scan writable.
+    """
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    path = write(make_scan(), tmp_path / f"脊椎{ext}")
+    whole, expected = path.read_bytes(), read_scan(path)
+    made = []
+
+    def refuse(*_, **__):
+        raise OSError("a required privilege is not held by the client")
+
+    def watch(module, name):
+        original = getattr(module, name)
+
+        def watched(*arguments, **options):
+            made.append(name)
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(module, name, watched)
+
+    watch(os, "link")
+    watch(shutil, "copyfile")
+    for name in refused:
+        monkeypatch.setattr(os, name, refuse)
+    if read_only:
+        monkeypatch.setattr(os, "access", lambda *_: False)
+    assert_same(read_scan(path), expected)
+    assert canonical_shape(path) == (12, 14, 10)
+    assert made == [used, used]
+    assert path.read_bytes() == whole
+    assert os.listdir(tmp_path / "temporary") == []
 
 
 def patched(tmp_path, offset, layout, *values, ext=".nii"):
@@ -294,11 +350,16 @@ def patched(tmp_path, offset, layout, *values, ext=".nii"):
         (108, "<f", [348], "begin at byte 348"),
         (108, "<f", [352.5], "begin at byte 352.5"),
         (252, "<2h24x12f", [0, 1, 0.3, 0, 0, 0, 0.4, 0.5, 0, 0, 0, 0, 4.4, 0], "orthonormal"),
-        (252, "<2h24x12f", [1, 1, 0.8, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 4.4, 0], "two spacings"),
+        (
+            252,
+            "<2h24x12f",
+            [1, 1, 0.8, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 4.4, 0],
+            "two different spacings",
+        ),
         (344, "<4s", [b"ni1\0"], "not a NIfTI-1"),
     ],
 )
-def test_headers_that_itk_repairs_or_complains_of_are_refused(
+def test_headers_that_itk_repairs_or_warns_about_are_refused(
     tmp_path, capfd, ext, offset, layout, values, what
 ):
     with pytest.raises(UserError, match=what):
@@ -313,7 +374,7 @@ def test_scaled_integers_hold_fewer_bytes_than_the_floats_they_become(tmp_path):
 
 
 @pytest.mark.parametrize(("code", "orientation"), [(1, "ASR"), (4, "PIL")])
-def test_which_position_counts_where_two_disagree(tmp_path, code, orientation):
+def test_which_position_is_used_if_two_disagree(tmp_path, code, orientation):
     rows = (0, 0, 4.4, 0, 0.5, 0, 0, 0, 0, 0.5, 0, 0)  # x to anterior, y to superior, z to right
     turned = patched(tmp_path, 254, "<h6f12f", code, -0.5, 0.5, -0.5, 0, 0, 0, *rows)
     image = read_scan(turned)
@@ -339,7 +400,7 @@ NRRD = "NRRD0004\ntype: double\ndimension: 3\nsizes: {}\nendian: little\n"
 
 
 def header_only(path, size):
-    """A file whose header is sound but for the size it claims."""
+    """A file whose header is sound, except for the size that it claims."""
     if path.name.endswith(".mha"):
         text = META.format(size) + "CompressedData = True\nElementDataFile = LOCAL\n"
         path.write_bytes(text.encode() + bytes(64))
@@ -353,9 +414,10 @@ def header_only(path, size):
 
 @pytest.mark.parametrize("ext", EXTENSIONS)
 @pytest.mark.parametrize("size", ["90000 90000 90000", "512 512 512"])
-def test_absurd_sizes_are_refused_before_memory_is_taken(tmp_path, monkeypatch, ext, size):
+def test_absurd_sizes_are_refused_before_memory_is_allocated(tmp_path, monkeypatch, ext, size):
     path = header_only(tmp_path / f"patched{ext}", size)
     monkeypatch.delattr(sitk.ImageFileReader, "Execute")
+    resource = pytest.importorskip("resource")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UserError, match="the header claims"):
         read_volume(path)

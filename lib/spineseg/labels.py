@@ -1,6 +1,6 @@
-"""The vocabulary: nine classes, their colours, and the maps from other label sets.
+"""The nine classes, their colours, and how other label sets map to them.
 
-Class indices follow the paper's Fig. 1: 0 is the background, 1..8 run from the sacrum upwards.
+Class indices follow the paper's Fig. 1: 0 is the background, 1..8 count from the sacrum upwards.
 """
 
 import numpy as np
@@ -8,9 +8,10 @@ import numpy as np
 CLASSES = ("BG", "S", "L5", "L4", "L3", "L2", "L1", "T12", "T11")
 FOREGROUND = CLASSES[1:]
 NUM_CLASSES = len(CLASSES)
+ALL_CLASSES = "all"  # the row of a table that averages over classes
 
-# Okabe-Ito's colour-blind-safe palette, ordered so that neighbouring vertebrae differ in
-# lightness as well as in hue; the background is black.
+# The colour-blind-safe palette of Okabe and Ito, ordered so that neighbouring vertebrae differ in
+# lightness as well as in hue. The background is black.
 COLOURS = dict(
     zip(
         CLASSES,
@@ -29,16 +30,16 @@ COLOURS = dict(
     )
 )
 
-# A label set names what each label of a mask stands for: label n is its n-th name, "" if unused.
+# A label set is a tuple of names: its element n is the name of label n, "" if the label is unused.
 VERTEBRAE = ("L5", "L4", "L3", "L2", "L1", "T12", "T11", "T10", "T9")
 DISCS = ("L5/S", "L4/L5", "L3/L4", "L2/L3", "L1/L2", "T12/L1", "T11/T12", "T10/T11", "T9/T10")
 
-# The MRSpineSeg challenge's. Discs are named by their two neighbours.
+# Labels of the MRSpineSeg challenge. Discs are named after their two neighbours.
 CHALLENGE_LABELS = ("BG", "S", *VERTEBRAE, *DISCS)
 
 
 def _spider_labels() -> tuple[str, ...]:
-    """1..25 vertebrae and 201..225 discs from the bottom up, 100 the canal, 101..125 cut off."""
+    """1..25 vertebrae, 100 the canal, 101..125 partly visible vertebrae, 201..225 discs."""
     names = ["BG"] + [""] * 225
     names[1:26] = VERTEBRAE + ("vertebra above T9",) * (25 - len(VERTEBRAE))
     names[100] = "spinal canal"
@@ -47,21 +48,21 @@ def _spider_labels() -> tuple[str, ...]:
     return tuple(names)
 
 
-# SPIDER's (Zenodo record 10159290). It marks no sacrum.
+# Labels of SPIDER (Zenodo record 10159290). It does not label the sacrum.
 SPIDER_LABELS = _spider_labels()
 
 
 def relabel(mask: np.ndarray, labels: tuple[str, ...], wanted: tuple[str, ...]) -> np.ndarray:
     """Map a mask (any shape, integers 0 and up) from one label set to another, uint8.
 
-    What `wanted` has no name for becomes 0, and so does every label beyond the end of `labels`.
+    Labels whose name is not in `wanted`, and labels beyond the end of `labels`, become 0.
     """
     table = [wanted.index(name) if name in wanted else 0 for name in labels]
     return np.array(table, np.uint8)[np.where(mask < len(labels), mask, 0)]
 
 
 def unknown_labels(mask: np.ndarray, labels: tuple[str, ...]) -> list[int]:
-    """The labels in a mask that its label set has no name for."""
+    """The labels in a mask that have no name in its label set, sorted."""
     return [label for label in np.unique(mask).tolist() if not any(labels[label : label + 1])]
 
 

@@ -1,11 +1,13 @@
-"""Who trains and who is tested: by patient, sorted, seeded."""
+"""Cross-validation folds: split by patient, reproducible from a seed."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
+from spineseg.utils.errors import UserError
+
 
 class Scan(Protocol):
-    """What is parted: `patient` is the unit."""
+    """A scan; scans are split by patient."""
 
     @property
     def id(self) -> str: ...
@@ -14,25 +16,20 @@ class Scan(Protocol):
     def patient(self) -> str: ...
 
 
-class SplitError(ValueError):
-    """Too few patients for the folds that were asked for."""
-
-
 def split_folds(cases: Sequence[Scan], folds: int, seed: int) -> list[list[str]]:
-    """Part the cases into `folds` test sets; no patient stands in two of them.
+    """Split the cases into `folds` test sets. No patient is in two of them.
 
-    Returns the sorted case ids held out by each fold, smaller folds first, so that fold 0 of five
-    is the paper's 4:1 split (138 / 34 of 172, section 3). The result depends on nothing but the
-    set of patients and the seed. Raises SplitError when there are fewer patients than folds.
+    Returns the sorted case ids that each fold holds out, smaller folds first, so that fold 0 of
+    five is the paper's 4:1 split (138 / 34 of 172, section 3). The result depends only on the set
+    of patients and the seed. Raises UserError if there are fewer patients than folds.
     """
     from sklearn.model_selection import KFold
 
     patients = sorted({case.patient for case in cases})
     if len(patients) < folds:
-        raise SplitError(
-            f"{len(patients)} patients cannot be parted into {folds} folds; add scans, or set "
-            f"`folds` in the profile to {len(patients)} or fewer"
-        )
+        what = f"{len(patients)} patients cannot be split into {folds} folds"
+        remedy = f"add scans, or set `folds` in the profile to {len(patients)} or fewer"
+        raise UserError.at("folds", what, remedy)
     parts = KFold(folds, shuffle=True, random_state=seed).split(patients)
     tests = sorted(
         ({patients[i] for i in test} for _, test in parts),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from scans import make_mask, make_scan, write, write_case, write_dicom, write_spider
+from scans import link_to, make_mask, make_scan, write, write_case, write_dicom, write_spider
 from spineseg.data.check import check_folder, require_valid
 from spineseg.data.layouts import (
     Case,
@@ -13,6 +13,7 @@ from spineseg.data.layouts import (
     open_source,
     read_labelled,
 )
+from spineseg.data.prepare import open_scans
 from spineseg.data.volume import EXTENSIONS
 from spineseg.experiment import Experiment
 from spineseg.labels import CLASSES, SPIDER_LABELS, relabel
@@ -53,12 +54,12 @@ def test_scans_without_masks_have_none_and_masks_without_scans_are_no_case(tmp_p
 def test_two_files_of_one_case_are_a_clash(tmp_path):
     touch(tmp_path, "MR/Case1.nii", "MR/Case01.mha", "MR/Case1.nii.gz", "Mask/mask_case1.nii")
     folder = ChallengeFolder(tmp_path)
-    assert len(folder.faults()) == 2
+    assert len(folder.problems()) == 2
     with pytest.raises(UserError, match="same case as"):
         folder.cases()
 
 
-def test_hidden_files_are_passed_over_and_others_are_strays(tmp_path):
+def test_hidden_files_are_ignored_and_others_are_strays(tmp_path):
     strays = ["MR/Case1.txt", "MR/Case.nii", "MR/Case2-old.nii", "MR/mask_case1.nii"]
     touch(tmp_path, "MR/Case1.nii", "MR/._Case1.nii", "MR/.DS_Store", "Mask/._mask_case1.nii.gz")
     touch(tmp_path, *strays)
@@ -97,8 +98,8 @@ def test_spiders_t2_series_by_patient_and_its_t1_series_in_one_note(tmp_path):
     assert [note.what for note in report.notes] == ["holds 4 files of T1 series"]
 
 
-def test_what_spiders_labels_become(tmp_path):
-    """The set's own scheme, written out: lumbar and thoracic bodies upwards from L5 = 1."""
+def test_spiders_labels_become_classes(tmp_path):
+    """SPIDER's scheme, written out: lumbar and thoracic bodies upwards from L5 = 1."""
     expected = {1: "L5", 2: "L4", 3: "L3", 4: "L2", 5: "L1", 6: "T12", 7: "T11"}
     stored = np.arange(300).astype(np.int16)
     classes = relabel(stored, SPIDER_LABELS, CLASSES)
@@ -117,7 +118,7 @@ def test_what_spiders_labels_become(tmp_path):
     assert {CLASSES[index] for index in np.unique(classes)} == {"BG", "L5", "T11"}
 
 
-def test_spider_faults_are_those_of_any_labelled_folder(tmp_path):
+def test_spider_folders_have_the_problems_of_any_labelled_folder(tmp_path):
     image, _ = write_spider(tmp_path, "1_t2")
     _, mask = write_spider(tmp_path, "2_t2")
     image.unlink()
@@ -135,7 +136,7 @@ def test_spider_faults_are_those_of_any_labelled_folder(tmp_path):
         (odd.name, "does not fit 3_t2.mha"),
         ("4_t2.mha", f"same case as {again.name}"),
     }
-    assert any("stand for nothing: 60, 130" in note.what for note in report.notes)
+    assert any("unknown labels: 60, 130" in note.what for note in report.notes)
     assert strange.name in {note.path.name for note in report.notes}
 
 
@@ -151,7 +152,7 @@ def test_spider_faults_are_those_of_any_labelled_folder(tmp_path):
         (["a/b/scan.nrrd"], ScanFolder),
     ],
 )
-def test_a_folder_tells_its_layout_by_what_it_holds(tmp_path, names, layout):
+def test_the_layout_is_recognised_from_the_file_names(tmp_path, names, layout):
     touch(tmp_path, *names)
     assert type(open_source(tmp_path)) is layout
 
@@ -190,7 +191,10 @@ def test_a_single_slice_asks_for_its_series(tmp_path):
 def test_training_on_scans_without_masks_is_refused_in_one_line(tmp_path):
     image = write(make_scan(), tmp_path / "set" / "scan.mha")
     write_dicom(tmp_path / "set", make_scan((8, 9, 3)))
-    for use in (lambda: Experiment.of(image.parent, "smoke").cases(), lambda: open_labelled(image)):
+    for use in (
+        lambda: open_scans(Experiment.of(image.parent, "smoke")),
+        lambda: open_labelled(image),
+    ):
         with pytest.raises(UserError, match="with masks") as error:
             use()
         assert "\n" not in str(error.value)
@@ -198,7 +202,7 @@ def test_training_on_scans_without_masks_is_refused_in_one_line(tmp_path):
         require_valid(image.parent)
 
 
-def test_a_folder_that_cannot_be_entered_is_a_fault(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_opened_is_a_problem(tmp_path, monkeypatch):
     write(make_scan(), tmp_path / "scan.mha")
     (tmp_path / "closed").mkdir()
 
@@ -212,9 +216,9 @@ def test_a_folder_that_cannot_be_entered_is_a_fault(tmp_path, monkeypatch):
     assert [problem.path.name for problem in report.problems] == ["closed"]
 
 
-def test_links_that_go_round_are_not_followed(tmp_path):
+def test_circular_links_are_not_followed(tmp_path):
     write(make_scan(), tmp_path / "scan.mha")
-    (tmp_path / "again").symlink_to(tmp_path)
+    link_to(tmp_path, tmp_path / "again")
     assert len(open_source(tmp_path).cases()) == 1
 
 
