@@ -1,3 +1,5 @@
+"""DSC and IoU: compared with SimpleITK and with values computed by hand; scores and summary."""
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,7 +22,7 @@ MASKS = hnp.arrays(
 
 @settings(max_examples=60, deadline=None)
 @given(MASKS)
-def test_agrees_with_simpleitk(pair):
+def test_dsc_and_iou_match_simpleitk(pair):
     truth, predicted = pair
     counts = overlaps(truth, predicted).sum(0)
     measures = sitk.LabelOverlapMeasuresImageFilter()
@@ -43,12 +45,12 @@ def test_iou_follows_from_dsc_for_one_pair(pair):
     np.testing.assert_allclose(iou(counts), dsc(counts) / (2 - dsc(counts)))
 
 
-def test_shapes_must_agree():
+def test_unequal_shapes_are_refused():
     with pytest.raises(ValueError, match="truth is"):
         overlaps(np.zeros((1, 2, 2), int), np.zeros((1, 2, 3), int))
 
 
-def test_labels_become_the_nine_classes():
+def test_challenge_labels_map_to_the_nine_classes():
     mask = np.array([*range(20), 20, 255, 4000])
     expected = [CLASSES.index(n) if n in CLASSES else 0 for n in CHALLENGE_LABELS] + [0, 0, 0]
     assert challenge_to_class(mask).tolist() == expected
@@ -56,7 +58,7 @@ def test_labels_become_the_nine_classes():
 
 
 def test_score_rows_by_hand():
-    """Two slices: S is hit in one and missed in the other; L5 is seen where there is none."""
+    """Two slices: S is found in one and missed in the other; L5 is found where it is absent."""
     truth = np.array([[1, 1, 0, 0], [1, 1, 1, 0]])
     predicted = np.array([[1, 1, 0, 0], [0, 0, 2, 0]])
     counts = overlaps(truth, predicted)
@@ -74,7 +76,7 @@ def test_score_rows_by_hand():
     }
 
 
-def test_folds_on_several_devices_are_one_summary():
+def test_folds_run_on_different_devices_are_summarised_together():
     keys = {"data": "d", "profile": "p", "model": "m", "fold": "0", "metric": "DSC"}
     keys |= {"class": "S", "aggregation": "volume", "units": 1}
     rows = [{**keys, "case": c, "device": f"gpu {c}", "value": v} for c, v in (("A", 1), ("B", 0))]
@@ -82,7 +84,7 @@ def test_folds_on_several_devices_are_one_summary():
     assert summary.loc["S", ["device", "mean", "cases"]].tolist() == ["gpu A; gpu B", 0.5, 2]
 
 
-def test_summary_weighs_slices_alike():
+def test_summary_gives_slices_equal_weight():
     keys = {"data": "d", "profile": "p", "device": "c", "model": "m", "fold": "0", "metric": "DSC"}
     rows = [
         {**keys, "case": "A", "class": "S", "aggregation": "slice", "value": 1.0, "units": 1},

@@ -1,3 +1,5 @@
+"""Intervals, paired tests, Holm's correction and failures: by hand, and against scipy."""
+
 import warnings
 
 import numpy as np
@@ -9,7 +11,7 @@ from scipy.stats import t
 
 from spineseg.evaluation.statistics import failures, holm, interval, paired
 
-CHANCES = st.lists(st.floats(0, 1), min_size=1, image_size=8)
+CHANCES = st.lists(st.floats(0, 1), min_size=1, max_size=8)
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +22,7 @@ def without_warnings():
 
 
 def of_models(**values):
-    """A long table of models' values over Case0, Case1, ..."""
+    """A table with one row per model and case (Case0, Case1, ...)."""
     return pd.DataFrame(
         [
             {"model": model, "case": f"Case{number}", "value": value}
@@ -30,14 +32,14 @@ def of_models(**values):
     )
 
 
-def test_interval_needs_two_patients_and_a_spread():
+def test_interval_of_few_or_equal_values():
     for values in ([], [0.5], [0.5, np.nan], [[0.5, np.nan], [np.nan, np.nan]]):
         assert np.isnan(interval(values)).all()
     assert interval([0.9] * 11) == pytest.approx((0.9, 0.9))
     assert interval([0.2, 0.4]) == pytest.approx((0.2, 0.4))
 
 
-def test_interval_is_as_wide_as_students_where_that_holds():
+def test_interval_matches_students_t_for_normal_values():
     for patients in (11, 34):
         values = np.random.default_rng(0).normal(0.8, 0.05, patients)
         low, high = t.interval(
@@ -47,14 +49,14 @@ def test_interval_is_as_wide_as_students_where_that_holds():
 
 
 @pytest.mark.parametrize("patients", [11, 34])
-def test_interval_covers_the_mean_as_often_as_it_says(patients):
+def test_interval_covers_the_mean_in_95_percent_of_samples(patients):
     values = np.random.default_rng(1).normal(0.8, 0.05, (400, patients))
     low, high = np.transpose([interval(row) for row in values])
     assert 0.92 < ((low <= 0.8) & (high >= 0.8)).mean() < 0.98
 
 
-def test_interval_belongs_to_the_mean_of_class_means():
-    """T11 stands in half of the scans: its score must not count half."""
+def test_interval_is_that_of_the_mean_of_class_means():
+    """A class such as T11, seen in half of the scans, has the same weight as the others."""
     generator = np.random.default_rng(0)
     table = np.stack([generator.normal(0.9, 0.01, 30), generator.normal(0.3, 0.01, 30)], axis=1)
     table[::2, 1] = np.nan
@@ -64,14 +66,14 @@ def test_interval_belongs_to_the_mean_of_class_means():
     assert interval(table[:, 1]) == interval(table[1::2, 1])
 
 
-def test_interval_is_the_same_each_time():
+def test_interval_is_reproducible():
     values = np.linspace(0.5, 0.9, 11) ** 2
     assert interval(values) == interval(values)
     assert interval(values, seed=1) != interval(values)
 
 
 def test_paired_by_hand():
-    """Six cases, all in one direction: the exact test has 2 of 64 signs as extreme."""
+    """If all six cases differ in one direction, 2 of the 64 sign patterns are as extreme."""
     reference = np.array([0.9, 0.8, 0.85, 0.7, 0.95, 0.6])
     worse = reference - [0.01, 0.02, 0.03, 0.04, 0.05, 0.06]
     mixed = reference - [0.01, -0.02, 0.03, -0.04, 0.05, -0.06]
@@ -87,7 +89,7 @@ def test_paired_by_hand():
     assert mixed[0] < 0 < mixed[1]
 
 
-def test_paired_refuses_models_scored_on_other_cases():
+def test_paired_refuses_models_scored_on_different_cases():
     scores = of_models(ours=[0.9, 0.8, 0.7], unet=[0.8, 0.7], segnet=[0.8, np.nan, 0.7])
     expected = r"not scored on the same cases: segnet lacks Case1; unet lacks Case2$"
     with pytest.raises(ValueError, match=expected):
@@ -109,8 +111,8 @@ def test_holm_by_hand():
 
 @settings(max_examples=100, deadline=None)
 @given(CHANCES)
-def test_holm_rejects_what_stepping_down_rejects(chances):
-    """At each level: from the smallest p on, as long as p <= level / hypotheses left."""
+def test_holm_rejects_the_same_hypotheses_as_the_step_down_procedure(chances):
+    """The procedure: reject in order of rising p while p <= level / hypotheses that are left."""
     corrected = holm(chances)
     assert ((corrected >= chances) & (corrected <= 1)).all()
     for level in (0.01, 0.05, 0.2):
@@ -151,7 +153,7 @@ def test_failures_by_hand():
     assert found["DSC"].tolist() == pytest.approx([0.65, 0, 1.3 / 3])
 
 
-def test_no_failure_is_an_empty_table():
+def test_failures_without_failed_cases_are_an_empty_table():
     found = failures(pd.DataFrame(volume_scores("unet", "A", S=0.9)))
     assert found.empty
     assert "missed" in found

@@ -1,3 +1,5 @@
+"""Surface scores: compared with distance transforms, and with values computed by hand."""
+
 from itertools import permutations
 
 import numpy as np
@@ -10,7 +12,7 @@ from scipy.ndimage import distance_transform_edt
 from spineseg.evaluation.surface import TOLERANCE, surface_scores
 from spineseg.labels import NUM_CLASSES
 
-SPACING = (4.0, 1.0, 2.0)  # slice, row, column
+SPACING = (4.0, 1.0, 2.0)  # mm between slices, rows, columns
 
 SPACINGS = st.tuples(*[st.sampled_from([0.5, 1.0, 2.0, 4.4])] * 3)
 BLOBS = hnp.arrays(
@@ -32,13 +34,16 @@ def around_corners(mask):
 
 
 def surface(mask):
-    """The corners at which a mask meets what is not in it."""
+    """The corners at the boundary of a mask, bool."""
     filled = around_corners(mask).sum((3, 4, 5))
     return (filled > 0) & (filled < 8)
 
 
 def box_area(voxels, spacing):
-    """Area of a box's surface about one corner: a plane through the middles of what it cuts."""
+    """Area of a box's surface at one corner.
+
+    The surface there is a plane through the midpoints of the edges that it cuts.
+    """
     cut = np.array([np.ptp(voxels, axis=axis).any() for axis in range(3)])
     along, halves = np.prod(np.array(spacing)[~cut]), np.array(spacing)[cut] / 2
     if cut.sum() < 3:
@@ -48,13 +53,13 @@ def box_area(voxels, spacing):
 
 
 def farness(here, there, spacing):
-    """From each surface corner of one mask to the other's surface, by a distance transform."""
+    """Distance (mm) from each surface corner of one mask to the surface of the other."""
     return distance_transform_edt(~surface(there), sampling=spacing)[surface(here)]
 
 
 @settings(max_examples=100, deadline=None)
 @given(BOXES, BOXES, SPACINGS)
-def test_boxes_agree_with_distance_transforms_and_areas_by_hand(first, second, spacing):
+def test_boxes_match_distance_transforms_and_areas_by_hand(first, second, spacing):
     truth, predicted = box(*first), box(*second)
     lowest, highest, within, total = 0.0, 0.0, 0.0, 0.0
     for here, there in permutations((truth, predicted)):
@@ -74,7 +79,7 @@ def test_boxes_agree_with_distance_transforms_and_areas_by_hand(first, second, s
 
 @settings(max_examples=100, deadline=None)
 @given(BLOBS, SPACINGS)
-def test_blobs_lie_as_far_apart_as_distance_transforms_say(pair, spacing):
+def test_distances_between_blobs_match_distance_transforms(pair, spacing):
     for index, (hd95, nsd) in enumerate(surface_scores(*pair, spacing)):
         truth, predicted = pair == index
         if index and truth.any() and predicted.any():
@@ -87,7 +92,7 @@ def test_blobs_lie_as_far_apart_as_distance_transforms_say(pair, spacing):
 
 @settings(max_examples=50, deadline=None)
 @given(BLOBS, SPACINGS)
-def test_neither_order_nor_the_edge_of_the_image_matters(pair, spacing):
+def test_order_of_the_masks_and_edge_of_the_image_do_not_matter(pair, spacing):
     scores = surface_scores(*pair, spacing)
     np.testing.assert_allclose(surface_scores(*pair[::-1], spacing), scores, rtol=1e-6)
     wider = np.pad(pair, ((0, 0), (2, 1), (1, 3), (1, 1)))
@@ -96,7 +101,7 @@ def test_neither_order_nor_the_edge_of_the_image_matters(pair, spacing):
 
 @settings(max_examples=50, deadline=None)
 @given(BLOBS, SPACINGS)
-def test_a_mask_lies_on_itself(pair, spacing):
+def test_a_mask_compared_with_itself_is_perfect(pair, spacing):
     scores = surface_scores(pair[0], pair[0], spacing)
     for index in range(1, NUM_CLASSES):
         assert scores[index].tolist() == [0, 1] or not (pair[0] == index).any()
@@ -106,8 +111,8 @@ def test_a_mask_lies_on_itself(pair, spacing):
     ("axis", "steps", "expected"),
     [
         (1, 1, (1, 1)),
-        (1, 3, (3, 1)),  # just within the tolerance of 3 mm
-        (1, 4, (4, 0.5)),  # the facing sides are 3 mm apart, the averted ones 4
+        (1, 3, (3, 1)),  # exactly the tolerance of 3 mm
+        (1, 4, (4, 0.5)),  # the facing sides are 3 mm apart, the outer sides 4 mm
         (1, 5, (5, 0)),
         (0, 1, (4, 0.5)),
         (0, 2, (8, 0)),
@@ -116,7 +121,10 @@ def test_a_mask_lies_on_itself(pair, spacing):
     ],
 )
 def test_a_plate_shifted_along_an_axis(axis, steps, expected):
-    """One voxel thick and from edge to edge: half its surface is that near, half a step nearer."""
+    """The plate is one voxel thick and reaches from edge to edge.
+
+    Half of its surface is `steps` voxels from the other plate, the other half is one voxel nearer.
+    """
     plate = np.zeros((9, 9, 9), np.uint8)
     plate.swapaxes(0, axis)[1] = 7
     found = surface_scores(plate, np.roll(plate, steps, axis), SPACING)
@@ -124,7 +132,10 @@ def test_a_plate_shifted_along_an_axis(axis, steps, expected):
 
 
 def test_cubes_a_slice_apart():
-    """Of 2 x 2 x 2 voxels: only the outer layer of corners of each lies 4 mm from the other."""
+    """Two cubes of 2 x 2 x 2 voxels, shifted by one slice.
+
+    Only the outer layer of corners of each cube is 4 mm from the other cube.
+    """
     truth, predicted = box((3, 2), (3, 2), (3, 2)), box((4, 2), (3, 2), (3, 2))
     layer = 4 * np.sqrt(5.25) / 2 + 2 * np.hypot(2, 1) + 2 * 2 * np.hypot(2, 0.5) + 2
     middle = 4 * 4 * np.hypot(0.5, 1) + 2 * 8 + 2 * 4
@@ -132,8 +143,8 @@ def test_cubes_a_slice_apart():
     assert surface_scores(truth, predicted, SPACING)[1].tolist() == pytest.approx(expected)
 
 
-def test_thick_slices_do_not_lend_the_outer_ones_more_weight():
-    """The same bar in one, two or four times as many slices scores the same but for its rims."""
+def test_thick_slices_do_not_give_the_end_slices_more_weight():
+    """The same bar in 1, 2 or 4 times as many slices has the same scores, except for its rims."""
     found = []
     for finer in (1, 2, 4):
         truth, predicted = np.zeros((2, 4 * finer, 30, 30), np.uint8)
@@ -143,7 +154,7 @@ def test_thick_slices_do_not_lend_the_outer_ones_more_weight():
     assert np.ptp([nsd for _, nsd in found]) < 0.03
 
 
-def test_empty_sides():
+def test_scores_of_classes_absent_from_one_or_both_masks():
     truth, predicted = box((1, 2), (1, 2), (1, 2)), 2 * box((1, 2), (1, 2), (1, 2))
     scores = surface_scores(truth, predicted, SPACING)
     assert scores.shape == (NUM_CLASSES, 2)
@@ -152,6 +163,6 @@ def test_empty_sides():
     assert np.isnan(scores[[0, *range(3, NUM_CLASSES)], 1]).all()
 
 
-def test_shapes_must_agree():
+def test_unequal_shapes_are_refused():
     with pytest.raises(ValueError, match="truth is"):
         surface_scores(np.zeros((1, 2, 2), np.uint8), np.zeros((1, 2, 3), np.uint8), SPACING)
