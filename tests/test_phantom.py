@@ -1,4 +1,4 @@
-"""The phantom: what it draws, what it writes, and that it is the same everywhere."""
+"""The phantom: its anatomy, its files, and that it is the same on every machine."""
 
 import hashlib
 import json
@@ -23,6 +23,7 @@ FINGERPRINT_CASE = ((4, 72, 72), 20230)
 
 
 def fingerprint(phantom: Phantom) -> str:
+    """16 hex digits of the SHA-256 of image and mask."""
     digest = hashlib.sha256()
     for array in (phantom.image.astype("<u2"), phantom.mask):
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -30,7 +31,7 @@ def fingerprint(phantom: Phantom) -> str:
 
 
 def centres(phantom: Phantom) -> dict[int, np.ndarray]:
-    """Each label's centre in mm (slice, row, col)."""
+    """The centre of each label, (slice, row, column) in mm."""
     return {
         int(label): np.argwhere(phantom.mask == label).mean(axis=0) * phantom.spacing
         for label in np.unique(phantom.mask)[1:]
@@ -68,12 +69,12 @@ def test_any_shape_and_seed_gives_a_valid_scan(shape: tuple[int, int, int], seed
 
 
 @pytest.mark.parametrize("shape", [(0, 64, 64), (12, 64)])
-def test_impossible_shape_is_named(shape: tuple[int, ...]) -> None:
+def test_impossible_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="shape must be"):
         simulate(shape, 0)  # type: ignore[arg-type]
 
 
-def test_seed_is_one_patient_at_every_size() -> None:
+def test_a_seed_gives_the_same_patient_at_every_size() -> None:
     small, large = simulate((12, 80, 80), 5), simulate((12, 240, 240), 5)
     coarse = large.mask[:, 1::3, 1::3]
     for label in range(1, 9):
@@ -84,11 +85,11 @@ def test_seed_is_one_patient_at_every_size() -> None:
     assert np.corrcoef(reduced.ravel(), small.image.ravel())[0, 1] > 0.95
 
 
-def test_seeds_are_different_patients(phantoms: list[Phantom]) -> None:
+def test_different_seeds_give_different_patients(phantoms: list[Phantom]) -> None:
     assert len({fingerprint(phantom) for phantom in phantoms}) == len(phantoms)
 
 
-def test_seed_kinds_agree_and_are_left_alone() -> None:
+def test_seed_types_agree_and_are_not_changed() -> None:
     sequence = np.random.SeedSequence(7)
     first, second = simulate((2, 48, 48), sequence), simulate((2, 48, 48), sequence)
     assert fingerprint(first) == fingerprint(second) == fingerprint(simulate((2, 48, 48), 7))
@@ -99,7 +100,7 @@ def test_vertebrae_and_discs_alternate_upwards(phantoms: list[Phantom]) -> None:
         rows = {label: centre[1] for label, centre in centres(phantom).items()}
         vertebrae = [rows[label] for label in range(1, 11) if label in rows]
         assert vertebrae == sorted(vertebrae, reverse=True)
-        assert set(range(1, 8)) <= set(rows), "S to T12 are in every scan"
+        assert set(range(1, 8)) <= set(rows), "every scan shows S to T12"
         for disc in range(11, 16):
             assert rows[disc - 10] > rows[disc] > rows[disc - 9]
 
@@ -120,14 +121,14 @@ def test_topmost_vertebra_and_columns_match_the_challenge(phantoms: list[Phantom
     assert max((c[-1] + 1) / 96 for c in columns) == pytest.approx(0.72, abs=0.03)
 
 
-def test_lateral_slices_hold_less_body_than_the_midline() -> None:
+def test_lateral_slices_show_less_of_the_bodies_than_the_midline() -> None:
     for seed in range(6):
         mask = simulate((15, 96, 96), seed, bodies_only=True).mask
         area = ((mask >= 2) & (mask <= 8)).sum(axis=(1, 2))
         assert area[[0, -1]].max() < 0.5 * area[6:9].mean()
 
 
-def test_bodies_only_leaves_the_posterior_elements_out() -> None:
+def test_bodies_only_leaves_out_the_posterior_elements() -> None:
     full, bodies = simulate(SMALL, 11), simulate(SMALL, 11, bodies_only=True)
     np.testing.assert_array_equal(full.image, bodies.image)
     kept = bodies.mask > 0
@@ -137,8 +138,8 @@ def test_bodies_only_leaves_the_posterior_elements_out() -> None:
         assert 1.15 * volumes[1] < volumes[0] < 2.2 * volumes[1], CHALLENGE_LABELS[label]
 
 
-def test_spinous_process_stands_apart_from_its_body(phantoms: list[Phantom]) -> None:
-    """Near the midline most vertebrae show the body and, behind the canal, the process."""
+def test_spinous_process_is_separate_from_its_body(phantoms: list[Phantom]) -> None:
+    """Near the midline, the canal separates the body from the process in most scans."""
     apart = 0
     for phantom in phantoms:
         columns = (phantom.mask[4:8] == CHALLENGE_LABELS.index("L3")).any(axis=1)
@@ -149,13 +150,13 @@ def test_spinous_process_stands_apart_from_its_body(phantoms: list[Phantom]) -> 
 # -- the same on every machine ------------------------------------------------------------------
 
 
-def test_fingerprint_is_the_committed_one() -> None:
-    """Where a change breaks this on purpose, the committed numbers have to be made again."""
+def test_simulated_scan_is_unchanged() -> None:
+    """If a change breaks this on purpose, all committed results must be computed again."""
     shape, seed = FINGERPRINT_CASE
     assert fingerprint(simulate(shape, seed)) == FINGERPRINT
 
 
-def test_simulating_needs_numpy_and_scipy_only() -> None:
+def test_simulating_imports_only_numpy_and_scipy() -> None:
     code = (
         "import sys; from spineseg.phantom import simulate; simulate((2, 32, 32), 0)\n"
         "assert not {'SimpleITK', 'torch', 'tqdm', 'pandas'} & set(sys.modules)"
@@ -169,7 +170,7 @@ def test_processor_features_do_not_matter() -> None:
     dispatched = np._core._multiarray_umath.__cpu_dispatch__  # type: ignore[attr-defined]
     optional = [name for name in dispatched if features.get(name) and name not in baseline]
     if not optional:
-        pytest.skip("this numpy build or processor has no optional features")
+        pytest.skip("numpy uses no optional processor features here")
     code = (
         "import sys; sys.path.insert(0, 'tests')\n"
         "from test_phantom import FINGERPRINT_CASE, fingerprint, simulate\n"
@@ -189,14 +190,14 @@ def test_processor_features_do_not_matter() -> None:
 # -- the data set -------------------------------------------------------------------------------
 
 
-def test_default_set_has_table_1s_shapes() -> None:
+def test_default_set_has_the_shapes_of_table_1() -> None:
     eighth = Counter(plan_shapes(172, 0.125, seed=0))
     assert eighth == {(s, r // 8, c // 8): n for (s, r, c), n in TABLE1_SHAPES.items()}
     assert sum(n for (slices, *_), n in TABLE1_SHAPES.items() if slices == 15) == 35
     assert Counter(plan_shapes(172, 1.0, seed=9)) == TABLE1_SHAPES
 
 
-def test_other_sizes_follow_table_1s_proportions() -> None:
+def test_sets_of_other_sizes_follow_the_proportions_of_table_1() -> None:
     shapes = Counter(plan_shapes(2000, 1.0, seed=1))
     assert shapes[12, 880, 880] / 2000 == pytest.approx(126 / 172, abs=0.05)
     assert plan_shapes(20, 1.0, seed=1) == plan_shapes(20, 1.0, seed=1)
@@ -217,7 +218,7 @@ def test_files_follow_the_challenge(folder: Path) -> None:
         assert image.GetOrigin() == pytest.approx(mask.GetOrigin())
         assert 4 <= image.GetSpacing()[2] <= 5
         rows = [np.argwhere(sitk.GetArrayViewFromImage(mask) == k)[:, 1].mean() for k in (2, 7)]
-        assert rows[0] < rows[1], "stored rows run upwards"
+        assert rows[0] < rows[1], "the stored rows must run upwards"
 
 
 def test_some_masks_are_floating_point(folder: Path) -> None:
@@ -226,7 +227,7 @@ def test_some_masks_are_floating_point(folder: Path) -> None:
     assert len(types) > 1
 
 
-def test_file_holds_what_was_simulated(folder: Path) -> None:
+def test_file_contains_the_simulated_image(folder: Path) -> None:
     seed = np.random.SeedSequence(3, spawn_key=(1,))
     phantom = simulate(plan_shapes(6, 0.07, 3)[0], seed)
     stored = sitk.DICOMOrient(sitk.ReadImage(folder / "train/MR/Case1.nii.gz"), "PIL")
@@ -235,7 +236,13 @@ def test_file_holds_what_was_simulated(folder: Path) -> None:
 
 
 def modified(folder: Path) -> dict[str, int]:
+    """The time at which each scan was written, by file name."""
     return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*.nii.gz")}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """A hash of each scan's file, by file name."""
+    return {p.name: hashlib.sha256(p.read_bytes()).digest() for p in folder.rglob("*.nii.gz")}
 
 
 def test_finished_set_is_returned_at_once(folder: Path) -> None:
@@ -247,7 +254,7 @@ def test_finished_set_is_returned_at_once(folder: Path) -> None:
 @pytest.mark.parametrize("marker", ["phantom.partial.json", "phantom.json"])
 def test_interrupted_or_damaged_set_is_resumed(tmp_path: Path, marker: str) -> None:
     write_dataset(tmp_path, 3, 0.05, workers=1, progress=False)
-    whole = {p.name: hashlib.sha256(p.read_bytes()).digest() for p in tmp_path.rglob("*.nii.gz")}
+    whole = contents(tmp_path)
     (tmp_path / "phantom.json").rename(tmp_path / marker)
     (tmp_path / "train/Mask/mask_case2.nii.gz").unlink()
     before = modified(tmp_path)
@@ -255,14 +262,13 @@ def test_interrupted_or_damaged_set_is_resumed(tmp_path: Path, marker: str) -> N
     write_dataset(tmp_path, 3, 0.05, workers=2, progress=False)
     after = modified(tmp_path)
     assert all(after[name] == before[name] for name in before if "ase2" not in name)
-    again = {p.name: hashlib.sha256(p.read_bytes()).digest() for p in tmp_path.rglob("*.nii.gz")}
-    assert again == whole
-    assert json.loads((tmp_path / "phantom.json").read_text())["cases"] == 3
+    assert contents(tmp_path) == whole
+    assert json.loads((tmp_path / "phantom.json").read_text(encoding="utf-8"))["cases"] == 3
     assert not (tmp_path / "phantom.partial.json").exists()
 
 
 @pytest.mark.parametrize("other", [{"seed": 4}, {"cases": 7}, {"bodies_only": True}])
-def test_set_of_other_settings_is_refused(folder: Path, other: dict) -> None:
+def test_folder_of_other_settings_is_refused(folder: Path, other: dict) -> None:
     asked = {"cases": 6, "scale": 0.07, "seed": 3} | other
     before = modified(folder)
     with pytest.raises(ValueError, match="other settings"):
@@ -276,7 +282,37 @@ def test_folder_of_scans_is_refused(tmp_path: Path) -> None:
         write_dataset(tmp_path, 1, 0.05, progress=False)
 
 
+def test_set_of_other_code_is_simulated_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_dataset(tmp_path, 1, 0.05, progress=False)
+    first, before = contents(tmp_path), modified(tmp_path)
+    monkeypatch.setattr("spineseg.fingerprint.phantom_code", lambda: "other")
+    write_dataset(tmp_path, 1, 0.05, progress=False)
+    assert "simulated by other code" in capsys.readouterr().err
+    assert contents(tmp_path) == first
+    assert all(modified(tmp_path)[name] > before[name] for name in before)
+
+
+def test_old_cases_that_cannot_be_removed_are_not_kept_as_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, if another program has a scan open."""
+    write_dataset(tmp_path, 1, 0.05, progress=False)
+    record = (tmp_path / "phantom.json").read_bytes()
+
+    def in_use(*_: object, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise PermissionError("in use")
+
+    monkeypatch.setattr("spineseg.fingerprint.phantom_code", lambda: "other")
+    monkeypatch.setattr("shutil.rmtree", in_use)
+    with pytest.raises(PermissionError):
+        write_dataset(tmp_path, 1, 0.05, progress=False)
+    assert (tmp_path / "phantom.json").read_bytes() == record
+
+
 @pytest.mark.parametrize("wrong", [{"cases": 0}, {"scale": 0.0}])
-def test_impossible_settings_are_named(tmp_path: Path, wrong: dict) -> None:
+def test_impossible_settings_are_refused(tmp_path: Path, wrong: dict) -> None:
     with pytest.raises(ValueError, match="must be positive"):
         write_dataset(tmp_path, **wrong)

@@ -76,7 +76,8 @@ def write_dataset(
     """Write phantoms as ``train/MR/Case{n}.nii.gz`` and ``train/Mask/mask_case{n}.nii.gz``.
 
     `scale` multiplies the in-plane sizes of Table 1. `bodies_only` is that of `simulate`. `workers`
-    is the number of processes, by default one per core that this process may use.
+    is the number of processes, by default one per core that this process may use. They are spawned,
+    so a script must call this under ``if __name__ == "__main__":``.
 
     A finished set of the same settings is returned at once. An interrupted one is resumed, and one
     that other code simulated is replaced. ``phantom.json`` is written last and marks a complete
