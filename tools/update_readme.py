@@ -1,82 +1,213 @@
-"""Writes the numbers in README.md and docs/ from results/.
+"""Write the numbers in README.md and docs/ from results/.
 
-`--check` only tells whether they are current.
+With `--check`, write nothing; the exit code is 1 if a page is out of date.
 """
 
 import sys
 from collections.abc import Sequence
-from itertools import product
+from dataclasses import dataclass
 
 import pandas as pd
 
-from spineseg.labels import FOREGROUND
-from spineseg.methods import TABLE3, TITLES
-from spineseg.paper.printed import printed as paper
+from spineseg.labels import ALL_CLASSES, FOREGROUND
+from spineseg.methods import METHODS, PROPOSED, TABLE3
+from spineseg.paper import printed as paper
 from spineseg.utils.paths import REPOSITORY
 
 RESULTS = REPOSITORY / "results"
-CURVES = RESULTS / "reliability" / "ddp_curves.csv"
-FUZZ = RESULTS / "reliability" / "fuzz.csv"
+LIBRARY = "lib/spineseg"
 SHOWN = "phantom-quick"  # the experiment whose figures and tables are committed
-EXPERIMENTS = {
-    SHOWN: "phantom",
-    "real-t2-lumbar-quick": "eleven patients",
-}
+EXPERIMENTS = {SHOWN: "phantom", "real-t2-lumbar-quick": "eleven patients"}
 EXPERIMENTS |= {
-    folder.parent.name: "phantom at the paper's scale"
-    for folder in sorted(RESULTS.glob("phantom-full-*/summary.csv"))
+    table.parent.name: "simulated patients at the paper's scale"
+    for table in sorted(RESULTS.glob("simulated-paper*/summary.csv"))
 }
-SPEED = RESULTS / "benchmark" / "speed.csv"
 PHANTOM_ONLY = "phantom-bodies-quick-on-real-t2-lumbar"
+UNET = "unet"
 
-SPED_UP = (
-    ("training step", "aspp_unet"),
-    ("inference", "aspp_unet"),
+# What the speed table shows: (part, what) of speed.csv.
+SPEED_ROWS = (
+    ("training step", PROPOSED),
+    ("inference", PROPOSED),
     ("training iteration", ""),
     ("preprocessing", ""),
 )
 
-# What stands in the paper (or is ours alone), its notebook, figures, and data.
-PIECES = (
-    ("Table 1, shapes", "01_data_exploration", (), ("shapes.csv",)),
-    ("Fig. 1 (a), labels", "01_data_exploration", ("fig1a",), ("slice.npz",)),
-    (
-        "brightness and size of classes (ours)",
+
+@dataclass(frozen=True)
+class Piece:
+    """A table or figure, or several, and the files that hold it."""
+
+    title: str
+    figures: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        files = [_link(name, f"figures/{SHOWN}/{name}.png") for name in self.figures]
+        files += [_link(name, f"results/{SHOWN}/{name}") for name in self.data]
+        return f"{self.title}: {', '.join(files)}"
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """A row of the table of notebooks; `code` are paths in the library."""
+
+    name: str
+    teaches: str
+    pieces: tuple[Piece, ...]
+    code: tuple[str, ...]
+
+
+NOTEBOOKS = (
+    Notebook(
         "01_data_exploration",
-        ("intensities", "class_sizes"),
-        ("measured.csv",),
+        "what a scan and its labels are",
+        (
+            Piece("Table 1", (), ("shapes.csv",)),
+            Piece("Fig. 1 (a)", ("fig1a",), ("slice.npz",)),
+            Piece("ours", ("intensities", "class_sizes"), ("measured.csv",)),
+        ),
+        ("labels.py", "data/overview.py"),
     ),
-    ("Fig. 1, labels and crop", "02_preprocessing", ("fig1",), ("fig1.npz", "preprocessing.csv")),
-    ("Fig. 2, ASPP; Fig. 3, DC", "03_network", ("fig2", "fig3"), ()),
-    ("Fig. 4, network", "03_network", ("fig4",), ("network.csv",)),
-    (
-        "receptive field (ours)",
+    Notebook(
+        "02_preprocessing",
+        "how scans are resampled and cropped, and what that costs",
+        (Piece("Fig. 1", ("fig1",), ("fig1.npz", "preprocessing.csv")),),
+        ("data/preprocess.py",),
+    ),
+    Notebook(
         "03_network",
-        ("receptive_field",),
-        ("receptive_field.csv", "receptive_field.npz"),
+        "ASPP, U-Net and the receptive field",
+        (
+            Piece("Fig. 2, 3", ("fig2", "fig3")),
+            Piece("Fig. 4", ("fig4",), ("network.csv",)),
+            Piece("ours", ("receptive_field",), ("receptive_field.csv", "receptive_field.npz")),
+        ),
+        ("models/blocks.py", "models/aspp_unet.py", "models/receptive_field.py"),
     ),
-    (
-        "one method in detail (ours)",
+    Notebook(
         "04_training",
-        ("training", "scores", "examples"),
-        ("curves.csv", "scores.csv", "examples.npz"),
+        "how a network is trained and scored",
+        (
+            Piece(
+                "one method in detail",
+                ("training", "scores", "examples"),
+                ("curves.csv", "scores.csv", "examples.npz"),
+            ),
+        ),
+        ("training/loop.py", "evaluation/metrics.py"),
     ),
-    ("Table 2, ablation", "05_ablation", ("ablation",), ("table2.csv",)),
-    (
-        "Table 3, six methods",
+    Notebook(
+        "05_ablation",
+        "which ASPP modules matter",
+        (Piece("Table 2", ("ablation",), ("table2.csv",)),),
+        ("methods.py", "paper/tables.py"),
+    ),
+    Notebook(
         "06_baselines",
-        ("comparison",),
-        ("table3.csv", "comparison.csv", "summary.csv", "failures.csv"),
+        "six methods on the same folds, compared case by case",
+        (
+            Piece(
+                "Table 3",
+                ("comparison",),
+                ("table3.csv", "comparison.csv", "summary.csv", "failures.csv"),
+            ),
+            Piece("Fig. 7", ("fig7",), ("examples.npz",)),
+        ),
+        ("evaluation/statistics.py", "paper/tables.py"),
     ),
-    ("Fig. 7, three cases", "06_baselines", ("fig7",), ("examples.npz",)),
-    ("Fig. 5, 6, noise", "07_noise", ("fig5", "fig6"), ("noise.npz",)),
-    ("DSC over noise (ours)", "07_noise", ("noise",), ("noise_curves.csv", "noise.csv")),
-    ("Table 4, cost", "08_cost", ("cost",), ("table4.csv", "cost.csv")),
-    ("Fig. 8, 9, loss", "09_figures", ("fig8", "fig9"), ("curves.csv",)),
-    ("the paper audited", "10_audit", ("convexity",), ("audit.csv", "audit_convexity.csv")),
-    ("did it reproduce?", "10_audit", (), ("claims.csv",)),
-    ("how fast it runs (ours)", "11_speed", ("speed", "growth"), ()),
+    Notebook(
+        "07_noise",
+        "robustness to noise",
+        (
+            Piece("Fig. 5, 6", ("fig5", "fig6"), ("noise.npz",)),
+            Piece("ours", ("noise",), ("noise_curves.csv", "noise.csv")),
+        ),
+        ("evaluation/noise.py",),
+    ),
+    Notebook(
+        "08_cost",
+        "parameters, arithmetic, time",
+        (Piece("Table 4", ("cost",), ("table4.csv", "cost.csv")),),
+        ("models/counting.py", "benchmark/cost.py"),
+    ),
+    Notebook(
+        "09_figures",
+        "every figure of the paper again",
+        (Piece("Fig. 8, 9", ("fig8", "fig9"), ("curves.csv",)),),
+        ("figures",),
+    ),
+    Notebook(
+        "10_audit",
+        "how to check a paper from its own tables, and what reproduced",
+        (
+            Piece("audit", ("convexity",), ("audit.csv", "audit_convexity.csv")),
+            Piece("verdicts", (), ("claims.csv",)),
+        ),
+        ("paper/consistency.py", "paper/verdicts.py"),
+    ),
+    Notebook(
+        "11_speed",
+        "how fast the networks run, and why",
+        (Piece("ours", ("speed", "growth")),),
+        ("models/fast.py", "benchmark"),
+    ),
 )
+
+
+def outcome() -> str:
+    """The paper's main claim, and what came out, in words."""
+    claims = paper.claims().query("metric == 'DSC'").set_index(["claim", "subject"])["value"]
+    leads = claims["lead"]
+    title = METHODS[PROPOSED].title
+    lines = [
+        f"**The paper claims** that {title} reaches a mean DSC of "
+        f"{100 * claims['headline', title]:.1f} % on 172 patients, "
+        f"{leads[METHODS[UNET].title]:.2f} points above {METHODS[UNET].title} and "
+        f"{leads.min():.2f} above {leads.idxmin()}, the best of the other five methods.\n",
+        "**What came out here:**\n",
+    ]
+    lines += [f"- {_lead(name, words)}" for name, words in EXPERIMENTS.items() if _has_lead(name)]
+    alone = _dsc(PHANTOM_ONLY).loc[(PROPOSED, ALL_CLASSES)]
+    lines.append(
+        f"- {title} trained on phantoms alone reaches {100 * alone['mean']:.1f} % on the eleven "
+        f"patients ({alone['profile']}, {alone['device']})."
+    )
+    verdicts = pd.read_csv(RESULTS / SHOWN / "claims.csv")["verdict"]
+    counts = ", ".join(f"{count} {words}" for words, count in verdicts.value_counts().items())
+    lines.append(
+        f"- Of {len(verdicts)} claims, judged on the phantom under the quick profile: {counts} "
+        "([claim by claim](notebooks/10_audit.ipynb))."
+    )
+    return "\n".join(lines)
+
+
+def _has_lead(experiment: str) -> bool:
+    return (RESULTS / experiment / "comparison.csv").is_file()
+
+
+def _lead(experiment: str, words: str) -> str:
+    """How ASPP-UNet compares with U-Net-2D, in one experiment."""
+    ours = _dsc(experiment)
+    proposed, unet = (ours.loc[(name, ALL_CLASSES)] for name in (PROPOSED, UNET))
+    table = pd.read_csv(RESULTS / experiment / "comparison.csv")
+    lead = table.query("metric == 'DSC' and model == @UNET").iloc[0]
+    points, low, high = (float(lead[column]) for column in ("difference", "low", "high"))
+    margin = f"lead of {points:.2f} points (95 % interval {low:.2f} to {high:.2f})"
+    if low > 0:
+        judged = f"The {margin} reproduced."
+    elif high < 0:
+        judged = (
+            f"It is behind by {-points:.2f} points (95 % interval {-high:.2f} to {-low:.2f}): "
+            "the lead did not reproduce."
+        )
+    else:
+        judged = f"The {margin} may be chance."
+    return (
+        f"On the {words} ({proposed['cases']} tested, {proposed['profile']} profile), "
+        f"{METHODS[PROPOSED].title} reaches {100 * proposed['mean']:.1f} % and "
+        f"{METHODS[UNET].title} {100 * unet['mean']:.1f} %. {judged}"
+    )
 
 
 def scores_table() -> str:
@@ -89,15 +220,16 @@ def scores_table() -> str:
     lines = [head, "|---" * (2 + 2 * len(EXPERIMENTS)) + "|"]
     for name in TABLE3:
         cells = [cell for experiment in EXPERIMENTS for cell in _cells(experiment, name)]
-        title = f"**{TITLES[name]}**" if name == "aspp_unet" else TITLES[name]
+        title = METHODS[name].title
+        title = f"**{title}**" if name == PROPOSED else title
         lines.append(f"| {title} | {_printed(name, FOREGROUND):.1f} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def _printed(name: str, classes: Sequence[str]) -> float:
-    """The paper's DSC of a method, averaged over these classes, per cent."""
+    """The paper's DSC of a method, averaged over these classes, in per cent."""
     table = paper.table3().query("metric == 'DSC'").set_index(["model", "class"])["mean"]
-    return sum(table[TITLES[name], c] for c in classes) / len(classes)
+    return sum(table[METHODS[name].title, c] for c in classes) / len(classes)
 
 
 def _dsc(experiment: str) -> pd.DataFrame:
@@ -107,109 +239,78 @@ def _dsc(experiment: str) -> pd.DataFrame:
 
 
 def _classes(experiment: str) -> list[str]:
-    return [c for c in FOREGROUND if ("aspp_unet", c) in _dsc(experiment).index]
+    return [c for c in FOREGROUND if (PROPOSED, c) in _dsc(experiment).index]
 
 
 def _origin(experiment: str, words: str) -> str:
     classes = _classes(experiment)
-    first = _dsc(experiment).loc[("aspp_unet", "mean")]
-    return (
-        f"{words} ({first['cases']} tested, {classes[0]}-{classes[-1]}), {first['profile']}, "
-        f"{first['device']}"
-    )
+    row = _dsc(experiment).loc[(PROPOSED, ALL_CLASSES)]
+    tested = f"{row['cases']} tested, {classes[0]}-{classes[-1]}"
+    return f"{words} ({tested}), {row['profile']}, {row['device']}"
 
 
 def _cells(experiment: str, name: str) -> tuple[str, str]:
-    """Ours, and how far it lies from the paper's mean over the classes that the data label."""
+    """Our mean, and its difference to the paper's mean over the classes that the data label."""
     ours = _dsc(experiment)
-    if (name, "mean") not in ours.index:
+    if (name, ALL_CLASSES) not in ours.index:
         return "not run", ""
-    mean, low, high = 100 * ours.loc[(name, "mean"), ["mean", "low", "high"]].astype(float)
+    row = ours.loc[(name, ALL_CLASSES)]
+    mean, low, high = (100 * float(row[column]) for column in ("mean", "low", "high"))
     difference = mean - _printed(name, _classes(experiment))
     return f"{mean:.1f} ({low:.1f} to {high:.1f})", f"{difference:+.1f}"
 
 
-def verdicts_table() -> str:
-    """How many claims of the paper reproduced on the phantom."""
-    claims = pd.read_csv(RESULTS / SHOWN / "claims.csv")
-    counts = claims["verdict"].value_counts()
-    alone = _dsc(PHANTOM_ONLY).loc[("aspp_unet", "mean")]
-    return "\n".join(
-        [
-            f"Of {len(claims)} claims, judged on the phantom under the quick profile: "
-            + ", ".join(f"{count} {words}" for words, count in counts.items())
-            + " ([claim by claim](notebooks/10_audit.ipynb)).",
-            f"ASPP-UNet trained on phantoms alone reaches {100 * alone['mean']:.1f} on the eleven "
-            f"patients ({alone['profile']}, {alone['device']}).",
-        ]
-    )
-
-
-def pieces_table() -> str:
-    """Each figure and table, its notebook, its files, and the seconds the notebook takes."""
+def notebooks_table() -> str:
+    """Each notebook: what it teaches, its seconds, its figures and tables, its code."""
     times = pd.read_csv(RESULTS / SHOWN / "times.csv").set_index("step")["seconds"]
-    lines = ["| in the paper | notebook | figure | data | time |", "|---" * 5 + "|"]
-    for what, notebook, figures, data in PIECES:
-        drawn = ", ".join(f"[{name}](figures/{SHOWN}/{name}.png)" for name in figures)
-        files = ", ".join(f"[{name}](results/{SHOWN}/{name})" for name in data)
-        link = f"[{notebook[:2]}](notebooks/{notebook}.ipynb)"
-        lines.append(f"| {what} | {link} | {drawn} | {files} | {times[notebook]:.0f} s |")
+    lines = ["| notebook | teaches | runs in | figures and tables | code |", "|---" * 5 + "|"]
+    for notebook in NOTEBOOKS:
+        cells = [
+            _link(notebook.name[:2], f"notebooks/{notebook.name}.ipynb"),
+            notebook.teaches,
+            f"{times[notebook.name]:.0f} s",
+            "; ".join(map(str, notebook.pieces)),
+            ", ".join(_link(path, f"{LIBRARY}/{path}") for path in notebook.code),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     training = times[times.index.str.startswith("train ")]
     minutes = training.sum() / 60
     lines.append(f"\nBefore that, {len(training)} runs trained for {minutes:.0f} minutes in all.")
     return "\n".join(lines)
 
 
+def _link(text: str, target: str) -> str:
+    return f"[{text}]({target})"
+
+
 def speed_table() -> str:
-    """How many times as long as here ASPP-UNet's plain version, or another package, takes."""
-    speed = pd.read_csv(SPEED)
+    """How much longer ASPP-UNet's plain version, or another package, takes."""
+    speed = pd.read_csv(RESULTS / "benchmark" / "speed.csv")
+    speed["what"] = speed["what"].fillna("")
     others = speed[~speed["version"].str.startswith("ours")]
-    lines = ["| | size | beside | times as long | share of peak |", "|---" * 5 + "|"]
-    for part, what in SPED_UP:
-        rows = others[(others["part"] == part) & (others["what"].fillna("") == what)]
-        for row in rows.to_dict("records"):
-            ours = speed.query("part == @part and size == @row['size'] and version == 'ours'")
-            share = ours[ours["what"].fillna("") == what]["share_of_peak"].iloc[0]
-            words = f"{part} of {TITLES[what]}" if what in TITLES else part
-            share_words = f"{share:.0%}" if share == share else ""
-            cells = [words, row["size"], row["version"], f"{row['ratio']:.1f}", share_words]
+    lines = ["| | size | compared with | times as long | share of peak |", "|---" * 5 + "|"]
+    for part, what in SPEED_ROWS:
+        for row in others.query("part == @part and what == @what").to_dict("records"):
+            size = row["size"]
+            ours = speed.query("part == @part and size == @size and version == 'ours'")
+            share = ours.query("what == @what")["share_of_peak"].iloc[0]
+            words = f"{part} of {METHODS[what].title}" if what else part
+            share_words = "" if pd.isna(share) else f"{share:.0%}"
+            cells = [words, size, row["version"], f"{row['ratio']:.1f}", share_words]
             lines.append(f"| {' | '.join(cells)} |")
-    lowest = speed["agreement"].min()
+    lowest = 100 * speed["agreement"].min()
     lines.append(
-        f"\nMeasured on {speed['device'][0]}. Of held-out pixels at least {100 * lowest:.2f} % get "
-        "the label that the plain version gives them."
+        f"\nMeasured on {speed['device'][0]}. At least {lowest:.2f} % of held-out pixels get the "
+        "label that the plain version gives them."
     )
     return "\n".join(lines)
 
 
-def curves_table() -> str:
-    """How far the loss of two processes lies from that of one at most: train, then test loss."""
-    curves, losses = pd.read_csv(CURVES), ["train_loss", "test_loss"]
-    keys = ["profile", "precision", "epoch"]
-    alone = curves.query("processes == 1 and threads == 1")[[*keys, *losses]]
-    both = curves.merge(alone, on=keys, suffixes=("", "_alone"))
-    for loss in losses:
-        both[loss] = (both[loss] - both[f"{loss}_alone"]).abs()
-    apart = both.groupby(["profile", "precision", "processes", "threads"])[losses].max()
-    lines = [
-        "| optimiser | precision | two processes: train, test loss | one process, two threads |",
-        "|---" * 4 + "|",
-    ]
-    optimisers = {"smoke": "AdamW", "smoke-sgd": "SGD"}
-    for profile, precision in product(optimisers, ("float64", "float32", "bf16")):
-        cells = [
-            ", ".join(f"{value:.1e}" for value in apart.loc[key]) if key in apart.index else ""
-            for key in ((profile, precision, 2, 1), (profile, precision, 1, 2))
-        ]
-        lines.append(f"| {optimisers[profile]} | {precision} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def fuzz_table() -> str:
-    """What became of damaged files, by format."""
+    """What happened to damaged files, by format."""
     lines = ["| format | inputs | refused | accepted | broke a rule | slowest | most memory |"]
     lines.append("|---" * 7 + "|")
-    for row in pd.read_csv(FUZZ).to_dict("records"):
+    for row in pd.read_csv(RESULTS / "reliability" / "fuzz.csv").to_dict("records"):
         broke = sum(row[rule] for rule in ("crashes", "hangs", "over_memory", "other"))
         cells = [row["format"], row["inputs"], row["refused"], row["accepted"], broke]
         cells += [f"{row['worst_seconds']:.2f} s", f"{row['worst_mib']:.0f} MiB"]
@@ -219,18 +320,17 @@ def fuzz_table() -> str:
 
 PAGES = {
     "README.md": {
+        "outcome": outcome,
         "scores": scores_table,
-        "verdicts": verdicts_table,
-        "pieces": pieces_table,
-        "speed": speed_table,
+        "notebooks": notebooks_table,
     },
+    "docs/speed.md": {"speed": speed_table},
     "docs/reliability.md": {"fuzz": fuzz_table},
-    "docs/scaling.md": {"curves": curves_table},
 }
 
 
 def updated(page: str) -> str:
-    """The page with its numbers as they are in results/ now."""
+    """The page with the numbers that are in results/ now."""
     text = (REPOSITORY / page).read_text(encoding="utf-8")
     for name, table in PAGES[page].items():
         start, end = f"<!-- {name}: tools/update_readme.py -->", f"<!-- end of {name} -->"
@@ -244,4 +344,4 @@ if __name__ == "__main__":
     if "--check" in sys.argv[1:]:
         sys.exit(any(page.read_text(encoding="utf-8") != text for page, text in texts.items()))
     for page, text in texts.items():
-        page.write_text(text, encoding="utf-8")
+        page.write_text(text, encoding="utf-8", newline="\n")
