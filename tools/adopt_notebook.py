@@ -1,22 +1,25 @@
-"""Takes an executed notebook over as the one to commit: outputs and counts, no timing, no paths."""
+"""Copy the outputs of executed notebooks into the committed ones, without timing and paths.
+
+python tools/adopt_notebook.py FOLDER NOTEBOOK...    # FOLDER holds papermill's copies
+"""
 
 import sys
 from pathlib import Path
 
 import nbformat
 
+INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
+
 
 def adopt(executed: Path, committed: Path) -> None:
-    """Copy outputs and execution counts of papermill's copy into the committed notebook."""
+    """Copy outputs and execution counts; SystemExit if a cell's source differs."""
     new, old = (nbformat.read(path, as_version=4) for path in (executed, committed))
-    injected = "injected-parameters"
-    cells = [cell for cell in new.cells if injected not in cell.metadata.get("tags", [])]
-    for count, (cell, ran) in enumerate(
-        ((c, r) for c, r in zip(old.cells, cells, strict=True) if c.cell_type == "code"), start=1
-    ):
+    cells = [cell for cell in new.cells if INJECTED not in cell.metadata.get("tags", [])]
+    pairs = [pair for pair in zip(old.cells, cells, strict=True) if pair[0].cell_type == "code"]
+    for count, (cell, ran) in enumerate(pairs, start=1):
         if cell.source != ran.source:
             raise SystemExit(f"{committed}: cell {cell.id} changed since {executed} was executed")
-        cell.outputs = [out for out in ran.outputs if out.get("name") != "stderr"]
+        cell.outputs = [output for output in ran.outputs if output.get("name") != "stderr"]
         cell.execution_count = count
         for output in cell.outputs:
             if output.output_type == "execute_result":

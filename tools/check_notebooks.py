@@ -1,4 +1,4 @@
-"""Refuses notebooks with widget state or with code cells that were not run."""
+"""Refuse notebooks that hold widget state or code cells that were not run."""
 
 import json
 import sys
@@ -6,6 +6,7 @@ from pathlib import Path
 
 
 def faults(notebook: dict) -> list[str]:
+    """What is wrong with a notebook, given as parsed JSON; one line per fault."""
     found = []
     if "widgets" in notebook["metadata"]:
         found.append("widget state in the metadata")

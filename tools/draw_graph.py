@@ -1,4 +1,4 @@
-"""Draws the steps of the Snakefile into docs/graph.md, as Mermaid; reads Snakemake's own drawing.
+"""Write the graph of the Snakefile into docs/graph.md, from Snakemake's own drawing in Mermaid.
 
 snakemake --rulegraph mermaid-js … | python tools/draw_graph.py
 """
@@ -13,7 +13,7 @@ BLOCK = re.compile(r"(?<=```mermaid\n).*?(?=```)", re.DOTALL)
 
 
 def drawn(page: str, graph: str) -> str:
-    """The page with its drawing replaced; ValueError when `graph` holds none."""
+    """The page with its drawing replaced; ValueError if `graph` holds none."""
     start = graph.find("flowchart")
     if start < 0:
         raise ValueError("no Mermaid flowchart on stdin")

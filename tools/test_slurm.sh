@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs the graph through a SLURM of its own on this machine (make test-slurm): munged, slurmctld and
-# slurmd from the distribution's packages, in a temporary folder, on free ports, as whoever calls.
-# Every job must go through SLURM with what it asks for, a training cancelled half-way must go on,
-# the numbers must be those of a run without SLURM, and a second run must have nothing to do.
+# Run the graph through a SLURM on this machine (make test-slurm). It starts munged, slurmctld and
+# slurmd from the distribution's packages, in a temporary folder, on free ports, under your own user.
+# Every job must go through SLURM with what it asks for. A training cancelled half-way must resume.
+# The numbers must equal those of a run without SLURM. A second run must have nothing to do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 repository=$PWD
@@ -31,7 +31,7 @@ clean_up() {
     [ -z "${snakemake:-}" ] || kill -KILL "$snakemake" 2> /dev/null || true
     if [ -n "${SLURM_CONF:-}" ]; then
         timeout 20 scancel --me || true
-        for _ in {1..40}; do # while the daemons are there to end them
+        for _ in {1..40}; do # the daemons must still run to end the jobs
             [ -n "$(timeout 20 squeue --noheader)" ] || break
             sleep 0.5
         done
@@ -113,22 +113,22 @@ EOF
     say "$(sinfo --version): $(sinfo --noheader --format='partition %P, %D node, %c cores, %m MB, %G')"
 }
 
-graph() { # folder, options; becomes Snakemake: call it in a subshell
+graph() { # folder, options; the shell becomes Snakemake, so call it in a subshell
     mkdir -p "$1"
     export SPINESEG_ROOT=$1
     exec "$bin/snakemake" --snakefile Snakefile --directory "$@" \
         --config data="$work/phantom-mini" profile="$work/longer.yaml" models="$models"
 }
-through_slurm=( # its default query is of the accounting, and it polls every 40 seconds
+through_slurm=( # by default it queries the accounting, and polls every 40 seconds
     "$work/slurm" --profile cluster/slurm --slurm-status-command squeue
     --slurm-init-seconds-before-status-checks 3 --seconds-between-status-checks 3
     --set-resources cost:gpu=1
 )
 rows() { if [ -f "$1" ]; then wc -l < "$1"; else echo 0; fi; }
 
-# Smoke, trained long enough to be interrupted.
+# The smoke profile, trained long enough to be interrupted.
 sed 's/^epochs: .*/epochs: 12/' profiles/smoke.yaml > "$work/longer.yaml"
-"$bin/python" -m spineseg.cli data phantom "$work/phantom-mini" --cases 10 --scale 0.0625 \
+"$bin/python" -m spineseg data phantom "$work/phantom-mini" --cases 10 --scale 0.0625 \
     > "$work/phantom.out" 2>&1
 experiment=phantom-mini-longer
 
@@ -145,7 +145,7 @@ first=$(squeue --noheader --format='%i %k' | awk -v model="$killed" '$2 ~ "_" mo
 scancel "$first"
 wait_for "the end of job $first" 60 sh -c "! squeue --noheader --states=R,CG | grep -qw $first"
 cp "$run/log.csv" "$work/before.csv"
-[ ! -e "$run/run.json" ] || fail "the training was over before it could be cancelled"
+[ ! -e "$run/run.json" ] || fail "the training ended before it could be cancelled"
 say "job $first (train $killed) cancelled after $(($(rows "$work/before.csv") - 1)) of 12 epochs"
 wait "$snakemake" || fail "the run through SLURM: $work/slurm.out"
 snakemake=
@@ -171,11 +171,11 @@ asked 04_training 1 4000M 00:10:00
 say "each asked for its cores, memory, time and GPU; the retry for twice the memory and time"
 
 head -n "$(rows "$work/before.csv")" "$run/log.csv" | cmp - "$work/before.csv" ||
-    fail "$killed did not go on from its checkpoint"
+    fail "$killed did not resume from its checkpoint"
 [ "$(rows "$run/log.csv")" = 13 ] || fail "$killed did not train 12 epochs"
-say "$killed went on after its last whole epoch"
+say "$killed resumed after its last finished epoch"
 
-untimed() { grep -v "takes only slightly more time" "$1"; } # a claim on seconds
+untimed() { grep -v "takes only slightly more time" "$1"; } # a claim about seconds
 compared=0
 for file in "$work/local/results/$experiment"/*.csv; do
     name=$(basename "$file")
@@ -183,7 +183,7 @@ for file in "$work/local/results/$experiment"/*.csv; do
     diff <(untimed "$file") <(untimed "$work/slurm/results/$experiment/$name") || fail "$name differs"
     compared=$((compared + 1))
 done
-say "$compared tables are equal to the last digit; those of seconds were left out"
+say "$compared tables are equal to the last digit; those with seconds were left out"
 
 (graph "${through_slurm[@]}") > "$work/again.out" 2>&1 || fail "the second run: $work/again.out"
 grep -q "Nothing to be done" "$work/again.out" || fail "the second run did something: $work/again.out"
