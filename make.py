@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "ready"  # holds the hash of PINS with which .venv was built
 PINS = ("requirements.lock", "pyproject.toml")
 OLDEST = (3, 11)
+SIMULATED = re.compile(r"simulated(-\d+)?")  # a data set without a folder
 SLURM_PLUGIN = "snakemake-executor-plugin-slurm==2.8.0"
 
 
@@ -169,7 +171,7 @@ def reproduce_command(
     where = ["--profile", f"cluster/{cluster}"] if cluster else ["--cores", "all"]
     limit = ["--keep-going"] if minutes else []
     config = [
-        f"data={_absolute(data) if data else ''}",
+        f"data={_absolute(data) if data and not SIMULATED.fullmatch(data) else data}",
         f"profile={_absolute(profile) if profile.endswith('.yaml') else profile}",
         f"models={' '.join(models)}",
         *([f"minutes={minutes:g}"] if minutes else []),

@@ -129,6 +129,11 @@ def test_reproduce_passes_its_options_on(commands, monkeypatch, tmp_path):
     ]
 
 
+def test_simulated_patients_are_no_folder():
+    assert "data=simulated" in make.reproduce_command(data="simulated")
+    assert "data=simulated-20" in make.reproduce_command(data="simulated-20")
+
+
 def test_a_cluster_gets_its_plugin_and_its_profile(commands):
     assert make.main(["reproduce", "--cluster", "slurm"]) == 0
     install, graph = commands

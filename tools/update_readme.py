@@ -20,7 +20,7 @@ SHOWN = "phantom-quick"  # the experiment whose figures and tables are committed
 EXPERIMENTS = {SHOWN: "phantom", "real-t2-lumbar-quick": "eleven patients"}
 EXPERIMENTS |= {
     table.parent.name: "simulated patients at the paper's scale"
-    for table in sorted(RESULTS.glob("simulated-paper*/summary.csv"))
+    for table in sorted(RESULTS.glob("simulated*-paper*/summary.csv"))
 }
 PHANTOM_ONLY = "phantom-bodies-quick-on-real-t2-lumbar"
 UNET = "unet"
