@@ -1,171 +1,31 @@
-"""The paper as a graph: scans -> cache -> runs -> scores -> tables, figures, executed notebooks.
+"""The paper as a graph: scans -> cache -> runs -> scores -> tables, figures, notebooks, report.
 
     snakemake --cores all --config data=/path/to/scans profile=quick models="unet aspp_unet"
 
-Without `data` the phantom is made and used; without `models` all methods are compared. What is
-finished is not done again. Each step's `params` carry the knobs of the profile and a fingerprint of
-the code that it rests on: where these change, that step and what follows from it are done again.
-On a cluster each job asks for what cluster/jobs.yaml says.
+Without `data` the phantom is made and used. Without `models` all methods are compared. Finished
+steps are not repeated. Each step's `params` hold the settings and a fingerprint of the code that it
+depends on: if they change, that step and those that depend on it run again. On a cluster each job
+asks for what cluster/jobs.yaml says.
 """
 
-import fcntl
 import os
-import shlex
-import shutil
-import sys
 from pathlib import Path
 
-import yaml
 from snakemake.exceptions import WorkflowError
 
 from spineseg import fingerprint
-from spineseg import benchmark as bench
 from spineseg.utils import paths
-from spineseg.methods import METHODS, NNUNET, TABLE3, runnable
-from spineseg.profiles import load_profile
-from spineseg.experiment import Experiment
+from spineseg.workflow.graph import NOTEBOOKS, Graph, remove_stale_locks
 
 os.environ["SPINESEG_ROOT"] = str(paths.root())  # jobs run in other folders
-
-# A killed Snakemake leaves its locks. Where no other is at work here, they bind nobody.
-Path(".snakemake").mkdir(exist_ok=True)
-at_work = open(".snakemake/at-work", "w")
+remove_stale_locks()
 try:
-    fcntl.flock(at_work, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    for left in Path(".snakemake/locks").glob("*"):
-        left.unlink()
-except BlockingIOError:
-    pass
-fcntl.flock(at_work, fcntl.LOCK_SH)  # until this process ends
-
-PHANTOM_CASES = 172
-
-profile = str(config.get("profile", "quick"))
-if profile.endswith(".yaml"):
-    profile = str(Path(profile).resolve())
-data = str(config.get("data") or "")
-models = str(config.get("models") or "").split() or runnable()
-if unknown := sorted(set(models) - set(METHODS)):
-    raise WorkflowError(f"no such method: {', '.join(unknown)}; choose from {', '.join(METHODS)}")
-if not set(models) & set(TABLE3):
-    raise WorkflowError(f"{', '.join(models)}: add one of {', '.join(TABLE3)}")
-try:
-    experiment = Experiment.of(data, profile)
-    phantom = experiment.phantom
-    if experiment == phantom:
-        scans = [f"{phantom.data}/phantom.json"]
-        folds = experiment.profile.folds_to_run(PHANTOM_CASES)
-    else:
-        scans = [str(file) for file in experiment.files()]
-        folds = experiment.folds_to_run()
+    graph = Graph(config, Path(workflow.basedir))
+    scans, folds = graph.scans, graph.folds
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
-spineseg = f"{shlex.quote(sys.executable)} -m spineseg.cli"
-of_profile = f"--profile {shlex.quote(profile)}"
-of_experiment = f"--data {shlex.quote(str(experiment.data))} {of_profile}"
-run = f"{experiment.runs}/{{model}}-fold-{{fold}}"
-
-
-# A profile of one's own asks for what the smallest of ours that is no smaller does, or as full does.
-JOBS = yaml.safe_load(Path(workflow.basedir, "cluster", "jobs.yaml").read_text())
-sizes = {name: load_profile(name).image_size for name in JOBS}
-asks = JOBS[next((name for name in JOBS if experiment.profile.image_size <= sizes[name]), "paper")]
-
-
-def asked(job, wildcards, what):
-    """What cluster/jobs.yaml says of a job, or of its model alone where that has its own line."""
-    return asks.get(wildcards.get("model"), asks[job])[what]
-
-
-def threads_of(job, time_interleaved=1):
-    """On a cluster what the job asks for; on one machine the jobs side by side share its cores."""
-
-    def threads(wildcards):
-        if workflow.remote_exec or not workflow.local_exec:
-            return asked(job, wildcards, "threads")
-        return max(1, workflow.cores // time_interleaved)
-
-    return threads
-
-
-def resources_of(job):
-    """More memory and time at each attempt: where either was short, a job fails and is retried."""
-    return {
-        "mem_mb": lambda wildcards, attempt: attempt * asked(job, wildcards, "mem_mb"),
-        "runtime": lambda wildcards, attempt: attempt * asked(job, wildcards, "runtime"),
-        "gpu": lambda wildcards: asked(job, wildcards, "gpu"),
-    }
-
-
-def runs_side_by_side(runs):
-    """One thread a run wastes less than many. A machine's GPU is given to one run at a time."""
-    return 1 if shutil.which("nvidia-smi") else runs
-
-
-SLOWEST = ("deeplabv3", "aspp_unet_wide", "aspp_unet_noise", "nnunet", "aspp_unet", "unet3d")
-
-
-def longest_first(wildcards):
-    """Lest one core waits in the end for a long run on the other."""
-    return len(SLOWEST) - SLOWEST.index(wildcards.model) if wildcards.model in SLOWEST else 0
-
-
-def pretrained(wildcards):
-    """nnU-Net always starts afresh, as it does by itself."""
-    if not experiment.starts_from_phantom or wildcards.model == NNUNET:
-        return []
-    return f"{phantom.runs}/{wildcards.model}-fold-all/run.json"
-
-
-def training(wildcards):
-    """What a run rests on besides its scans."""
-    model = wildcards.model
-    return [fingerprint.of_training(model), experiment.profile.training_knobs(model)]
-
-
-GATHERED = [
-    *("runs.json", "scores.csv", "summary.csv", "failures.csv", "curves.csv", "examples.npz"),
-    *("noise.csv", "noise.npz"),
-]
-# Each notebook: what it reads of results/, what it leaves there, and its figures.
-NOTEBOOKS = {
-    "01_data_exploration": (
-        [],
-        ["shapes.csv", "measured.csv", "slice.npz"],
-        ["fig1a", "intensities", "class_sizes"],
-    ),
-    "02_preprocessing": ([], ["preprocessing.csv", "fig1.npz"], ["fig1"]),
-    "03_network": (
-        [],
-        ["network.csv", "receptive_field.npz", "receptive_field.csv"],
-        ["fig2", "fig3", "fig4", "receptive_field"],
-    ),
-    "04_training": (GATHERED, [], ["training", "scores", "examples"]),
-    "05_ablation": (GATHERED, ["table2.csv"], ["ablation"]),
-    "06_baselines": (GATHERED, ["table3.csv", "comparison.csv"], ["fig7", "comparison"]),
-    "07_noise": (GATHERED, ["noise_curves.csv"], ["fig5", "fig6", "noise"]),
-    "08_cost": (["cost.csv"], ["table4.csv"], ["cost"]),
-    "09_figures": ([*GATHERED, "fig1.npz"], [], ["fig8", "fig9"]),
-    "10_audit": (
-        [*GATHERED, "cost.csv"],
-        ["audit.csv", "audit_convexity.csv", "claims.csv"],
-        ["convexity"],
-    ),
-    "11_speed": (
-        ["runs.json", *(str(bench.table_file(name)) for name in bench.TABLES)],
-        [],
-        ["speed", "growth"],
-    ),
-}
-
-
-def results(names):
-    return [str(experiment.results / name) for name in names]
-
-
-def figures(names):
-    return [f"{experiment.figures}/{name}.{suffix}" for name in names for suffix in ("png", "svg")]
+experiment = graph.experiment
 
 
 rule all:
@@ -175,110 +35,120 @@ rule all:
 
 rule phantom:
     output:
-        update(f"{phantom.data}/phantom.json"),
+        update(graph.phantom_file),
     params:
-        code=fingerprint.of_phantom(),
-    threads: threads_of("phantom")
-    resources: **resources_of("phantom")
+        code=fingerprint.phantom_code(),
+    threads: graph.threads("phantom", workflow)
+    resources: **graph.resources("phantom")
     shell:
-        f"{spineseg} data phantom {shlex.quote(str(phantom.data))} --cases {PHANTOM_CASES}"
+        graph.phantom_command()
 
 
 if experiment.starts_from_phantom:
 
     rule pretrain:
         input:
-            f"{phantom.data}/phantom.json",
+            graph.phantom_file,
         output:
-            f"{phantom.runs}/{{model}}-fold-all/run.json",
+            graph.phantom_run,
         params:
-            training,
-        threads: threads_of("train", runs_side_by_side(len(models)))
-        resources: **resources_of("train")
+            training=graph.training,
+        threads: graph.threads("train", workflow, graph.parallel_runs(1))
+        resources: **graph.resources("train")
         shell:
-            f"OMP_NUM_THREADS={{threads}} {spineseg} train {of_profile} "
-            "--model {wildcards.model} --fold all"
+            graph.pretrain_command()
 
 
 rule prepare:
     input:
         scans,
     output:
-        update(f"{experiment.runs}/split.json"),
+        update(graph.split),
     params:
-        code=fingerprint.of_cache(),
+        code=fingerprint.cache_code(),
         knobs=experiment.profile.cache_knobs(),
-    threads: threads_of("prepare")
-    resources: **resources_of("prepare")
+    threads: graph.threads("prepare", workflow)
+    resources: **graph.resources("prepare")
     shell:
-        f"{spineseg} data prepare {of_experiment}"
+        graph.command("data", "prepare")
 
 
 rule train:
     input:
-        f"{experiment.runs}/split.json",
-        pretrained,
+        graph.split,
+        graph.pretrained,
     output:
-        f"{run}/run.json",
-        f"{run}/scores.csv",
+        f"{graph.run}/run.json",
+        f"{graph.run}/scores.csv",
     params:
-        training=training,
-        scoring=lambda wildcards: fingerprint.of_scoring(wildcards.model),
-    threads: threads_of("train", runs_side_by_side(len(models) * len(folds)))
-    priority: longest_first
-    resources: **resources_of("train")
+        training=graph.training,
+        scoring=lambda wildcards: fingerprint.scoring_code(wildcards.model),
+    threads: graph.threads("train", workflow, graph.parallel_runs(len(folds)))
+    priority: graph.priority
+    resources: **graph.resources("train")
     shell:
-        f"OMP_NUM_THREADS={{threads}} {spineseg} train {of_experiment} --score "
-        "--model {wildcards.model} --fold {wildcards.fold}"
+        graph.train_command()
 
 
 rule gather:
     input:
-        expand(f"{run}/scores.csv", model=models, fold=folds),
+        expand(f"{graph.run}/scores.csv", model=graph.models, fold=folds),
     output:
-        results(GATHERED),
+        graph.gathered,
     params:
-        code=fingerprint.of_results("spineseg.workflow.gather"),
-    resources: **resources_of("gather")
+        code=fingerprint.gather_code(),
+    resources: **graph.resources("gather")
     shell:
-        f"{spineseg} gather {of_experiment} --models {' '.join(models)}"
+        graph.command("gather", "--models", *graph.models)
 
 
 rule cost:
     input:
-        f"{experiment.runs}/split.json",  # a clone's results are those of another machine
+        graph.split,  # in a clone, the committed costs are those of another machine
     output:
-        results(["cost.csv"]),
+        graph.cost,
     params:
-        code=fingerprint.of_results("spineseg.benchmark.cost"),
+        code=fingerprint.cost_code(),
         rows=experiment.profile.benchmark_rows,
-    threads: threads_of("cost")
-    resources: **resources_of("cost")
+    threads: graph.threads("cost", workflow)
+    resources: **graph.resources("cost")
     shell:
-        f"{spineseg} cost {of_experiment}"
+        graph.command("cost")
 
 
-for name, (reads, writes, draws) in NOTEBOOKS.items():
+rule tables:
+    input:
+        graph.gathered,
+        graph.cost,
+    output:
+        graph.tables,
+    params:
+        code=fingerprint.tables_code(),
+    resources: **graph.resources("gather")
+    shell:
+        graph.command("tables")
+
+
+for name, notebook in NOTEBOOKS.items():
+    source = f"{workflow.basedir}/notebooks/{name}.ipynb"
+    target = f"{experiment.runs}/notebooks/{name}.ipynb"
 
     rule:
         name:
             name
         input:
-            f"{experiment.runs}/split.json",
-            results(reads),
-            notebook=ancient(f"{workflow.basedir}/notebooks/{name}.ipynb"),
+            graph.split,
+            graph.results(notebook.reads),
+            notebook=ancient(source),
         output:
-            results(writes),
-            figures(draws),
-            notebook=f"{experiment.runs}/notebooks/{name}.ipynb",
+            graph.results(notebook.writes),
+            graph.figures(notebook.figures),
+            notebook=target,
         params:
-            data=shlex.quote("" if experiment == phantom else str(experiment.data)),
-            profile=shlex.quote(profile),
-            code=fingerprint.of_results(f"{workflow.basedir}/notebooks/{name}.ipynb"),
-        resources: **resources_of("notebook")
+            code=graph.notebook_code(name),
+        resources: **graph.resources("notebook")
         shell:
-            f"{shlex.quote(sys.executable)} -m papermill --cwd {shlex.quote(workflow.basedir)}/notebooks "
-            "-p data {params.data} -p profile {params.profile} {input.notebook:q} {output.notebook:q}"
+            graph.notebook_command(source, target)
 
 
 rule report:
@@ -287,9 +157,9 @@ rule report:
     output:
         f"{experiment.runs}/report.html",
         f"{experiment.results}/times.csv",
-        update(f"{experiment.results}/provenance.json"),  # keeps where unchanged files come from
+        update(f"{experiment.results}/provenance.json"),  # keeps the entries of unchanged files
     params:
-        code=fingerprint.of_results("spineseg.workflow.report"),
-    resources: **resources_of("report")
+        code=fingerprint.report_code(),
+    resources: **graph.resources("report")
     shell:
-        f"{spineseg} report {of_experiment}"
+        graph.command("report")

@@ -1,215 +1,203 @@
-"""The command line: `spineseg data | train | evaluate | cost | gather | report | verify | predict |
-bench | full`.
+"""The command line of spineseg.
 
-Results a script wants go to stdout, all else to stderr. Exit codes: 0 done, 1 bad input or a failed
-run (one clear line for each problem), 2 wrong usage.
+Results that a script wants go to stdout, everything else to stderr. Exit codes: 0 done; 1 bad input
+or a failed step, with one clear line per problem; 2 wrong usage; 3 the time limit was reached.
 """
 
 import argparse
+import math
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from spineseg.utils.errors import UserError
+TIME_IS_UP = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        options.command(options)
+        return options.command(options) or 0
     except KeyboardInterrupt:
-        print("stopped; the same command goes on where this one ended", file=sys.stderr)
+        print("stopped; the same command resumes", file=sys.stderr)
         return 1
     except (ValueError, RuntimeError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+
+
+# --- the commands: docstrings are their help texts
+
+
+def _phantom(options: argparse.Namespace) -> None:
+    """Simulate sagittal T2 scans of the lumbar spine, with masks, in the challenge's layout."""
+    from spineseg.phantom import write_dataset
+
+    out, cases, scale, seed = options.out, options.cases, options.scale, options.seed
+    print(write_dataset(out, cases, scale, seed, bodies_only=options.bodies_only))
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Read every file of a folder and list everything that is wrong, one line each."""
+    from spineseg.data.check import check_folder
+    from spineseg.utils.errors import UserError
+
+    report = check_folder(options.folder, progress=True)
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if report.problems:
+        raise UserError(*report.problems)
+    if all(case.mask for case in report.cases):
+        print(f"{options.folder}: {len(report.cases)} cases, nothing wrong")
+    else:
+        print(
+            f"{options.folder}: {len(report.cases)} scans without masks, nothing wrong: "
+            "`spineseg predict` takes them, training does not"
+        )
+
+
+def _convert(options: argparse.Namespace) -> None:
+    """Write the T2 scans of a SPIDER folder, one per patient, and their masks with the challenge's
+    names and labels. Voxels and grid stay the same. An interrupted call resumes. The last line on
+    stdout is the folder."""
+    from spineseg.data.convert import convert
+
+    print(convert(options.source, options.out))
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    """Check and preprocess scans; print the folder of the cache."""
+    from spineseg.workflow.prepare import prepare
+
+    print(prepare(_experiment(options)).folder)
+
+
+def _train(options: argparse.Namespace) -> int:
+    """Train one method on one fold. An interrupted run resumes; a finished one is left as it is.
+    The last line on stdout is the run's folder."""
+    if options.threads:
+        os.environ["OMP_NUM_THREADS"] = str(options.threads)  # before torch is imported
+    from spineseg.runs import is_finished
+    from spineseg.workflow.score import score_run
+    from spineseg.workflow.train import time_limit, train
+
+    until = time_limit(options.minutes)
+    run = train(_experiment(options), options.model, options.fold, until)
+    if not is_finished(run):
+        print(f"{run}: time is up; the same command resumes", file=sys.stderr)
+        return TIME_IS_UP
+    if options.score:
+        score_run(run)
+    print(run)
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="spineseg",
-        description="Segment sagittal spine MRI as in Cai et al. 2023 (ASPP-UNet).",
-        epilog="`spineseg COMMAND --help` tells more about each.",
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_data(commands)
-    _add_train(commands)
-    _add_evaluate(commands)
-    _add_cost(commands)
-    _add_gather(commands)
-    _add_report(commands)
-    _add_verify(commands)
-    _add_predict(commands)
-    _add_bench(commands)
-    _add_full(commands)
-    return parser
+def _evaluate(options: argparse.Namespace) -> None:
+    """Score a run on its test cases, without and with noise, or on every case of another folder.
+    The last line on stdout is the folder of the scores."""
+    from spineseg.workflow.score import score_on, score_run
+
+    print(score_on(options.run, options.data) if options.data else score_run(options.run))
 
 
-def _add_data(commands) -> None:
-    data = commands.add_parser("data", help="make, check or preprocess scans")
-    kinds = data.add_subparsers(required=True, metavar="COMMAND")
+def _cost(options: argparse.Namespace) -> None:
+    """Count parameters and FLOPs of each network, and measure its time and memory on this machine
+    (Table 4). The last line on stdout is the table's file."""
+    from spineseg.workflow.cost import write_cost
 
-    phantom = kinds.add_parser(
-        "phantom", help="simulate scans in the challenge's layout", description=_phantom.__doc__
-    )
-    phantom.add_argument("out", type=Path, help="folder to write, e.g. data/phantom")
-    phantom.add_argument("--cases", type=_positive, default=172, metavar="N", help="default: 172")
-    phantom.add_argument(
-        "--scale",
-        type=_scale,
-        default=0.125,
-        metavar="S",
-        help="in-plane size as a fraction of the challenge's 880 pixels (default: 0.125)",
-    )
-    phantom.add_argument("--seed", type=int, default=0, metavar="K", help="default: 0")
-    phantom.add_argument(
-        "--bodies-only", action="store_true", help="leave posterior elements unlabelled"
-    )
-    phantom.set_defaults(command=_phantom)
-
-    check = kinds.add_parser(
-        "check", help="list everything wrong with a folder of scans", description=_check.__doc__
-    )
-    check.add_argument("folder", type=Path, help="scans in any layout of docs/data.md, or one scan")
-    check.set_defaults(command=_check)
-
-    convert = kinds.add_parser(
-        "convert", help="bring SPIDER to the challenge's layout", description=_convert.__doc__
-    )
-    convert.add_argument("source", type=Path, help="holds images/ and masks/")
-    convert.add_argument("out", type=Path, help="folder to write, e.g. data/spider")
-    convert.set_defaults(command=_convert)
-
-    prepare = kinds.add_parser(
-        "prepare", help="preprocess scans into the cache", description=_prepare.__doc__
-    )
-    _add_experiment(prepare)
-    prepare.set_defaults(command=_prepare)
+    print(write_cost(_experiment(options)))
 
 
-def _add_train(commands) -> None:
-    train = commands.add_parser(
-        "train", help="train one model on one fold", description=_train.__doc__
-    )
-    _add_experiment(train)
-    train.add_argument("--model", default="aspp_unet", help="a method's name (default: aspp_unet)")
-    train.add_argument(
-        "--fold", type=_fold, default="0", metavar="K", help="0, 1, … or all (default: 0)"
-    )
-    train.add_argument(
-        "--devices",
-        type=_positive,
-        default=1,
-        metavar="N",
-        help="GPUs, or where there is none CPU processes, that share the run (default: 1)",
-    )
-    train.add_argument(
-        "--score", action="store_true", help="then score it, as `spineseg evaluate` does"
-    )
-    train.set_defaults(command=_train)
+def _gather(options: argparse.Namespace) -> None:
+    """Collect the scores of all folds that the profile asks for. The last line on stdout is their
+    folder."""
+    from spineseg.methods import runnable
+    from spineseg.workflow.gather import gather
+    from spineseg.workflow.prepare import folds_to_run
+
+    experiment = _experiment(options)
+    print(gather(experiment, options.models or runnable(), folds_to_run(experiment)))
 
 
-def _add_evaluate(commands) -> None:
-    evaluate = commands.add_parser(
-        "evaluate", help="score a finished run case by case", description=_evaluate.__doc__
-    )
-    evaluate.add_argument("run", type=Path, help="a run's folder, as `spineseg train` printed it")
-    evaluate.add_argument(
-        "--data", type=Path, metavar="DIR", help="score every case of this folder instead"
-    )
-    evaluate.set_defaults(command=_evaluate)
+def _tables(options: argparse.Namespace) -> None:
+    """Compute the tables of results/ from the collected scores. Prints the file of each."""
+    from spineseg.workflow.tables import write_tables
+
+    experiment = _experiment(options)
+    for table in write_tables(experiment):
+        print(experiment.results / table.name)
 
 
-def _add_cost(commands) -> None:
-    cost = commands.add_parser(
-        "cost", help="measure each network's time and memory", description=_cost.__doc__
-    )
-    _add_experiment(cost)
-    cost.set_defaults(command=_cost)
+def _report(options: argparse.Namespace) -> None:
+    """Put the executed notebooks of an experiment on one HTML page, write how long each step took
+    and where each file in results/ comes from, and print the mean scores."""
+    from spineseg.workflow.report import report
+
+    print(report(_experiment(options)))
 
 
-def _add_gather(commands) -> None:
-    gather = commands.add_parser(
-        "gather", help="gather an experiment's scores into results/", description=_gather.__doc__
-    )
-    _add_experiment(gather)
-    gather.add_argument(
-        "--models", nargs="+", metavar="M", help="methods' names (default: all that run here)"
-    )
-    gather.set_defaults(command=_gather)
+def _verify(options: argparse.Namespace) -> None:
+    """Recompute tables from the scores stored in results/ and tell whether they match to the last
+    digit. Nothing is trained or written."""
+    from spineseg.workflow.verify import verify
+
+    for line in verify(_experiment(options), options.table):
+        print(line)
 
 
-def _add_report(commands) -> None:
-    report = commands.add_parser(
-        "report", help="write one HTML page of a finished experiment", description=_report.__doc__
-    )
-    _add_experiment(report)
-    report.set_defaults(command=_report)
+def _predict(options: argparse.Namespace) -> None:
+    """Label a scan, or each scan in a folder, with a trained run. A mask has the scan's own grid
+    and orientation and the challenge's labels: 1 S, 2 L5 … 6 L1, 7 T12, 8 T11."""
+    from spineseg.utils.errors import UserError
+    from spineseg.workflow.predict import predict_all
+
+    problems = []
+    for path, found in predict_all(options.scan, options.mask, options.run):
+        if isinstance(found, UserError):
+            problems += found.problems
+        else:
+            names = [name for name, count in found.items() if count and name != "BG"]
+            print(f"{path}: {', '.join(names) or 'no vertebra found'}")
+    if problems:
+        raise UserError(*problems)
 
 
-def _add_verify(commands) -> None:
-    verify = commands.add_parser(
-        "verify", help="recompute tables from stored scores", description=_verify.__doc__
-    )
-    verify.add_argument("table", nargs="*", help="e.g. table3 (default: all)")
-    _add_experiment(verify)
-    verify.set_defaults(command=_verify)
+def _bench(options: argparse.Namespace) -> None:
+    """Time training, inference, preprocessing and start-up beside plain versions and other
+    packages, and how all of it grows. Takes a quarter of an hour or more, best on a machine that
+    does nothing else. The last line on stdout is the folder of the tables."""
+    from spineseg.workflow.benchmark import benchmark
+
+    print(benchmark(_experiment(options)))
 
 
-def _add_predict(commands) -> None:
-    predict = commands.add_parser(
-        "predict", help="write the mask of a scan", description=_predict.__doc__
-    )
-    predict.add_argument(
-        "scan", type=Path, help=".nii, .nii.gz, .mha or .nrrd, or a folder of these or of DICOM"
-    )
-    predict.add_argument("mask", type=Path, help="the file to write; for several scans, a folder")
-    predict.add_argument(
-        "--run", type=Path, metavar="DIR", help="a run's folder (default: the newest finished run)"
-    )
-    predict.set_defaults(command=_predict)
+def _reproduce(options: argparse.Namespace) -> int:
+    """Train, score and tabulate everything that is missing, one step after another, without
+    Snakemake. Draws no figures and executes no notebooks. The same command resumes, also on another
+    machine to which the experiment's folders in runs/ and results/ were copied. The last line on
+    stdout is the folder of the results."""
+    from spineseg.methods import runnable
+    from spineseg.workflow.prepare import folds_to_run
+    from spineseg.workflow.reproduce import reproduce
+
+    experiment = _experiment(options)
+    models = options.models or runnable()
+    folds = options.folds or folds_to_run(experiment)
+    complete = reproduce(experiment, models, folds, options.minutes)
+    print(experiment.results)
+    return 0 if complete else TIME_IS_UP
 
 
-def _add_bench(commands) -> None:
-    bench = commands.add_parser(
-        "bench", help="measure how fast this machine is put to use", description=_bench.__doc__
-    )
-    _add_experiment(bench)
-    bench.set_defaults(command=_bench)
+def _experiment(options: argparse.Namespace):
+    from spineseg.experiment import Experiment
+
+    return Experiment.of(options.data, options.profile)
 
 
-def _add_experiment(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data",
-        metavar="DIR",
-        help="scans with masks as in the challenge or in SPIDER (default: data/phantom)",
-    )
-    parser.add_argument(
-        "--profile",
-        default="quick",
-        metavar="P",
-        help="smoke, quick, full, or a .yaml file (default: quick)",
-    )
-
-
-def _add_full(commands) -> None:
-    full = commands.add_parser(
-        "full", help="the paper's own scale on a GPU, in pieces", description=_full.__doc__
-    )
-    full.add_argument(
-        "--profile", default="full", metavar="P", help="full, full-adamw, or a .yaml file"
-    )
-    full.add_argument("--epochs", type=_positive, metavar="N", help="default: the profile's")
-    full.add_argument(
-        "--minutes", type=float, default=float("inf"), metavar="M", help="stop before they are over"
-    )
-    full.add_argument("--cases", type=_positive, default=172, metavar="N", help="default: 172")
-    full.add_argument(
-        "--folds", type=int, nargs="+", metavar="K", help="which, in this order (default: all)"
-    )
-    full.set_defaults(command=_full)
+# --- their arguments
 
 
 def _positive(text: str) -> int:
@@ -230,160 +218,167 @@ def _fold(text: str) -> str:
     return text
 
 
-def _phantom(options: argparse.Namespace) -> None:
-    """Simulate sagittal T2 scans of the lumbar spine, with masks, in the challenge's layout."""
-    from spineseg.phantom import write_dataset
+@dataclass(frozen=True)
+class Argument:
+    """The name and settings of one call of `add_argument`."""
 
-    print(
-        write_dataset(
-            options.out,
-            options.cases,
-            options.scale,
-            options.seed,
-            bodies_only=options.bodies_only,
-        )
+    name: str
+    settings: dict[str, Any]
+
+
+def _argument(name: str, **settings: Any) -> Argument:
+    return Argument(name, settings)
+
+
+DATA = _argument(
+    "--data",
+    metavar="DIR",
+    help="scans with masks as in the challenge or in SPIDER, or `simulated` "
+    "(default: data/phantom)",
+)
+PROFILE = _argument(
+    "--profile",
+    default="quick",
+    metavar="P",
+    help="smoke, quick, paper, paper-adamw, or a .yaml file (default: quick)",
+)
+EXPERIMENT = (DATA, PROFILE)
+MINUTES = _argument(
+    "--minutes",
+    type=float,
+    default=math.inf,
+    metavar="M",
+    help="begin no epoch that would end later than this",
+)
+MODELS = _argument(
+    "--models", nargs="+", metavar="M", help="names of methods (default: all that run here)"
+)
+
+Command = tuple[Callable[[argparse.Namespace], int | None], str, tuple[Argument, ...]]
+DATA_COMMANDS: dict[str, Command] = {
+    "phantom": (
+        _phantom,
+        "simulate scans in the challenge's layout",
+        (
+            _argument("out", type=Path, help="folder to write, e.g. data/phantom"),
+            _argument("--cases", type=_positive, default=172, metavar="N", help="default: 172"),
+            _argument(
+                "--scale",
+                type=_scale,
+                default=0.125,
+                metavar="S",
+                help="in-plane size as a fraction of the challenge's 880 pixels (default: 0.125)",
+            ),
+            _argument("--seed", type=int, default=0, metavar="K", help="default: 0"),
+            _argument(
+                "--bodies-only", action="store_true", help="leave posterior elements unlabelled"
+            ),
+        ),
+    ),
+    "check": (
+        _check,
+        "list everything wrong with a folder of scans",
+        (_argument("folder", type=Path, help="scans in any layout of docs/data.md, or one scan"),),
+    ),
+    "convert": (
+        _convert,
+        "bring SPIDER to the challenge's layout",
+        (
+            _argument("source", type=Path, help="has images/ and masks/"),
+            _argument("out", type=Path, help="folder to write, e.g. data/spider"),
+        ),
+    ),
+    "prepare": (_prepare, "preprocess scans into the cache", EXPERIMENT),
+}
+COMMANDS: dict[str, Command] = {
+    "train": (
+        _train,
+        "train one method on one fold",
+        (
+            *EXPERIMENT,
+            _argument("--model", default="aspp_unet", help="a method's name (default: aspp_unet)"),
+            _argument(
+                "--fold", type=_fold, default="0", metavar="K", help="0, 1, … or all (default: 0)"
+            ),
+            MINUTES,
+            _argument("--threads", type=_positive, metavar="N", help="CPU threads to use"),
+            _argument(
+                "--score", action="store_true", help="then score it, as `spineseg evaluate` does"
+            ),
+        ),
+    ),
+    "evaluate": (
+        _evaluate,
+        "score a finished run case by case",
+        (
+            _argument("run", type=Path, help="a run's folder, as `spineseg train` printed it"),
+            _argument(
+                "--data", type=Path, metavar="DIR", help="score every case of this folder instead"
+            ),
+        ),
+    ),
+    "cost": (_cost, "measure each network's time and memory", EXPERIMENT),
+    "gather": (_gather, "collect an experiment's scores in results/", (*EXPERIMENT, MODELS)),
+    "tables": (_tables, "compute the tables from the collected scores", EXPERIMENT),
+    "report": (_report, "write one HTML page of a finished experiment", EXPERIMENT),
+    "verify": (
+        _verify,
+        "recompute tables from stored scores",
+        (_argument("table", nargs="*", help="e.g. table3 (default: all)"), *EXPERIMENT),
+    ),
+    "predict": (
+        _predict,
+        "write the mask of a scan",
+        (
+            _argument(
+                "scan",
+                type=Path,
+                help=".nii, .nii.gz, .mha or .nrrd, or a folder of these or of DICOM",
+            ),
+            _argument("mask", type=Path, help="the file to write; for several scans, a folder"),
+            _argument(
+                "--run",
+                type=Path,
+                metavar="DIR",
+                help="a run's folder (default: the newest finished run)",
+            ),
+        ),
+    ),
+    "reproduce": (
+        _reproduce,
+        "all missing steps one after another, without Snakemake",
+        (
+            *EXPERIMENT,
+            MODELS,
+            _argument(
+                "--folds", type=int, nargs="+", metavar="K", help="default: those of the profile"
+            ),
+            MINUTES,
+        ),
+    ),
+    "bench": (_bench, "measure how fast this machine works", EXPERIMENT),
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="spineseg",
+        description="Segment sagittal spine MRI as in Cai et al. 2023 (ASPP-UNet).",
+        epilog="`spineseg COMMAND --help` tells more about each.",
     )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    data = commands.add_parser("data", help="make, check or preprocess scans")
+    _add(data.add_subparsers(required=True, metavar="COMMAND"), DATA_COMMANDS)
+    _add(commands, COMMANDS)
+    return parser
 
 
-def _check(options: argparse.Namespace) -> None:
-    """Read every file of a folder and list all that is wrong, one line each."""
-    from spineseg.data.check import check_folder
-
-    report = check_folder(options.folder, progress=True)
-    for note in report.notes:
-        print(f"note: {note}", file=sys.stderr)
-    if report.problems:
-        raise UserError(*report.problems)
-    if all(case.mask for case in report.cases):
-        print(f"{options.folder}: {len(report.cases)} cases, nothing wrong")
-    else:
-        print(
-            f"{options.folder}: {len(report.cases)} scans without masks, nothing wrong: "
-            "`spineseg predict` takes them, training does not"
-        )
-
-
-def _convert(options: argparse.Namespace) -> None:
-    """Write the T2 scans of a SPIDER folder, one a patient, and their masks with the challenge's
-    names and labels, voxels and grid unchanged. An interrupted call goes on. The last line on
-    stdout is the folder."""
-    from spineseg.data.convert import convert
-
-    print(convert(options.source, options.out))
-
-
-def _prepare(options: argparse.Namespace) -> None:
-    """Check and preprocess scans; print the folder of the cache."""
-    from spineseg.data.preprocess import prepare
-    from spineseg.experiment import Experiment
-
-    print(prepare(Experiment.of(options.data, options.profile)).folder)
-
-
-def _train(options: argparse.Namespace) -> None:
-    """Train one model on one fold. An interrupted run goes on; a finished one is left as it is.
-    The last line on stdout is the run's folder."""
-    from spineseg.experiment import Experiment
-    from spineseg.parallel import is_first_process
-    from spineseg.training.loop import train
-
-    experiment = Experiment.of(options.data, options.profile)
-    run = train(experiment, options.model, options.fold, options.devices)
-    if not is_first_process():
-        return
-    if options.score:
-        from spineseg.workflow.gather import score_run
-
-        score_run(run)
-    print(run)
-
-
-def _evaluate(options: argparse.Namespace) -> None:
-    """Score a run on the cases it held out, without and with noise. The last line on stdout is
-    where the scores lie."""
-    from spineseg.workflow.gather import score_run
-
-    print(score_run(options.run, options.data))
-
-
-def _cost(options: argparse.Namespace) -> None:
-    """Count parameters and FLOPs of each network, and measure its time and memory on this machine
-    (Table 4). The last line on stdout is the table's file."""
-    from spineseg.benchmark.cost import write_cost
-    from spineseg.experiment import Experiment
-
-    print(write_cost(Experiment.of(options.data, options.profile)))
-
-
-def _full(options: argparse.Namespace) -> None:
-    """Measure, train and score all methods but nnU-Net on phantoms of the paper's size, which are
-    simulated on the unified grid. The same command goes on where it stopped, on another machine
-    where the experiment's folder in runs/ was copied there. The last line on stdout is the folder of the
-    results so far."""
-    from spineseg.workflow.full import full_experiment, run_full
-
-    experiment = full_experiment(options.profile, options.epochs)
-    folds = options.folds or range(experiment.profile.folds)
-    run_full(experiment, options.cases, folds, options.minutes)
-    print(experiment.results)
-
-
-def _gather(options: argparse.Namespace) -> None:
-    """Gather the scores of all folds that the profile asks for. The last line on stdout is the
-    folder they lie in."""
-    from spineseg.experiment import Experiment
-    from spineseg.methods import runnable
-    from spineseg.workflow.gather import gather
-
-    experiment = Experiment.of(options.data, options.profile)
-    gather(experiment, options.models or runnable())
-    print(experiment.results)
-
-
-def _report(options: argparse.Namespace) -> None:
-    """Put the executed notebooks of an experiment on one HTML page, write how long each step took and
-    where each file in results/ comes from, and print the mean scores."""
-    from spineseg.experiment import Experiment
-    from spineseg.workflow.report import report
-
-    print(report(Experiment.of(options.data, options.profile)))
-
-
-def _verify(options: argparse.Namespace) -> None:
-    """Recompute tables from the scores stored in results/ and tell whether they match to the last
-    digit. Nothing is trained or written."""
-    from spineseg.experiment import Experiment
-    from spineseg.workflow.verify import verify
-
-    for line in verify(Experiment.of(options.data, options.profile), options.table):
-        print(line)
-
-
-def _predict(options: argparse.Namespace) -> None:
-    """Label a scan, or each scan in a folder, with a trained run. A mask has the scan's own grid
-    and orientation and the challenge's labels: 1 S, 2 L5 … 6 L1, 7 T12, 8 T11."""
-
-    from spineseg.workflow.predict import predict_all
-
-    problems = []
-    for path, found in predict_all(options.scan, options.mask, options.run):
-        if isinstance(found, UserError):
-            problems.append(*found.problems)
-        else:
-            names = [name for name, count in found.items() if count and name != "BG"]
-            print(f"{path}: {', '.join(names) or 'no vertebra found'}")
-    if problems:
-        raise UserError(*problems)
-
-
-def _bench(options: argparse.Namespace) -> None:
-    """Time training, inference, preprocessing and start-up side by side with plain versions and
-    with other packages, and how all of it grows. Takes a quarter of an hour or more; best on a
-    machine that does nothing else. The last line on stdout is the tables' folder."""
-    from spineseg.benchmark.run import bench
-    from spineseg.experiment import Experiment
-
-    print(bench(Experiment.of(options.data, options.profile)))
+def _add(parsers: Any, commands: dict[str, Command]) -> None:
+    for name, (command, words, arguments) in commands.items():
+        parser = parsers.add_parser(name, help=words, description=command.__doc__)
+        for argument in arguments:
+            parser.add_argument(argument.name, **argument.settings)
+        parser.set_defaults(command=command)
 
 
 if __name__ == "__main__":

@@ -1,127 +1,118 @@
-"""Which code a step's numbers rest on, so that an edit redoes what it changes and nothing else.
+"""Hash the code that a step depends on, so that an edit repeats only the affected steps.
 
-A fingerprint covers the syntax of modules, not their comments, docstrings or layout. Modules that
-cannot change a number (where files lie, progress bars, the command line) do not count.
+A step names the folders and files of the package that can change its numbers. Their syntax is
+hashed: comments, docstrings and layout do not count. `utils/` (files, locks, paths, progress bars)
+cannot change a number, so no step names it.
 """
 
 import ast
 import hashlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from spineseg.methods import NNUNET
-from spineseg.models import MODELS
+from spineseg.methods import METHODS, NNUNET
 
-PACKAGE = "spineseg"
-LIBRARY = Path(__file__).parent
-PLUMBING = {
-    f"{PACKAGE}.{name}"
-    for name in (
-        *("cli", "data.check", "data.convert", "files", "fingerprint", "paths", "processes"),
-        *("profiles", "progress", "provenance", "runs", "experiment", "verify"),
-    )
-}
-REGISTRIES = {f"{PACKAGE}.methods", f"{PACKAGE}.models"}
-BUILDER = f"{PACKAGE}.models.build_model"  # gives any network by its name
-CACHE = f"{PACKAGE}.data.preprocess"
-PHANTOM = f"{PACKAGE}.data.phantom"
-SIMULATED = f"{PACKAGE}.data.simulated"
-SCORING = (f"{PACKAGE}.evaluate", f"{PACKAGE}.noise", f"{PACKAGE}.scores")
-PREDICT, TRAIN = f"{PACKAGE}.predict", f"{PACKAGE}.train"
-TRAIN_NNUNET = f"{PACKAGE}.{NNUNET}"
+PACKAGE = Path(__file__).parent
+PREPROCESSING = (
+    *("labels.py", "data/volume.py", "data/dicom.py", "data/layouts.py", "data/splits.py"),
+    *("data/preprocess.py", "data/cache.py"),
+)
+SIMULATION = ("labels.py", "phantom")
+TRAINING = ("training", "models/__init__.py", "models/blocks.py", "models/fast.py")
+SCORING = (
+    *("labels.py", "data/volume.py", "data/layouts.py", "data/preprocess.py", "inference"),
+    *("evaluation/metrics.py", "evaluation/surface.py", "evaluation/scores.py"),
+    *("evaluation/noise.py", "evaluation/score_run.py"),
+)
+TABLES = ("labels.py", "methods.py", "evaluation", "paper")
 
 
-def of_phantom() -> str:
-    """What a simulated set rests on."""
-    return fingerprint([PHANTOM])
+def phantom_code() -> str:
+    """The code that simulates scans."""
+    return fingerprint(*SIMULATION)
 
 
-def of_cache() -> str:
-    """What preprocessed scans rest on."""
-    return fingerprint([CACHE])
+def cache_code() -> str:
+    """The code that preprocesses scans."""
+    return fingerprint(*PREPROCESSING)
 
 
-def of_simulated() -> str:
-    """What scans simulated on the unified grid rest on."""
-    return fingerprint([SIMULATED])
+def simulated_cache_code() -> str:
+    """The code that simulates scans on the target grid itself."""
+    return fingerprint(*SIMULATION, "data/cache.py", "data/splits.py")
 
 
-def of_training(model: str) -> str:
-    """What the weights of a method's runs rest on, given the cache."""
-    upstream = REGISTRIES | modules([CACHE])
+def training_code(model: str) -> str:
+    """The code that trains a method's runs, given the cache."""
     if model == NNUNET:
-        return fingerprint([TRAIN_NNUNET], {*upstream, TRAIN, PREDICT})
-    entry = MODELS[model]
-    others = {other.module for other in MODELS.values()} - {entry.module}
-    without = {*upstream, *others, TRAIN_NNUNET}
-    return fingerprint([TRAIN, entry.module], without, more=repr(entry))
+        return fingerprint("nnunet", "labels.py")
+    method = METHODS[model]
+    network = f"models/{method.network.partition('.')[0]}.py"
+    return fingerprint(*TRAINING, network, also=repr(method))
 
 
-def of_scoring(model: str) -> str:
-    """What the scores of a method's finished runs rest on."""
-    nnunet = [TRAIN_NNUNET] if model != NNUNET else []
-    return fingerprint(SCORING, {*REGISTRIES, TRAIN, *nnunet})
+def scoring_code(model: str) -> str:
+    """The code that scores a method's finished runs."""
+    return fingerprint(*SCORING, *(["nnunet"] if model == NNUNET else []))
 
 
-def of_results(entry: str) -> str:
-    """What a later step rests on, given the runs' scores: `entry` is its module or notebook."""
-    return fingerprint([entry], {*SCORING, TRAIN, TRAIN_NNUNET, CACHE})
+def gather_code() -> str:
+    """The code that collects the scores of all runs."""
+    return fingerprint("labels.py", "methods.py", "evaluation", "workflow/gather.py")
 
 
-def fingerprint(entries: Collection[str], without: Collection[str] = (), more: str = "") -> str:
-    """12 hex digits of these modules and all of the package that they import.
+def tables_code() -> str:
+    """The code that computes the tables from the scores."""
+    return fingerprint(*TABLES, "models", "workflow/tables.py")
 
-    `entries` are module names or notebook files (of which the folder does not count); neither
-    `without` nor what only those import counts; `more` is a text to go along.
+
+def cost_code() -> str:
+    """The code that measures the cost of the networks."""
+    return fingerprint("models", "training/device.py", "benchmark/cost.py", "benchmark/timing.py")
+
+
+def report_code() -> str:
+    """The code that writes the report."""
+    return fingerprint("workflow/report.py")
+
+
+def notebook_code(notebook: Path) -> str:
+    """The code of a notebook and of what it calls. Its outputs do not count."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    library = ("data", "models", "figures", "training/transforms.py", "workflow/tables.py")
+    return fingerprint(*TABLES, *library, also=_bare("\n".join(code)))
+
+
+def fingerprint(*names: str, also: str = "") -> str:
+    """12 hex digits of the syntax of these files and folders of the package.
+
+    `also` is a text that is hashed too. Raises ValueError for a name that does not exist.
     """
-    digest = hashlib.sha256(more.encode())
-    for module in sorted(modules(entries, without)):
-        digest.update(f"{Path(module).name}\n{_syntax(module)}\n".encode())
+    digest = hashlib.sha256(also.encode())
+    for file in sorted({file for name in names for file in _files(name)}):
+        name = file.relative_to(PACKAGE).as_posix()
+        digest.update(f"{name}\n{_syntax(file)}\n".encode())
     return digest.hexdigest()[:12]
 
 
-def modules(entries: Collection[str], without: Collection[str] = ()) -> set[str]:
-    """The entries and all that they import, directly or not."""
-    stops = {*PLUMBING, *without} - {*entries}
-    found: set[str] = set()
-    todo = list(entries)
-    while todo:
-        module = todo.pop()
-        if module not in found and module not in stops:
-            found.add(module)
-            todo.extend(_imports(module))
-    return found
+def _files(name: str) -> Iterator[Path]:
+    path = PACKAGE / name
+    if not path.exists():
+        raise ValueError(f"{name}: no such file or folder of the package")
+    yield from path.rglob("*.py") if path.is_dir() else [path]
 
 
 @cache
-def _imports(module: str) -> tuple[str, ...]:
-    return tuple(_named(_parsed(module)))
+def _syntax(file: Path) -> str:
+    return _bare(file.read_text(encoding="utf-8"))
 
 
-def _named(tree: ast.Module) -> Iterator[str]:
-    """Modules of the package in a tree's import statements, wherever these stand."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if _file(alias.name))
-        elif isinstance(node, ast.ImportFrom) and node.module and _file(node.module):
-            for name in (alias.name for alias in node.names):
-                inner = f"{node.module}.{name}"
-                yield inner if _file(inner) else node.module
-                if inner == BUILDER:
-                    yield from (model.module for model in MODELS.values())
-
-
-def _file(module: str) -> Path | None:
-    path = LIBRARY.parent / module.replace(".", "/")
-    choices = (path.with_suffix(".py"), path / "__init__.py")
-    return next((file for file in choices if file.is_file()), None)
-
-
-@cache
-def _syntax(module: str) -> str:
-    tree = _parsed(module)
+def _bare(code: str) -> str:
+    """Code without comments, docstrings and layout."""
+    tree = ast.parse(code)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_docstring(body[0]):
@@ -131,14 +122,3 @@ def _syntax(module: str) -> str:
 
 def _is_docstring(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-
-
-def _parsed(module: str) -> ast.Module:
-    if module.endswith(".ipynb"):
-        cells = json.loads(Path(module).read_text(encoding="utf-8"))["cells"]
-        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-        return ast.parse("\n".join(code))
-    file = _file(module)
-    if file is None:
-        raise ValueError(f"{module}: no such module of this package")
-    return ast.parse(file.read_text(encoding="utf-8"))

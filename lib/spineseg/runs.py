@@ -1,73 +1,150 @@
-"""What a run is made from, and whether it came to its end."""
+"""What a run was made from, and whether it is finished."""
+
+from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from spineseg import fingerprint
-from spineseg.data.cache import Cache
+from spineseg.data.cache import Cache, Grid
 from spineseg.experiment import Experiment
+from spineseg.fingerprint import training_code
 from spineseg.profiles import Profile
+from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_json, write_json
-from spineseg.workflow.provenance import PACKAGES, commit, versions
+from spineseg.utils.versions import PACKAGES, commit, versions
 
 FINISHED = "run.json"
 LOG = "log.csv"
-RUNS = "runs.json"  # in the results of an experiment
 ORIGIN = ("experiment", "model", "fold", "data_key", "code")
-FACTS = (*ORIGIN, "data", "profile", "grid", "epochs", "train", "test", "device")
 
 
-class RunError(RuntimeError):
-    """A run that cannot be trained, resumed or used."""
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run is made from and, once it is finished, how it was trained.
+
+    Two runs of equal records, the part about the training aside, are the same run.
+    """
+
+    experiment: str  # its name
+    model: str  # the method's name
+    fold: str  # 0, 1, … or all
+    data: str  # the folder of the scans on this machine
+    data_key: str  # of the cache: scans, settings and code
+    data_hash: str  # of the scans
+    split_hash: str
+    code: str  # fingerprint of the code that trains
+    profile: Profile
+    grid: Grid
+    epochs: int
+    started_from: dict[str, str] | None  # ORIGIN of the run whose weights it starts from
+    train: tuple[str, ...]  # case ids
+    test: tuple[str, ...]
+    # Known when the run is finished:
+    device: str = ""
+    precision: str = ""
+    commit: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    training_seconds: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        experiment: Experiment,
+        cache: Cache,
+        model: str,
+        fold: int | str,
+        epochs: int,
+        start: Path | None = None,
+    ) -> RunRecord:
+        """The record of a run that is to be trained, perhaps from the weights of the run `start`."""
+        origin = asdict(load_record(start)) if start else {}
+        return cls(
+            experiment=experiment.name,
+            model=model,
+            fold=str(fold),
+            data=str(experiment.data),
+            data_key=cache.index["key"],
+            data_hash=cache.index["data_hash"],
+            split_hash=cache.index["split_hash"],
+            code=training_code(model),
+            profile=experiment.profile,
+            grid=cache.grid(fold),
+            epochs=epochs,
+            started_from={key: origin[key] for key in ORIGIN} if start else None,
+            train=tuple(cache.train_ids(fold)),
+            test=tuple(cache.test_ids(fold)),
+        )
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> RunRecord:
+        """The record of plain values. Raises KeyError, TypeError or ValueError for any others."""
+        known = {"data": "", **{key: content[key] for key in REQUIRED}}
+        known |= {each.name: content[each.name] for each in fields(cls) if each.name in content}
+        grid = known["grid"]
+        known["grid"] = Grid(grid["slices"], grid["size"], tuple(grid["columns"]))
+        known["profile"] = Profile(**known["profile"])
+        known["train"], known["test"] = tuple(known["train"]), tuple(known["test"])
+        return cls(**known)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, lists in place of tuples."""
+        content = asdict(self)
+        content["grid"]["columns"] = list(self.grid.columns)
+        return content | {"train": list(self.train), "test": list(self.test)}
+
+    def what_to_train(self) -> dict[str, Any]:
+        """`to_json` without what is known only when the run is finished."""
+        return {key: value for key, value in self.to_json().items() if key in WHAT_TO_TRAIN}
+
+    def without_path(self) -> dict[str, Any]:
+        """`to_json` without the data's path, which differs between machines."""
+        return {key: value for key, value in self.to_json().items() if key != "data"}
+
+    @property
+    def data_name(self) -> str:
+        """The name of the data set."""
+        return self.as_experiment.data_name
+
+    @property
+    def as_experiment(self) -> Experiment:
+        """The experiment that the run belongs to."""
+        return Experiment(Path(self.data), self.profile)
+
+    def differences(self, wanted: RunRecord) -> list[str]:
+        """What differs from the wanted run. Only the settings that training depends on count."""
+        names = []
+        for key in WHAT_TO_TRAIN:
+            if key == "profile":
+                mine, theirs = (each.profile.training_knobs(self.model) for each in (self, wanted))
+                names += [knob for knob in theirs if mine[knob] != theirs[knob]]
+            elif key != "data" and getattr(self, key) != getattr(wanted, key):
+                names.append(key)
+        return list(dict.fromkeys(names))  # `epochs` is a setting and a fact
 
 
-def run_facts(
-    experiment: Experiment,
-    cache: Cache,
-    model: str,
-    fold: int | str,
-    epochs: int,
-    start: Path | None = None,
-) -> dict[str, Any]:
-    """What a run is made from; two runs of equal facts are the same run. Plain JSON values."""
-    train_ids, test_ids = cache.train_ids(fold), cache.test_ids(fold)
-    grid = asdict(cache.grid(fold))
-    return {
-        "experiment": experiment.name,
-        "model": model,
-        "fold": str(fold),
-        "data": str(experiment.data),
-        "data_key": cache.index["key"],
-        "data_hash": cache.index["data_hash"],
-        "split_hash": cache.index["split_hash"],
-        "code": fingerprint.of_training(model),
-        "profile": asdict(experiment.profile),
-        "grid": {**grid, "columns": list(grid["columns"])},
-        "epochs": epochs,
-        "started_from": start and {key: finished_facts(start)[key] for key in ORIGIN},
-        "train": train_ids,
-        "test": test_ids,
-    }
+AFTERWARDS = ("device", "precision", "commit", "versions", "training_seconds")
+WHAT_TO_TRAIN = tuple(each.name for each in fields(RunRecord) if each.name not in AFTERWARDS)
+REQUIRED = (*(name for name in WHAT_TO_TRAIN if name != "data"), "device")
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the run in this folder came to its end."""
+    """Whether this folder holds a finished run."""
     return (folder / FINISHED).is_file()
 
 
-def finished_facts(folder: Path) -> dict[str, Any]:
-    """The run.json of a finished run; raises RunError for any other folder."""
+def load_record(folder: Path) -> RunRecord:
+    """The record of a finished run. Raises UserError for any other folder."""
     if not is_finished(folder):
-        raise RunError(f"{folder}: not a finished run; train it to its end first")
+        raise UserError.at(folder, "not a finished run", "train it to its end first")
+    path = folder / FINISHED
     remedy = "remove it and run the same training again"
-    return read_json(folder / FINISHED, FACTS, remedy)
-
-
-def without_path(facts: dict[str, Any]) -> dict[str, Any]:
-    """Where the data lay is this machine's business."""
-    return {key: value for key, value in facts.items() if key != "data"}
+    content = read_json(path, (*REQUIRED, "data"), remedy)
+    try:
+        return RunRecord.from_json(content)
+    except (LookupError, TypeError, ValueError):
+        raise UserError.at(path, "damaged: not the record of a run", remedy) from None
 
 
 def retrain_remedy(folder: Path) -> str:
@@ -75,45 +152,38 @@ def retrain_remedy(folder: Path) -> str:
     return f"remove {folder} and train it again"
 
 
-def differing(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """In which of the `wanted` facts a run differs; of its profile only the knobs it rests on."""
-    names = []
-    for key, value in wanted.items():
-        other = found.get(key)
-        if key == "profile" and isinstance(other, dict):
-            knobs = Profile(**value).training_knobs(found["model"])
-            names += [knob for knob in knobs if other.get(knob) != knobs[knob]]
-        elif key != "data" and other != value:
-            names.append(key)
-    return list(dict.fromkeys(names))  # the epochs are a knob and a fact
+def require_same_record(found: RunRecord, wanted: RunRecord, folder: Path) -> None:
+    """Raise UserError if `folder` holds a finished run that was made from something else."""
+    if names := found.differences(wanted):
+        what = f"holds a run that differs in {', '.join(names)}"
+        remedy = "remove the folder, or give the data folder or the profile another name"
+        raise UserError.at(folder, what, remedy)
 
 
-def require_same_record(found: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
-    """Raise RunError when `folder` holds a finished run that was made from something else."""
-    if names := differing(found, wanted):
-        raise RunError(
-            f"{folder}: holds a run that differs in {', '.join(names)}; remove the folder, or "
-            "give the data folder or the profile another name"
-        )
-
-
-def can_resume(begun: dict[str, Any], wanted: dict[str, Any], folder: Path) -> bool:
-    """Whether an unfinished run is the one that is wanted; says on stderr when it is not."""
-    names = differing(begun, wanted)
+def can_resume(begun: RunRecord, wanted: RunRecord, folder: Path) -> bool:
+    """Whether an unfinished run is the wanted one; if not, say so on stderr."""
+    names = begun.differences(wanted)
     if names:
-        print(f"{folder}: begun with other {', '.join(names)}; trained afresh", file=sys.stderr)
+        words = f"begun with other {', '.join(names)}; training starts from scratch"
+        print(f"{folder}: {words}", file=sys.stderr)
     return not names
 
 
 def finish_run(
-    folder: Path, facts: dict[str, Any], device: str, seconds: float, packages: tuple[str, ...] = ()
+    folder: Path,
+    record: RunRecord,
+    device: str,
+    precision: str,
+    seconds: float,
+    packages: tuple[str, ...] = (),
 ) -> None:
-    """Write run.json: the facts, and with what, on what and for how long it was trained."""
-    run = {
-        **facts,
-        "device": device,
-        "commit": commit(),
-        "versions": versions((*PACKAGES, *packages)),
-        "training_seconds": round(seconds, 1),
-    }
-    write_json(folder / FINISHED, run)
+    """Write run.json, which marks the run as finished."""
+    finished = replace(
+        record,
+        device=device,
+        precision=precision,
+        commit=commit(),
+        versions=versions((*PACKAGES, *packages)),
+        training_seconds=round(seconds, 1),
+    )
+    write_json(folder / FINISHED, finished.to_json())

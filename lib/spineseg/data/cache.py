@@ -1,6 +1,6 @@
-"""The cache: unified volumes on disk, memory-mapped, with what a run must know about them.
+"""The cache: volumes on the target grid, memory-mapped, with what a run must know about them.
 
-Reading and writing it needs neither SimpleITK nor the scans that it was made from.
+It is read and written without SimpleITK and without the scans that it was made from.
 """
 
 import hashlib
@@ -13,58 +13,74 @@ from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from spineseg.data.splits import Scan, SplitError, split_folds
+from spineseg.data.splits import Scan, split_folds
 from spineseg.experiment import ALL
 from spineseg.labels import CLASSES
 from spineseg.profiles import Profile
+from spineseg.utils import paths
 from spineseg.utils.errors import UserError, write_error
 from spineseg.utils.files import read_json, write_json
 from spineseg.utils.progress import progress_bar
 
-PERCENTILES = (0.5, 99.5)
 COLUMN_STEP = 16  # the networks halve a slice four times
 INDEX, IMAGES, MASKS = "index.json", "images.npy", "masks.npy"
-INDEXED = (
-    "key",
-    "data_hash",
-    "split_hash",
-    "cases",
-    "folds",
-    "slices",
-    "size",
-    "classes",
-    "bands",
-    "windows",
-    "sha256",
+INDEX_KEYS = (
+    *("key", "data_hash", "split_hash", "cases", "folds", "slices", "size", "spacings"),
+    *("classes", "bands", "windows", "sha256"),
 )
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The shape all volumes are brought to, and the columns of it that a network sees."""
+    """The target grid of all volumes, and the columns of it that a network sees."""
 
     slices: int
-    size: int  # rows and columns of a unified slice, pixels
+    size: int  # rows and columns of a slice, pixels
     columns: tuple[int, int]  # first, and one past the last
+
+    @property
+    def window(self) -> slice:
+        """The columns as a slice of the last axis."""
+        return slice(*self.columns)
+
+
+class Volume(NamedTuple):
+    """One case on the target grid."""
+
+    image: np.ndarray  # gray values, uint8 (slices, size, size)
+    mask: np.ndarray  # class indices, likewise
+    spacing: tuple[float, float, float]  # mm between slices, rows, columns
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """What a cache is to hold. `identity` has `data`, `key` and, if scans have files, `data_hash`."""
+
+    folder: Path
+    identity: dict[str, str]
+    profile: Profile
+    cases: Sequence[Scan]
+    slices: int
+    size: int
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Unified volumes on disk, memory-mapped, with what must be known about them."""
+    """A finished cache, read from disk as it is used."""
 
     folder: Path
 
     @cached_property
     def index(self) -> dict:
-        return read_json(self.folder / INDEX, INDEXED)
+        return read_json(self.folder / INDEX, INDEX_KEYS)
 
     @cached_property
     def images(self) -> np.ndarray:
-        """Gray values, uint8 (cases, slices, size, size), read from disk as they are used."""
+        """Gray values, uint8 (cases, slices, size, size)."""
         return self._array(IMAGES)
 
     @cached_property
@@ -73,7 +89,7 @@ class Cache:
         return self._array(MASKS)
 
     def _array(self, name: str) -> np.ndarray:
-        """Raises UserError where a single byte is not as it was written."""
+        """Raises UserError if a single byte is not what was written."""
         path = self.folder / name
         remedy = f"remove {self.folder} and run this again"
         if not path.is_file():
@@ -83,42 +99,39 @@ class Cache:
         return np.load(path, mmap_mode="r")
 
     def rows(self, ids: Sequence[str]) -> list[int]:
-        """Where these cases stand along the first axis."""
+        """The indices of these cases along the first axis."""
         position = {case: row for row, case in enumerate(self.index["cases"])}
         return [position[case] for case in ids]
 
     def train_ids(self, fold: int | str) -> list[str]:
-        index = self.index
+        """The cases that a fold trains on."""
         test = set(self.test_ids(fold))
-        return [case for case in index["cases"] if case not in test]
+        return [case for case in self.index["cases"] if case not in test]
 
     def test_ids(self, fold: int | str) -> list[str]:
-        """The cases that a fold holds out; raises SplitError where there is no such fold."""
+        """The cases that a fold tests on. Raises UserError if there is no such fold."""
         folds = self.index["folds"]
         if fold == ALL:
             return []
         if int(fold) >= len(folds):
-            raise SplitError(f"there is no fold {fold}; choose 0 to {len(folds) - 1}, or all")
+            raise UserError.at(
+                f"fold {fold}", "no such fold", f"choose 0 to {len(folds) - 1}, or all"
+            )
         return folds[int(fold)]
 
     def grid(self, fold: int | str) -> Grid:
-        """The grid of a run: its columns are the training part's label band plus the margin."""
+        """The grid of a run. Its columns are the training part's label band plus the margin."""
         index = self.index
         return Grid(index["slices"], index["size"], tuple(index["windows"][str(fold)]))
 
-
-def gray_range(intensities: np.ndarray) -> tuple[float, float]:
-    """The intensities that become gray 0 and 255: robust percentiles of the volume."""
-    low, high = np.percentile(intensities, PERCENTILES)
-    if low == high:  # hardly any voxel differs from the rest
-        low, high = intensities.min(), intensities.max()
-    return float(low), float(high)
+    def spacing(self, case: str) -> tuple[float, ...]:
+        """Spacing of a case on the target grid, mm between slices, rows, columns."""
+        return tuple(self.index["spacings"][case])
 
 
-def to_gray(intensities: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Scale `low`..`high` to 0..255, rounded and clipped, uint8."""
-    gray = (intensities.astype(np.float32) - low) * (255 / (high - low))
-    return np.clip(np.rint(gray), 0, 255).astype(np.uint8)
+def cache_folder(name: str, key: str) -> Path:
+    """The folder of a cache; `key` tells the scans, settings and code that it was made from."""
+    return paths.root() / "cache" / f"{name}-{key}"
 
 
 def hash_of(content: dict[str, Any] | list) -> str:
@@ -126,95 +139,97 @@ def hash_of(content: dict[str, Any] | list) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def build(
-    folder: Path,
-    identity: dict[str, str],
-    profile: Profile,
-    cases: Sequence[Scan],
-    shape: tuple[int, int],
-    unified: Callable[[int], tuple[np.ndarray, np.ndarray]],
-    pool: Executor,
-) -> Cache:
-    """Make the cache in `folder`, whole or not at all.
+def build_cache(plan: CachePlan, volume_of: Callable[[int], Volume], pool: Executor) -> Cache:
+    """Make a cache atomically.
 
-    `shape` is (slices, size) of the unified grid. `unified` gives the gray values and the class
-    indices of the case of that number on it, each uint8 (slices, size, size); `pool` calls it and
-    writes them. `identity` holds `data`, `key` and `data_hash`, which is that of the volumes
-    written where the scans have no files.
+    `pool` calls `volume_of` with the number of each case and writes the result. The index has the
+    hash of the written volumes as `data_hash`, unless the plan's identity gives one.
     """
-    folds = split_folds(cases, profile.folds, profile.seed)
-    slices, size = shape
-    temporary = folder.with_name(f".part-{folder.name}")
-    for remnant in (temporary, folder):  # of a killed process; a cache without its index is none
-        shutil.rmtree(remnant, ignore_errors=True)
+    folds = split_folds(plan.cases, plan.profile.folds, plan.profile.seed)
+    temporary = plan.folder.with_name(f".part-{plan.folder.name}")
+    for remains in (temporary, plan.folder):  # of a killed process: a cache has an index
+        shutil.rmtree(remains, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        bands: dict[str, tuple[int, int] | None] = {}
-        labels: set[int] = set()
-        for name in (IMAGES, MASKS):
-            _reserve(temporary / name, (len(cases), slices, size, size))
-        write = partial(_write_case, temporary, len(cases), unified)
-        bar = progress_bar(
-            pool.map(write, range(len(cases))), desc="preprocess", total=len(cases), unit="case"
-        )
-        for case, (band, found) in zip(cases, bar, strict=True):
-            bands[case.id] = band
-            labels.update(found)
-        sha256 = {name: _sha256(temporary / name) for name in (IMAGES, MASKS)}
-        index = {
-            "data_hash": hash_of(list(sha256.values())),
-            **identity,
-            "split_hash": hash_of(folds),
-            "profile": asdict(profile),
-            "cases": [case.id for case in cases],
-            "folds": folds,
-            "slices": slices,
-            "size": size,
-            "classes": [CLASSES[index] for index in sorted(labels)],
-            "bands": bands,
-            "windows": _windows(bands, folds, size, profile.margin),
-            "sha256": sha256,
-        }
-        write_json(temporary / INDEX, index)
-        temporary.rename(folder)
+        written = _write_volumes(temporary, plan, volume_of, pool)
+        write_json(temporary / INDEX, _index(plan, folds, written, temporary))
+        temporary.rename(plan.folder)
     except OSError as error:
-        raise write_error(folder, error) from None
+        raise write_error(plan.folder, error) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return Cache(folder)
+    return Cache(plan.folder)
 
 
-def _write_case(
-    folder: Path,
-    cases: int,
-    unified: Callable[[int], tuple[np.ndarray, np.ndarray]],
-    row: int,
-) -> tuple[tuple[int, int] | None, list[int]]:
-    """Put a case in its place; returns its label band and the classes that occur in it."""
-    image, mask = unified(row)
-    _write_volume(folder / IMAGES, row - cases, image)
-    _write_volume(folder / MASKS, row - cases, mask)
-    return label_band(mask), np.unique(mask).tolist()
+class _Written(NamedTuple):
+    """What the index tells of a written volume."""
+
+    band: tuple[int, int] | None
+    classes: list[int]
+    spacing: tuple[float, float, float]
+
+
+def _write_volumes(
+    folder: Path, plan: CachePlan, volume_of: Callable[[int], Volume], pool: Executor
+) -> list[_Written]:
+    count = len(plan.cases)
+    for name in (IMAGES, MASKS):
+        _reserve(folder / name, (count, plan.slices, plan.size, plan.size))
+    write = partial(_write_case, folder, count, volume_of)
+    bar = progress_bar(pool.map(write, range(count)), desc="preprocess", total=count, unit="case")
+    return list(bar)
+
+
+def _index(
+    plan: CachePlan, folds: list[list[str]], written: list[_Written], folder: Path
+) -> dict[str, Any]:
+    ids = [case.id for case in plan.cases]
+    bands = {case: found.band for case, found in zip(ids, written, strict=True)}
+    labels = {label for found in written for label in found.classes}
+    sha256 = {name: _sha256(folder / name) for name in (IMAGES, MASKS)}
+    return {
+        "data_hash": hash_of(list(sha256.values())),
+        **plan.identity,
+        "split_hash": hash_of(folds),
+        "profile": asdict(plan.profile),
+        "cases": ids,
+        "folds": folds,
+        "slices": plan.slices,
+        "size": plan.size,
+        "spacings": {case: found.spacing for case, found in zip(ids, written, strict=True)},
+        "classes": [CLASSES[index] for index in sorted(labels)],
+        "bands": bands,
+        "windows": _windows(bands, folds, plan.size, plan.profile.margin),
+        "sha256": sha256,
+    }
+
+
+def _write_case(folder: Path, cases: int, volume_of: Callable[[int], Volume], row: int) -> _Written:
+    volume = volume_of(row)
+    _write_array(folder / IMAGES, row - cases, volume.image)
+    _write_array(folder / MASKS, row - cases, volume.mask)
+    return _Written(label_band(volume.mask), np.unique(volume.mask).tolist(), volume.spacing)
 
 
 def _reserve(path: Path, shape: tuple[int, ...]) -> None:
-    """A .npy file of zero bytes that has its room on the disk, where the system can say so."""
+    """Write a .npy file of zero bytes; its disk space is reserved if the system can do so."""
     with path.open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         file.truncate(size := file.tell() + math.prod(shape))
-        if hasattr(os, "posix_fallocate"):  # macOS has none
+        if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
             os.posix_fallocate(file.fileno(), 0, size)
 
 
-def _write_volume(path: Path, from_end: int, volume: np.ndarray) -> None:
-    """Put a volume in its place, counted from the last (-1).
+def _write_array(path: Path, from_end: int, array: np.ndarray) -> None:
+    """Write one volume to its position, counted from the last (-1).
 
-    By a file, not by mapped memory: writing to that on a full disk kills the process wordlessly.
+    Uses file writes, not a memory map: on a full disk a memory map kills the process without an
+    error.
     """
     with path.open("r+b") as file:
-        file.seek(from_end * volume.nbytes, os.SEEK_END)
-        file.write(np.ascontiguousarray(volume).data)
+        file.seek(from_end * array.nbytes, os.SEEK_END)
+        file.write(np.ascontiguousarray(array).data)
 
 
 def _sha256(path: Path) -> str:

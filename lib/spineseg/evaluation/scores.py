@@ -1,6 +1,5 @@
-"""The rows of a table of scores: what each is of, and which run it comes from."""
+"""The rows of a table of scores."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,27 +7,23 @@ import pandas as pd
 
 from spineseg.evaluation.metrics import dsc, iou
 from spineseg.labels import CLASSES, FOREGROUND
-from spineseg.runs import finished_facts
-from spineseg.utils import paths
+from spineseg.runs import RunRecord
 
 OVERLAPS = {"DSC": dsc, "IoU": iou}
 SURFACES = ("HD95", "NSD")
-SCORES = "scores.csv"
-CURVES = "curves.csv"
 
 
-def identify(table: pd.DataFrame, run: Path, data: str | None = None) -> pd.DataFrame:
-    """The table behind the columns that say where a run's scores come from.
+def identify(table: pd.DataFrame, record: RunRecord, data: str | None = None) -> pd.DataFrame:
+    """Put before a table the columns that tell which run it comes from.
 
-    `data` is the name of the data set scored, by default the run's own.
+    `data` is the name of the scored data set, by default the run's own.
     """
-    facts = finished_facts(run)
     keys = {
-        "data": data or paths.dataset_name(Path(facts["data"])),
-        "profile": facts["profile"]["name"],
-        "device": facts["device"],
-        "model": facts["model"],
-        "fold": facts["fold"],
+        "data": data or record.data_name,
+        "profile": record.profile.name,
+        "device": record.device,
+        "model": record.model,
+        "fold": record.fold,
     }
     return pd.DataFrame(keys, index=table.index).join(table)
 
@@ -36,9 +31,9 @@ def identify(table: pd.DataFrame, run: Path, data: str | None = None) -> pd.Data
 def score_rows(case: str, aggregation: str, counts: np.ndarray) -> list[dict[str, Any]]:
     """DSC and IoU of each foreground class from voxel counts (units, classes, 3).
 
-    `value` is the mean over the `units` (volumes or slices) in which the class stands in the truth
-    or in the prediction; a class absent from both is left out, one absent from a single side
-    scores 0 (Eq. 2 and 3; aggregation is left open by the paper).
+    `value` is the mean over the `units` (volumes or slices) whose truth or prediction has the
+    class. A class absent from both is left out. A class absent from one of them scores 0 (Eq. 2
+    and 3; the paper leaves the aggregation open).
     """
     rows = []
     for metric, function in OVERLAPS.items():
@@ -54,7 +49,7 @@ def score_rows(case: str, aggregation: str, counts: np.ndarray) -> list[dict[str
 def surface_rows(case: str, scores: np.ndarray) -> list[dict[str, Any]]:
     """HD95 (mm) and NSD of each class of a volume, from `surface_scores` (classes, 2).
 
-    A class absent from both masks is left out; the HD95 of one absent from a single side is NaN.
+    A class absent from both masks is left out. The HD95 of a class absent from one of them is NaN.
     """
     return [
         _row(case, name, "volume", metric, value, 1)

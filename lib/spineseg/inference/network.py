@@ -1,46 +1,37 @@
-"""A trained network, ready to label slices on the grid that it was trained on."""
+"""The segmenter of our own networks."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from spineseg.models import MODELS
-from spineseg.models.folding import fold
+from spineseg.inference.segmenter import Segmenter
+from spineseg.methods import METHODS
+from spineseg.models.fast import make_fast, memory_format
+from spineseg.training.checkpoint import load_network
 from spineseg.training.device import make_fabric
-from spineseg.training.loop import load_network
 from spineseg.training.transforms import standardise
 
 
-class TrainedNetwork:
-    """The network of a run, on this machine's device; `facts` tells what it was made from."""
+class NetworkSegmenter(Segmenter):
+    """A run of one of our own networks, on this machine's device."""
 
     def __init__(self, run: Path):
-        network, self.grid, self.facts = load_network(run)
-        self.model = MODELS[self.facts["model"]]
-        self.fabric = make_fabric()
-        fast = fold(network).to(memory_format=self.model.memory_format)  # type: ignore[call-overload]
-        self.network = self.fabric.setup_module(fast)
-
-    def probabilities(self, gray: np.ndarray) -> np.ndarray:
-        """Class probabilities of a volume's slices, uint8 (N, H, W): float32 (N, H, W, classes)."""
-        return self._of_volume(gray, lambda logits: logits.softmax(1).movedim(1, -1))
-
-    def classes(self, gray: np.ndarray) -> np.ndarray:
-        """The most probable class of each pixel of a volume's slices: uint8 (N, H, W)."""
-        return self._of_volume(gray, lambda logits: logits.argmax(1).to(torch.uint8))
+        network, self.record = load_network(run)
+        self.fabric = make_fabric(self.record.profile.width)
+        self.memory_format = memory_format(network)
+        self.network = self.fabric.setup_module(make_fast(network))
 
     @torch.inference_mode()
-    def _of_volume(self, gray: np.ndarray, read: Callable[[Tensor], Tensor]) -> np.ndarray:
+    def probabilities(self, gray: np.ndarray) -> np.ndarray:
         slices = torch.from_numpy(gray)
-        if self.model.volumetric:
-            return self._of_batch(slices[None], read)[0]
-        batches = slices.split(self.facts["profile"]["batch_size"])
-        return np.concatenate([self._of_batch(batch, read) for batch in batches])
+        if METHODS[self.record.model].volumetric:
+            return self._of_batch(slices[None])[0]
+        batches = slices.split(self.record.profile.batch_size)
+        return np.concatenate([self._of_batch(batch) for batch in batches])
 
-    def _of_batch(self, samples: Tensor, read: Callable[[Tensor], Tensor]) -> np.ndarray:
+    def _of_batch(self, samples: Tensor) -> np.ndarray:
         inputs = standardise(self.fabric.to_device(samples))
-        logits = self.network(inputs.contiguous(memory_format=self.model.memory_format))
-        return read(logits.float()).cpu().numpy()
+        logits = self.network(inputs.contiguous(memory_format=self.memory_format))
+        return logits.float().softmax(1).movedim(1, -1).cpu().numpy()

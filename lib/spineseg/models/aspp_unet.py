@@ -12,7 +12,7 @@ STAGES = 4
 
 
 class Up(nn.Module):
-    """Transposed convolution, concatenation with the skip, DC (the decoder's step)."""
+    """One step of the decoder: transposed convolution, concatenation with the skip, DC."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -24,10 +24,10 @@ class Up(nn.Module):
 
 
 class ASPPUNet(nn.Module):
-    """Four times DC, ASPP, max-pool down; four times transposed convolution, concat, DC up.
+    """Four times DC, ASPP and max-pool; four times transposed convolution, concatenation and DC.
 
-    The skip leaves after the DC, before its ASPP. `aspp` says at which of the four positions a
-    module stands, `branch` how wide its branches are as a fraction of the stage's width.
+    The skip leaves after the DC, before its ASPP. `aspp` says which of the four positions have an
+    ASPP module. `branch` is the width of its branches as a fraction of the stage's width.
     Input (N, in_channels, H, W) of any size, output (N, num_classes, H, W).
     """
 

@@ -1,4 +1,4 @@
-"""The modules of the paper's Fig. 2 and 3."""
+"""The modules of the paper's Fig. 2 and 3, as they are drawn there."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class ConvBNReLU(nn.Sequential):
-    """Convolution, batch normalisation, ReLU; the size of the map is divided by `stride`."""
+    """Convolution, batch normalisation, ReLU. `stride` divides the size of the map."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class ConvBNReLU(nn.Sequential):
 class DoubleConv(nn.Sequential):
     """The DC module (section 2.3, Fig. 3): twice a 3x3 convolution, BN and ReLU.
 
-    Its convolutions keep their biases, as U-Net's do; those of ASPP have none, as DeepLab's.
+    Its convolutions have biases, as U-Net's do. Those of ASPP have none, as DeepLab's.
     """
 
     def __init__(self, inputs: int, outputs: int):
@@ -40,42 +40,26 @@ class DoubleConv(nn.Sequential):
 
 
 class ImagePooling(nn.Module):
-    """The mean over the whole map through a 1x1 convolution: (N, C, H, W) to (N, outputs, 1, 1)."""
+    """The mean over the whole map, a 1x1 convolution, and the result at every pixel.
+
+    Bilinear interpolation from one pixel, as in DeepLabV3, gives that pixel everywhere.
+    """
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
         self.project = ConvBNReLU(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.project(x.mean((2, 3), keepdim=True))
-
-
-class AtrousConv2d(nn.Conv2d):
-    """A 3x3 convolution with holes and zeros around the map, whose size is kept.
-
-    Where a map is no longer than the rate, the outer taps meet zeros alone; they are left out.
-    """
-
-    def __init__(self, inputs: int, outputs: int, rate: int):
-        super().__init__(inputs, outputs, 3, 1, rate, rate, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        rate = self.dilation[0]
-        rows, columns = (slice(None) if rate < length else slice(1, 2) for length in x.shape[2:])
-        weight = self.weight[:, :, rows, columns]
-        padding = [rate if taps == 3 else 0 for taps in weight.shape[2:]]
-        return F.conv2d(x, weight, self.bias, 1, padding, rate)
+        pooled = self.project(x.mean((2, 3), keepdim=True))  # (N, outputs, 1, 1)
+        return pooled.expand(-1, -1, *x.shape[2:])
 
 
 class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling (section 2.2, Fig. 2); the size of the map is kept.
+    """Atrous spatial pyramid pooling (section 2.2, Fig. 2). The size of the map is kept.
 
-    Five parallel branches (1x1, one 3x3 for each atrous rate, image pooling), joined and projected
-    to `outputs`, by default back to `channels`. The paper does not give the width of a branch.
-
-    What Fig. 2 draws (`plain.ASPP`), in fewer passes over the maps: BN and ReLU act on each channel
-    alone, so they follow the join of the convolutions; and the pooled values are the same at every
-    pixel, so what they add to the projection is one vector an image.
+    Parallel branches (a 1x1 convolution, a 3x3 convolution for each atrous rate, image pooling) are
+    concatenated and projected to `outputs` channels, by default back to `channels`. The paper does
+    not give the width of a branch.
     """
 
     def __init__(
@@ -86,46 +70,28 @@ class ASPP(nn.Module):
         outputs: int | None = None,
     ):
         super().__init__()
-        self.sizes = (channels, branch_channels, tuple(rates), outputs or channels)
         self.branches = nn.ModuleList(
             [
-                nn.Conv2d(channels, branch_channels, 1, bias=False),
-                *(AtrousConv2d(channels, branch_channels, rate) for rate in rates),
+                ConvBNReLU(channels, branch_channels, 1),
+                *(ConvBNReLU(channels, branch_channels, 3, rate) for rate in rates),
+                ImagePooling(channels, branch_channels),
             ]
         )
-        self.norm: nn.Module = nn.BatchNorm2d(len(self.branches) * branch_channels)
-        self.pooling = ImagePooling(channels, branch_channels)
-        joined = (len(self.branches) + 1) * branch_channels
+        joined = len(self.branches) * branch_channels
         self.project = ConvBNReLU(joined, outputs or channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        maps = F.relu(self.norm(torch.cat([branch(x) for branch in self.branches], dim=1)))
-        convolution, norm, relu = self.project
-        assert isinstance(convolution, nn.Conv2d)
-        weights = convolution.weight.tensor_split([maps.shape[1]], dim=1)
-        of_image = F.conv2d(self.pooling(x), weights[1], convolution.bias)  # (N, outputs, 1, 1)
-        return relu(norm(F.conv2d(maps, weights[0]) + of_image))
-
-    def branch_norms(self) -> list[nn.BatchNorm2d]:
-        """For each branch but the pooled a BN layer of its own, of the state of the joined one."""
-        count, state = len(self.branches), self.norm.state_dict()
-        norms = [nn.BatchNorm2d(self.sizes[1]).to(state["weight"]) for _ in range(count)]
-        for index, norm in enumerate(norms):
-            norm.load_state_dict(
-                {key: v.chunk(count)[index] if v.ndim else v for key, v in state.items()}
-            )
-            norm.train(self.training)
-        return norms
+        return self.project(torch.cat([branch(x) for branch in self.branches], dim=1))
 
 
 def pad_to_multiple(x: Tensor, multiple: int | Sequence[int]) -> Tensor:
     """Repeat the last values of each axis until its length is a multiple; x is (N, C, *axes).
 
-    `multiple` is one for all axes, or one for each.
+    `multiple` is one number for all axes, or one for each.
     """
     axes = x.shape[2:]
     multiples = [multiple] * len(axes) if isinstance(multiple, int) else multiple
     missing = [-length % step for length, step in zip(axes, multiples, strict=True)]
-    # F.pad wants (before, after) of the last axis first.
+    # F.pad takes (before, after) of the last axis first.
     padding = [side for after in reversed(missing) for side in (0, after)]
     return F.pad(x, padding, mode="replicate")

@@ -1,6 +1,6 @@
-"""DeepLabV3 (Chen et al., 2017) on a dilated ResNet-101, as the paper compares with (section 2.8).
+"""DeepLabV3 (Chen et al., 2017) on a dilated ResNet-101. A baseline of the paper (section 2.8).
 
-The residual network is He et al.'s (2016) with the stride in the 3x3 convolution.
+The residual network is that of He et al. (2016), with the stride in the 3x3 convolution.
 """
 
 import torch.nn.functional as F
@@ -10,8 +10,8 @@ from spineseg.models.blocks import ASPP, ConvBNReLU
 
 BLOCKS = (3, 4, 23, 3)
 EXPANSION = 4
-# (stride, atrous rate) of the four stages, by output stride: a rate stands in for a lost stride.
-STAGES = {
+# (stride, atrous rate) of the four stages, by output stride. A rate replaces an omitted stride.
+STRIDES_AND_RATES = {
     8: ((1, 1), (2, 1), (1, 2), (1, 4)),
     16: ((1, 1), (2, 1), (2, 1), (1, 2)),
 }
@@ -24,7 +24,7 @@ class Bottleneck(nn.Module):
         super().__init__()
         outputs = EXPANSION * width
         last = nn.BatchNorm2d(outputs)
-        # Each block starts as its shortcut, so the 101 layers train from scratch like a few.
+        # Each block starts as its shortcut. This makes 101 layers trainable from scratch.
         nn.init.zeros_(last.weight)
         self.residual = nn.Sequential(
             ConvBNReLU(inputs, width, 1),
@@ -50,12 +50,12 @@ class ResNet101(nn.Sequential):
             ConvBNReLU(in_channels, width, 7, stride=2), nn.MaxPool2d(3, stride=2, padding=1)
         )
         inputs, previous_rate = width, 1
-        for stage, (stride, rate) in enumerate(STAGES[output_stride]):
+        for stage, (stride, rate) in enumerate(STRIDES_AND_RATES[output_stride]):
             channels = width * 2**stage
             outputs = EXPANSION * channels
             self.append(
                 nn.Sequential(
-                    # Its input still has the spacing that the rate of the stage before is for.
+                    # The first block's input has the spacing of the stage before, so it takes that rate.
                     Bottleneck(inputs, channels, stride, previous_rate),
                     *(Bottleneck(outputs, channels, 1, rate) for _ in range(BLOCKS[stage] - 1)),
                 )
@@ -67,17 +67,18 @@ class ResNet101(nn.Sequential):
 
 
 class DeepLabV3(nn.Module):
-    """Dilated ResNet-101, ASPP, 3x3 convolution; the logits are spread to the image bilinearly.
+    """Dilated ResNet-101, ASPP, 3x3 convolution; the logits are interpolated bilinearly.
 
-    `output_stride`, 8 or 16, is how far apart the pixels of the backbone's map lie; the atrous
-    rates 6, 12, 18 for 16 are doubled for 8. No auxiliary head, no pretrained weights. The network
-    is the usual one for colours ("size and parameters were not changed"): gray is given thrice.
+    `output_stride` (8 or 16) is the distance of the backbone's output pixels in image pixels. The
+    atrous rates are 6, 12, 18 for 16, and twice that for 8. There is no auxiliary head, and no
+    pretrained weights. "Size and parameters were not changed", so the network expects three
+    channels, and a gray image is repeated.
     Input (N, in_channels, H, W) of any size, output (N, num_classes, H, W).
     """
 
     def __init__(self, width: int, num_classes: int, in_channels: int, output_stride: int = 8):
         super().__init__()
-        if output_stride not in STAGES:
+        if output_stride not in STRIDES_AND_RATES:
             raise ValueError(f"output stride {output_stride}; choose 8 or 16")
         self.repeats = 3 if in_channels == 1 else 1
         branch = 4 * width

@@ -1,4 +1,4 @@
-"""SegNet (Badrinarayanan et al., 2017), at the scale the paper compares with (section 2.8)."""
+"""SegNet (Badrinarayanan et al., 2017) of the paper's size. A baseline of the paper (section 2.8)."""
 
 from itertools import pairwise
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from spineseg.models.blocks import ConvBNReLU, pad_to_multiple
 
-DEPTHS = (1, 2, 3, 3)  # convolutions a stage
+DEPTHS = (1, 2, 3, 3)  # convolutions per stage
 
 
 def convolutions(*channels: int) -> nn.Sequential:
@@ -18,10 +18,11 @@ def convolutions(*channels: int) -> nn.Sequential:
 
 
 class SegNet(nn.Module):
-    """Four times convolutions and max-pool down; four times max-unpool and convolutions up.
+    """Four times convolutions and max-pool; four times max-unpool and convolutions.
 
-    The decoder mirrors the encoder. It gets no features from there, only the places of the maxima,
-    where unpooling puts the values back. Its last convolution yields the logits.
+    The decoder mirrors the encoder. It gets no features from there, only the positions of the
+    maxima: unpooling puts the values back at these positions. The last convolution gives the
+    logits.
     Input (N, in_channels, H, W) of any size, output (N, num_classes, H, W).
     """
 
@@ -40,11 +41,11 @@ class SegNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         x = pad_to_multiple(image, 2 ** len(DEPTHS))
-        places = []
+        positions = []
         for down in self.down:
             x = down(x)  # (N, width * 2**stage, H / 2**stage, W / 2**stage)
             x, indices = F.max_pool2d(x, 2, return_indices=True)
-            places.append(indices)
+            positions.append(indices)
         for up in self.up:
-            x = up(F.max_unpool2d(x, places.pop(), (2, 2)))
+            x = up(F.max_unpool2d(x, positions.pop(), (2, 2)))
         return x[..., : image.shape[2], : image.shape[3]]

@@ -1,4 +1,4 @@
-"""U-Net-3D (Cicek et al., 2016), which the paper compares with (section 2.8), for thick slices."""
+"""U-Net-3D (Cicek et al., 2016), adapted to thick slices. A baseline of the paper (section 2.8)."""
 
 import math
 
@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from spineseg.models.blocks import pad_to_multiple
 
-# Over (slices, H, W). Slices lie over ten times farther apart than pixels, and twelve of them can
-# be halved only twice: the first pooling is in the plane.
+# Over (slices, H, W). Slices are more than ten times farther apart than pixels, and twelve of them
+# can be halved only twice. So the first pooling is in the plane.
 POOLS = ((1, 2, 2), (2, 2, 2), (2, 2, 2))
 
 
@@ -40,7 +40,7 @@ class Up3d(nn.Module):
 
 
 class UNet3D(nn.Module):
-    """Three times DC and max-pool down; DC; three times transposed convolution, concat, DC up.
+    """Three times DC and max-pool; DC; three times transposed convolution, concatenation and DC.
 
     Input (N, in_channels, slices, H, W) of any size, output (N, num_classes, slices, H, W).
     """
@@ -62,7 +62,9 @@ class UNet3D(nn.Module):
     def forward(self, volume: Tensor) -> Tensor:
         halvings = [math.prod(axis) for axis in zip(*POOLS, strict=True)]
         if volume.shape[2] <= halvings[0]:
-            halvings[0] *= 2  # gradients of one slice at the bottom crash too, where the head's do
+            # With a single slice at the bottom, the bf16 gradient crashes on CPUs with AMX
+            # (torch 2.13, oneDNN).
+            halvings[0] *= 2
         x = pad_to_multiple(volume, halvings)
         skips = []
         for down, pool in zip(self.down, POOLS, strict=True):
@@ -73,7 +75,4 @@ class UNet3D(nn.Module):
         for up in self.up:
             x = up(x, skips.pop())
         slices, height, width = volume.shape[2:]
-        # The head's gradient in bf16 hangs or crashes as a 3-D convolution on CPUs with AMX (torch
-        # 2.13); with 1x1x1 taps it can as well be one in the plane, slices below each other.
-        flat = F.conv2d(x.flatten(2, 3), self.head.weight.squeeze(2), self.head.bias)
-        return flat.unflatten(2, x.shape[2:4])[..., :slices, :height, :width]
+        return self.head(x)[..., :slices, :height, :width]

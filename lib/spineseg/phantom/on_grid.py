@@ -1,8 +1,8 @@
-"""Phantoms simulated on the unified grid itself, straight into a cache.
+"""Patients simulated on the target grid itself, straight into a cache.
 
-They are the patients of the phantom set (seed 0), each on 12 slices of equal size, whichever of
-Table 1's shapes its scan has there. Nothing is resampled, and neither SimpleITK nor files of scans
-are needed.
+They are the patients of the phantom (seed 0), each on 12 slices of equal size, whichever of
+Table 1's shapes its scan has there. Nothing is resampled. Neither SimpleITK nor files of scans are
+needed.
 """
 
 from concurrent.futures import ProcessPoolExecutor
@@ -10,57 +10,67 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 
-import numpy as np
 from joblib import cpu_count
 
-from spineseg import fingerprint
-from spineseg.data.cache import INDEX, Cache, build, gray_range, hash_of, to_gray
+from spineseg.data.cache import INDEX, Cache, CachePlan, Volume, build_cache, cache_folder, hash_of
+from spineseg.data.gray import gray_range, to_gray
+from spineseg.experiment import Experiment
+from spineseg.fingerprint import simulated_cache_code
 from spineseg.labels import challenge_to_class
 from spineseg.phantom import simulate
 from spineseg.phantom.dataset import plan_cases
-from spineseg.profiles import Profile
-from spineseg.utils import paths
-from spineseg.utils.files import folder_lock
+from spineseg.utils.locks import folder_lock
 from spineseg.utils.processes import end_with_parent
 
-SLICES, SIZE = 12, 880  # the paper's most common shape (Table 1), to which it brings all
+SLICES, SIZE = 12, 880  # the paper's most common shape (Table 1)
 SEED = 0
 
 
 @dataclass(frozen=True)
-class Patient:
-    """One simulated patient, who has one scan."""
+class SimulatedScan:
+    """The only scan of a simulated patient."""
 
     id: str
     patient: str
 
 
-def prepare_simulated(profile: Profile, cases: int) -> Cache:
-    """The cache of so many patients on 12 x 880 x 880, or as many pixels as the profile allows.
+def prepare_simulated(experiment: Experiment) -> Cache:
+    """The cache of the simulated patients of an experiment, 12 x 880 x 880 or smaller.
 
-    It is simulated, by a process on each core, if there is none of this code and these settings.
+    The profile bounds the size in plane. The patients are simulated, one process per core, if there
+    is no cache of this code and these settings.
     """
+    profile, cases = experiment.profile, experiment.simulated_patients
     size = min(SIZE, profile.image_size)
     settings = {"cases": cases, "seed": SEED, **profile.cache_knobs()}
-    key = hash_of({"code": fingerprint.of_simulated(), **settings})
-    folder = paths.root() / "cache" / f"simulated-{SLICES}x{size}-{key}"
+    key = hash_of({"code": simulated_cache_code(), **settings})
+    folder = cache_folder(f"simulated-{SLICES}x{size}", key)
     with folder_lock(folder, wait=True):
-        if (folder / INDEX).is_file():
-            return Cache(folder)
-        names = [f"Case{plan.number}" for plan in plan_cases(cases, 1.0, SEED, False)]
-        patients = [Patient(name, name) for name in names]
-        identity = {"data": "simulated", "key": key}
-        pool = ProcessPoolExecutor(
-            min(cpu_count(), cases), get_context("spawn"), initializer=end_with_parent
-        )
-        with pool:
-            unified = partial(_simulated, cases, size)
-            return build(folder, identity, profile, patients, (SLICES, size), unified, pool)
+        if not (folder / INDEX).is_file():
+            _build(
+                CachePlan(
+                    folder, {"data": "simulated", "key": key}, profile, _scans(cases), SLICES, size
+                )
+            )
+    return Cache(folder)
 
 
-def _simulated(cases: int, size: int, row: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gray values and classes of one patient, uint8 (slices, size, size)."""
+def _scans(cases: int) -> list[SimulatedScan]:
+    names = [f"Case{number}" for number in range(1, cases + 1)]
+    return [SimulatedScan(name, name) for name in names]
+
+
+def _build(plan: CachePlan) -> None:
+    cases = len(plan.cases)
+    pool = ProcessPoolExecutor(
+        min(cpu_count(), cases), get_context("spawn"), initializer=end_with_parent
+    )
+    with pool:
+        build_cache(plan, partial(_simulated, cases, plan.size), pool)
+
+
+def _simulated(cases: int, size: int, row: int) -> Volume:
     plan = plan_cases(cases, 1.0, SEED, False)[row]
     phantom = simulate((SLICES, size, size), plan.seed)
     gray = to_gray(phantom.image, *gray_range(phantom.image))
-    return gray, challenge_to_class(phantom.mask)
+    return Volume(gray, challenge_to_class(phantom.mask), phantom.spacing)

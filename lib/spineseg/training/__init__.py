@@ -1,1 +1,1 @@
-""""""
+"""Training of our own networks: the loop, what varies its images, checkpoints, the device."""

@@ -1,189 +1,136 @@
-"""What an experiment's runs came to: gathered into results/<experiment>/, read from there with care."""
+"""Collect the results of all runs into results/<experiment>/, and validate them on reading."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from spineseg import fingerprint, methods
-from spineseg.data.preprocess import data_hash, prepare
-from spineseg.evaluation.evaluate import EXAMPLES, evaluate_run
-from spineseg.evaluation.noise import EXAMPLE, LEVELS, NOISE, evaluate_noise
-from spineseg.evaluation.scores import CURVES, SCORES, identify
-from spineseg.evaluation.statistics import failures
-from spineseg.evaluation.summary import SUMMARY, summarise
-from spineseg.experiment import Experiment
-from spineseg.profiles import Profile
-from spineseg.runs import (
-    FACTS,
-    FINISHED,
-    LOG,
+from spineseg.evaluation.noise import LEVELS
+from spineseg.evaluation.result_files import (
+    CURVES,
+    EXAMPLES,
+    LOSSES,
+    NOISE,
+    NOISE_EXAMPLE,
     RUNS,
-    RunError,
-    differing,
-    finished_facts,
-    without_path,
+    SCORES,
+    ResultTable,
 )
-from spineseg.utils import paths
-from spineseg.utils.errors import REMOVE, UserError
-from spineseg.utils.files import (
-    atomic_write,
-    read_arrays,
-    read_csv,
-    read_json,
-    write_csv,
-    write_json,
-)
-from spineseg.workflow import provenance
+from spineseg.evaluation.scores import identify
+from spineseg.experiment import Experiment
+from spineseg.fingerprint import training_code
+from spineseg.methods import NOISE_METHODS, PROPOSED, TABLE3
+from spineseg.runs import FINISHED, RunRecord, is_finished, load_record
+from spineseg.utils.errors import Problem, UserError
+from spineseg.utils.files import atomic_write, read_arrays, read_json, write_csv, write_json
+from spineseg.workflow.prepare import prepare
+from spineseg.workflow.score import is_scored
 
-FAILURES = "failures.csv"
-FILLED = {  # columns without gaps, but those that carry a folder's name, which may be `nan`
-    SCORES: ("device", "model", "fold", "case", "class", "aggregation", "metric", "units"),
-    SUMMARY: ("device", "model", "class", "aggregation", "metric", "cases"),
-    CURVES: ("device", "model", "fold", "epoch", "train_loss"),
-    NOISE: ("device", "model", "fold", "case", "k"),
-    LOG: ("epoch", "train_loss", "learning_rate", "seconds"),
-}
-OTHERS = {
-    SCORES: ("data", "profile", "value"),
-    SUMMARY: ("data", "profile", "mean", "sd", "low", "high"),
-    CURVES: ("data", "profile", "test_loss"),
-    NOISE: ("data", "profile", "DSC", "IoU"),
-    LOG: ("test_loss",),
-}
+GATHERED_TABLES = (SCORES, CURVES, NOISE)
+GATHERED = (RUNS, *(table.name for table in GATHERED_TABLES), EXAMPLES, NOISE_EXAMPLE)
 
 
-class ResultsError(ValueError):
-    """A results folder that is incomplete or not of the experiment that asks for it."""
+def gather(experiment: Experiment, models: Sequence[str], folds: Sequence[int]) -> Path:
+    """Collect the scored runs of these methods and folds; returns results/<experiment>/.
 
-
-def results_of(experiment: Experiment) -> Path:
-    """The results folder of an experiment; where there is none, all its methods are trained and scored.
-
-    Raises ResultsError, naming each fault, when the folder is incomplete or of another experiment.
-    """
-    if not (experiment.results / RUNS).is_file():
-        from spineseg.training.loop import train
-
-        for model in methods.runnable():
-            for fold in experiment.folds_to_run():
-                run = train(experiment, model, fold)
-                if not (run / SCORES).is_file():
-                    score_run(run)
-        gather(experiment, methods.runnable())
-    check_results(experiment)
-    return experiment.results
-
-
-def score_run(run: Path, data: Path | None = None) -> Path:
-    """Score a finished run on the cases it held out, and, if it is one of those compared so, with
-    noise added; or on every case of another data folder. Returns the folder of scores.csv.
-    """
-    if data is None:
-        if finished_facts(run)["model"] in methods.NOISE:
-            evaluate_noise(run)
-        return evaluate_run(run)
-    folder = evaluate_run(run, data)
-    write_csv(folder / SUMMARY, summarise(_read(folder / SCORES, REMOVE)))
-    facts = finished_facts(run)
-    scored = Experiment(paths.dataset_folder(data), Profile(**facts["profile"]))
-    scans = {"data_hash": data_hash(scored.files())}
-    provenance.record(folder, provenance.origin_of(scored, [facts | scans]), facts["device"])
-    return folder
-
-
-def gather(experiment: Experiment, models: Sequence[str]) -> pd.DataFrame:
-    """Gather the scored runs of these methods into results/<experiment>/ and return the summary.
-
-    Writes runs.json (what each run was made from), scores.csv (every case), summary.csv,
-    failures.csv, curves.csv (loss an epoch), noise.csv (scores under noise), examples.npz (the
-    best, median and worst case of ASPP-UNet or, without it, of the first of Table 3's methods) and
-    noise.npz (a case of it under noise). Raises RunError, naming each, when a run or its scores are
-    missing, or when none of the methods stands in Table 3.
+    Writes runs.json (the record of each run), scores.csv (every case), curves.csv (loss per epoch),
+    noise.csv (scores with noise), examples.npz (the best, median and worst case of ASPP-UNet or,
+    without it, of the first of Table 3's methods) and noise.npz (one case of it with noise).
+    Raises UserError, which names each, if a run or its scores are missing or were made from other
+    scans, settings or code, or if none of the methods is in Table 3.
     """
     shown = _shown(models)
-    folds = experiment.folds_to_run()
     runs = [experiment.run(model, fold) for model in models for fold in folds]
-    if missing := [str(run) for run in runs if not _is_scored(run)]:
-        raise RunError(f"not trained and scored yet: {', '.join(missing)}; run `make reproduce`")
-    facts = [finished_facts(run) for run in runs]
-    if stale := _stale(dict(zip(runs, facts, strict=True)), experiment):
-        raise RunError("\n".join(stale))
-    scores = _stack(runs, SCORES)
-    noise = _stack(
-        [run for run, fact in zip(runs, facts, strict=True) if fact["model"] in methods.NOISE],
-        NOISE,
-    )
-    curves = pd.concat(identify(_log(run), run) for run in runs)
-    tables = {SCORES: scores, NOISE: noise, CURVES: curves}
-    strings = {name: table.astype({"fold": str}) for name, table in tables.items()}
-    if gaps := _gaps(facts, strings):
-        remedy = f"remove that run's {FINISHED} and {SCORES} and run `make reproduce`"
-        raise RunError("\n".join(f"{experiment.runs}: {gap}; {remedy}" for gap in gaps))
-    summary = summarise(scores)
-    first = experiment.run(shown, folds[0])
-    example = read_arrays(first / EXAMPLE, _score_again(first))
-    write_json(experiment.results / RUNS, [without_path(fact) for fact in facts])
-    write_csv(experiment.results / SCORES, scores)
-    write_csv(experiment.results / SUMMARY, summary)
-    write_csv(experiment.results / FAILURES, failures(scores))
-    write_csv(experiment.results / CURVES, curves)
-    write_csv(experiment.results / NOISE, noise)
-    _gather_examples(experiment, models, shown, scores)
-    with atomic_write(experiment.results / EXAMPLE) as temporary:
-        np.savez_compressed(temporary, **example)  # type: ignore[arg-type]
-    return summary
-
-
-def _stale(runs: dict[Path, dict[str, Any]], experiment: Experiment) -> list[str]:
-    """One line for each run whose scans, profile or code are no longer those it was made from."""
-    today = {"profile": asdict(experiment.profile), "data_key": prepare(experiment).index["key"]}
-    lines = []
-    for run, facts in runs.items():
-        wanted = today | {"code": fingerprint.of_training(facts["model"])}
-        if names := differing(facts, wanted):
-            lines.append(f"{run}: made with other {', '.join(names)}; remove this folder")
-    return lines
-
-
-def _is_scored(run: Path) -> bool:
-    """Noise is scored before all else (`score_run`)."""
-    return (run / FINISHED).is_file() and (run / SCORES).is_file()
-
-
-def _stack(runs: Sequence[Path], name: str) -> pd.DataFrame:
-    return pd.concat([_read(run / name, _score_again(run)) for run in runs], ignore_index=True)
-
-
-def _read(path: Path, remedy: str, **options: Any) -> pd.DataFrame:
-    return read_csv(path, FILLED[path.name], OTHERS[path.name], remedy, **options)
-
-
-def _score_again(run: Path) -> str:
-    return f"remove {run / SCORES} and run `make reproduce`"
-
-
-def _log(run: Path) -> pd.DataFrame:
-    """The losses of a finished run, which its checkpoint holds too."""
-    remedy = f"remove {run / FINISHED} and run the same training again"
-    return _read(run / LOG, remedy).drop(columns="seconds")
+    if missing := [str(run) for run in runs if not (is_finished(run) and is_scored(run))]:
+        what = f"not trained and scored yet: {', '.join(missing)}"
+        raise UserError.at(experiment.runs, what, "run `make reproduce`")
+    records = [load_record(run) for run in runs]
+    if stale := _stale(dict(zip(runs, records, strict=True)), experiment):
+        raise UserError(*stale)
+    tables = {
+        SCORES: _stack(runs, SCORES),
+        NOISE: _stack([run for run in runs if (run / NOISE.name).is_file()], NOISE),
+        CURVES: pd.concat(
+            identify(_losses(run), record) for run, record in zip(runs, records, strict=True)
+        ),
+    }
+    remedy = f"remove that run's {FINISHED} and {SCORES.name} and run `make reproduce`"
+    if gaps := _gaps(records, _with_text_folds(tables)):
+        words = (f"{file}: {what}" for file, what in gaps)
+        raise UserError(*(Problem(experiment.runs, each, remedy) for each in words))
+    _write(experiment, records, tables, shown, [name for name in TABLE3 if name in models])
+    return experiment.results
 
 
 def _shown(models: Sequence[str]) -> str:
     """The method whose cases are drawn."""
-    compared = [name for name in methods.TABLE3 if name in models]
+    compared = [name for name in TABLE3 if name in models]
     if not compared:
-        raise RunError(f"{', '.join(models)}: add one of {', '.join(methods.TABLE3)}")
-    return "aspp_unet" if "aspp_unet" in compared else compared[0]
+        remedy = f"add one of {', '.join(TABLE3)}"
+        raise UserError.at(", ".join(models), "not in Table 3", remedy)
+    return PROPOSED if PROPOSED in compared else compared[0]
 
 
-def _gather_examples(
-    experiment: Experiment, models: Sequence[str], shown: str, scores: pd.DataFrame
+def _stale(runs: dict[Path, RunRecord], experiment: Experiment) -> list[Problem]:
+    """The runs whose scans, settings or code are no longer those they were made from."""
+    key = prepare(experiment).index["key"]
+    problems = []
+    for run, record in runs.items():
+        code = training_code(record.model)
+        today = replace(record, profile=experiment.profile, data_key=key, code=code)
+        if names := record.differences(today):
+            problems.append(
+                Problem(run, f"made with other {', '.join(names)}", "remove this folder")
+            )
+    return problems
+
+
+def _stack(runs: Sequence[Path], table: ResultTable) -> pd.DataFrame:
+    tables = [table.read(run, _rescore_remedy(run)) for run in runs]
+    columns = ["data", "profile", *table.required, "DSC", "IoU"]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+
+def _rescore_remedy(run: Path) -> str:
+    return f"remove {run / SCORES.name} and run `make reproduce`"
+
+
+def _losses(run: Path) -> pd.DataFrame:
+    """The losses of a finished run, which its checkpoint has too."""
+    remedy = f"remove {run / FINISHED} and run the same training again"
+    return LOSSES.read(run, remedy).drop(columns="seconds")
+
+
+def _with_text_folds(tables: dict[ResultTable, pd.DataFrame]) -> dict[ResultTable, pd.DataFrame]:
+    return {table: content.astype({"fold": str}) for table, content in tables.items()}
+
+
+def _write(
+    experiment: Experiment,
+    records: Sequence[RunRecord],
+    tables: dict[ResultTable, pd.DataFrame],
+    shown: str,
+    compared: Sequence[str],
 ) -> None:
-    """Keep the best, the median and the worst case, with what each method of Table 3 made of it."""
+    folder = experiment.results
+    first = experiment.run(shown, records[0].fold)
+    noise_example = read_arrays(first / NOISE_EXAMPLE, _rescore_remedy(first))
+    examples = _examples(experiment, compared, shown, tables[SCORES])
+    write_json(folder / RUNS, [record.without_path() for record in records])
+    for table, content in tables.items():
+        write_csv(folder / table.name, content)
+    for name, arrays in ((EXAMPLES, examples), (NOISE_EXAMPLE, noise_example)):
+        with atomic_write(folder / name) as temporary:
+            np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+
+
+def _examples(
+    experiment: Experiment, compared: Sequence[str], shown: str, scores: pd.DataFrame
+) -> dict[str, np.ndarray]:
+    """The best, median and worst case of the method `shown`, with each method's prediction."""
     dice = scores.query("aggregation == 'volume' and metric == 'DSC'")
     means = dice.groupby(["model", "fold", "case"])["value"].mean()
     ranked = means[shown].sort_values(ascending=False)
@@ -192,105 +139,108 @@ def _gather_examples(
     for rank, position in {"best": 0, "median": last // 2, "worst": last}.items():
         fold, case = ranked.index[position]
         arrays[f"{rank}_case"] = np.array(case)
-        for model in (name for name in methods.TABLE3 if name in models):
+        for model in compared:
             run = experiment.run(model, fold)
-            drawn = read_arrays(run / EXAMPLES, _score_again(run))
+            drawn = read_arrays(run / EXAMPLES, _rescore_remedy(run))
             parts = {key: drawn[f"{case}_{key}"] for key in ("image", "truth", "spacing")}
             arrays |= {f"{rank}_{key}": value for key, value in parts.items()}
             arrays[f"{rank}_predicted_{model}"] = drawn[f"{case}_predicted"]
             arrays[f"{rank}_dsc_{model}"] = np.array(means[model, fold, case])
-    with atomic_write(experiment.results / EXAMPLES) as temporary:
-        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+    return arrays
 
 
-def check_results(experiment: Experiment) -> None:
-    """Raise ResultsError, naming each fault, unless results/<experiment>/ is whole and of this experiment.
+def results_of(experiment: Experiment) -> Path:
+    """The results folder of an experiment, validated.
 
-    Whole: every method was scored on the same folds and cases, in every class that any method was
-    scored in, those of the noise test at every level, and each loss curve has every epoch.
+    Raises UserError, which names each fault, if results are missing, incomplete or of another
+    experiment. Complete means: every method was scored on the same folds and cases, in every class
+    that any method was scored in, those of the noise test at every level, and each loss curve has
+    every epoch.
     """
-    folder = experiment.results
-    files = (SCORES, SUMMARY, CURVES, NOISE)
-    if missing := [name for name in (RUNS, *files) if not (folder / name).is_file()]:
-        raise ResultsError(f"{folder}: lacks {', '.join(missing)}; {_remedy(experiment)}")
-    runs = read_runs(experiment)
-    remedy = _remedy(experiment)
-    tables = {name: _read(folder / name, remedy, dtype={"fold": str}) for name in files}
-    faults = [*_foreign(experiment, runs, tables), *_gaps(runs, tables)]
+    folder, remedy = experiment.results, _remedy(experiment)
+    if not folder.is_dir():
+        remedy = "run `make reproduce` with this data and profile; it trains what is missing"
+        raise UserError.at(folder, "no results yet", remedy)
+    names = (RUNS, *(table.name for table in GATHERED_TABLES))
+    if missing := [name for name in names if not (folder / name).is_file()]:
+        raise UserError.at(folder, f"lacks {', '.join(missing)}", remedy)
+    records = read_runs(experiment)
+    tables = {table: table.read(folder, remedy, dtype={"fold": str}) for table in GATHERED_TABLES}
+    faults = [*_foreign(experiment, records, tables), *_gaps(records, tables)]
     if faults:
-        raise ResultsError(
-            "\n".join(f"{folder}/{fault}; {_remedy(experiment)}" for fault in faults)
-        )
+        raise UserError(*(Problem(f"{folder}/{file}", what, remedy) for file, what in faults))
+    return folder
 
 
 def _remedy(experiment: Experiment) -> str:
     return f"remove {experiment.results} and run `make reproduce` with this data and profile"
 
 
-def read_runs(experiment: Experiment) -> list[dict[str, Any]]:
-    """What each gathered run was made from."""
-    path = experiment.results / RUNS
-    runs = read_json(path, remedy=_remedy(experiment))
-    needed = {*FACTS, "training_seconds"} - {"data"}
-    if not all(isinstance(run, dict) and needed <= run.keys() for run in runs):
-        raise UserError.at(path, "damaged: lacks facts of a run", _remedy(experiment))
-    return runs
+def read_runs(experiment: Experiment) -> list[RunRecord]:
+    """The records of the gathered runs. Raises UserError if they are missing or damaged."""
+    path, remedy = experiment.results / RUNS, _remedy(experiment)
+    content: Any = read_json(path, remedy=remedy)
+    try:
+        return [RunRecord.from_json(run) for run in content]
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise UserError.at(path, "damaged: not the records of runs", remedy) from None
+
+
+Faults = Iterable[tuple[str, str]]  # file, what is wrong
 
 
 def _foreign(
-    experiment: Experiment, runs: list[dict], tables: dict[str, pd.DataFrame]
-) -> list[str]:
+    experiment: Experiment, records: list[RunRecord], tables: dict[ResultTable, pd.DataFrame]
+) -> Faults:
     """What was made from another data set or under another profile."""
-    wanted = {"data": paths.dataset_name(experiment.data), "profile": experiment.profile.name}
-    faults = [
-        f"{name}: holds {key} {', '.join(sorted(map(str, odd)))}, not {value}"
-        for name, table in tables.items()
-        for key, value in wanted.items()
-        if (odd := set(table[key]) - {value})
-    ]
-    knobs = asdict(experiment.profile)
-    for run in runs:
-        differing = [knob for knob in knobs if run["profile"].get(knob) != knobs[knob]]
-        if run["experiment"] != experiment.name or differing:
-            words = f" with other {', '.join(differing)}" if differing else ""
-            faults.append(
-                f"{RUNS}: {run['model']} fold {run['fold']} is of {run['experiment']}{words}"
-            )
-    return faults
+    wanted = {"data": experiment.data_name, "profile": experiment.profile.name}
+    for table, content in tables.items():
+        for key, value in wanted.items():
+            if others := set(content[key]) - {value}:
+                yield table.name, f"holds {key} {', '.join(sorted(map(str, others)))}, not {value}"
+    for record in records:
+        own = asdict(record.profile)
+        knobs = asdict(experiment.profile)
+        others = {knob for knob in knobs if own[knob] != knobs[knob]}
+        if record.experiment != experiment.name or others:
+            words = f" with other {', '.join(sorted(others))}" if others else ""
+            yield RUNS, f"{record.model} fold {record.fold} is of {record.experiment}{words}"
 
 
-def _gaps(runs: list[dict], tables: dict[str, pd.DataFrame]) -> list[str]:
-    """Which run lacks cases, classes, noise levels or epochs that it should have."""
+def _gaps(records: Sequence[RunRecord], tables: dict[ResultTable, pd.DataFrame]) -> Faults:
+    """Which run lacks cases, classes, noise levels or epochs."""
     scores = tables[SCORES].query("aggregation == 'volume' and metric == 'DSC'")
-    faults = _missing_folds(runs)
+    faults = list(_missing_folds(records))
     for model, found in scores.groupby("model")["class"].unique().items():
         if lacking := set(scores["class"]) - set(found):
-            faults.append(f"{SCORES}: {model} has no {', '.join(sorted(lacking))}")
-    for run in runs:
-        epochs = [(epoch,) for epoch in range(1, run["epochs"] + 1)]
-        levels = [(case, k) for case in run["test"] for k in LEVELS]
+            faults.append((SCORES.name, f"{model} has no {', '.join(sorted(lacking))}"))
+    for record in records:
+        levels = LEVELS if record.model in NOISE_METHODS else ()
         expected: list[tuple[str, pd.DataFrame, list[str], list[tuple]]] = [
-            (SCORES, scores, ["case"], [(case,) for case in run["test"]]),
-            (CURVES, tables[CURVES], ["epoch"], epochs),
-            (NOISE, tables[NOISE], ["case", "k"], levels * (run["model"] in methods.NOISE)),
+            (SCORES.name, scores, ["case"], [(case,) for case in record.test]),
+            (CURVES.name, tables[CURVES], ["epoch"], [(e + 1,) for e in range(record.epochs)]),
+            (
+                NOISE.name,
+                tables[NOISE],
+                ["case", "k"],
+                [(case, k) for case in record.test for k in levels],
+            ),
         ]
         for file, table, columns, keys in expected:
-            rows = table[(table["model"] == run["model"]) & (table["fold"] == run["fold"])]
+            rows = table[(table["model"] == record.model) & (table["fold"] == record.fold)]
             present = set(rows[columns].itertuples(index=False, name=None))
             if absent := [" ".join(map(str, key)) for key in keys if key not in present]:
                 more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
                 words = ", ".join(absent[:3]) + more
-                faults.append(f"{file}: {run['model']} fold {run['fold']} lacks {words}")
+                faults.append((file, f"{record.model} fold {record.fold} lacks {words}"))
     return faults
 
 
-def _missing_folds(runs: list[dict]) -> list[str]:
+def _missing_folds(records: Sequence[RunRecord]) -> Faults:
     folds: dict[str, set[str]] = {}
-    for run in runs:
-        folds.setdefault(run["model"], set()).add(run["fold"])
+    for record in records:
+        folds.setdefault(record.model, set()).add(record.fold)
     every = set().union(*folds.values())
-    return [
-        f"{RUNS}: {model} lacks fold {', '.join(sorted(every - found))}"
-        for model, found in folds.items()
-        if found != every
-    ]
+    for model, found in folds.items():
+        if lacking := every - found:
+            yield RUNS, f"{model} lacks fold {', '.join(sorted(lacking))}"

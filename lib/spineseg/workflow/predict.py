@@ -1,92 +1,28 @@
-"""Label a scan: onto the grid of the run, through the network, back to the scan's own grid."""
+"""Label scans: from scan files to mask files."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
-from spineseg.data.cache import Grid
 from spineseg.data.layouts import Case, open_source
-from spineseg.data.preprocess import image_to_grid, target_grid
-from spineseg.data.volume import (
-    check_target,
-    extension,
-    from_canonical,
-    geometry_mismatch,
-    to_canonical,
-    write_image,
-)
-from spineseg.inference.network import TrainedNetwork
+from spineseg.data.volume import check_target, extension, from_canonical, to_canonical, write_image
+from spineseg.evaluation.segmenters import open_segmenter
+from spineseg.inference.segmenter import Segmenter
 from spineseg.labels import CLASSES, NUM_CLASSES
-from spineseg.methods import NNUNET
-from spineseg.runs import RunError, finished_facts, is_finished
+from spineseg.runs import FINISHED, is_finished
 from spineseg.utils import paths
 from spineseg.utils.errors import UserError
 from spineseg.utils.progress import progress_bar
 
 
-class Segmenter(ABC):
-    """A finished run, ready to label scans; `facts` tells what the run was made from."""
-
-    grid: Grid
-    facts: dict[str, Any]
-
-    def __call__(self, canonical: sitk.Image) -> np.ndarray:
-        """The class of each voxel of a canonical scan: uint8 (slices, rows, columns)."""
-        return to_scan_grid(self.probabilities(self.gray(canonical)), self.grid, canonical)
-
-    def gray(self, canonical: sitk.Image) -> np.ndarray:
-        """What the network gets to see of a scan: uint8 (slices, rows, kept columns)."""
-        first, last = self.grid.columns
-        gray = image_to_grid(canonical, self.grid.slices, self.grid.size)[:, :, first:last]
-        return np.ascontiguousarray(gray)
-
-    @abstractmethod
-    def probabilities(self, gray: np.ndarray) -> np.ndarray:
-        """Class probabilities of a volume's slices, uint8 (N, H, W): float32 (N, H, W, classes)."""
-
-
-class NetworkSegmenter(TrainedNetwork, Segmenter):
-    """One of our own networks."""
-
-
-def open_run(run: Path) -> Segmenter:
-    """The segmenter of a finished run, whatever its method. Raises RunError if it is not one."""
-    if finished_facts(run)["model"] == NNUNET:
-        from spineseg.nnunet.adapter import NnunetSegmenter
-
-        return NnunetSegmenter(run)
-    return NetworkSegmenter(run)
-
-
-def to_scan_grid(cropped: np.ndarray, grid: Grid, canonical: sitk.Image) -> np.ndarray:
-    """The most probable class of each voxel of the scan itself, uint8 in canonical array order.
-
-    `cropped` holds probabilities (slices, rows, kept columns, classes) on `grid`. They are
-    interpolated, not the labels, so that edges keep their place between pixels. Outside the kept
-    columns there is background.
-    """
-    first, last = grid.columns
-    frame = target_grid(canonical, grid.slices, grid.size)
-    if not geometry_mismatch(frame, canonical):
-        classes = np.zeros((grid.slices, grid.size, grid.size), np.uint8)
-        classes[..., first:last] = cropped.argmax(-1)
-        return classes
-    image = sitk.GetImageFromArray(cropped, isVector=True)
-    image.CopyInformation(frame[first:last, :, :])
-    on_scan = sitk.Resample(image, canonical)
-    return sitk.GetArrayViewFromImage(on_scan).argmax(-1).astype(np.uint8)
-
-
 def predict_scan(scan: Path, mask: Path, run: Path | None = None) -> dict[str, int]:
-    """Write the mask of a scan, in its own grid and orientation, labelled as the challenge does.
+    """Write the mask of a scan, in its own grid and orientation, with the challenge's labels.
 
-    `scan` is a file or the folder of a DICOM series, `run` a finished run's folder, by default the
-    newest. Returns the voxels of each class. Raises UserError for a bad scan and RunError where
-    there is no such run.
+    `scan` is a file or the folder of a DICOM series. `run` is the folder of a finished run, by
+    default the newest. Returns the number of voxels of each class. Raises UserError for a bad scan
+    and if there is no such run.
     """
     ((_, found),) = predict_all(scan, mask, run)
     if isinstance(found, UserError):
@@ -97,17 +33,17 @@ def predict_scan(scan: Path, mask: Path, run: Path | None = None) -> dict[str, i
 def predict_all(
     scans: Path, masks: Path, run: Path | None = None
 ) -> Iterator[tuple[Path, dict[str, int] | UserError]]:
-    """Write the masks of all scans at a place, as `predict_scan` does for one.
+    """Write the masks of all scans in a folder, as `predict_scan` does for one.
 
-    Yields each mask's path with the voxels of each class, or what cannot be read with its fault.
-    Where there is one scan, `masks` may be a file; else it is a folder in which each mask lies
-    where its scan lies in `scans`, under the scan's name or that of the series' UID.
+    Yields for each scan the path of its mask and the number of voxels of each class, or the path of
+    what cannot be read and the error. For a single scan `masks` may be a file. Otherwise it is a
+    folder: a mask gets the place and name that its scan has in `scans`, or the UID of its series.
     """
     source = open_source(scans)
     cases = _targets(scans, source.cases(), masks)
-    segmenter = open_run(run or newest_run())
-    for problem in source.problems():
-        yield Path(problem.path), UserError(problem)
+    segmenter = open_segmenter(run or newest_run())
+    for fault in source.faults():
+        yield Path(fault.problems[0].path), fault
     for mask, case in progress_bar(
         cases.items(), desc="predict", unit="scan", shown=len(cases) > 1
     ):
@@ -129,11 +65,11 @@ def _targets(scans: Path, cases: list[Case], masks: Path) -> dict[Path, Case]:
         check_target(masks)
         return dict(zip([masks], cases, strict=False))
     if masks.resolve().is_relative_to(scans.resolve()):
-        raise UserError.at(masks, "lies within the folder of scans", "write elsewhere")
+        raise UserError.at(masks, "is within the folder of scans", "write elsewhere")
     places = {}
     for case in cases:
         scan = case.image.relative_to(scans)
-        places[masks / (scan.parent / f"{case.id}.nii.gz" if case.slice_files else scan)] = case
+        places[masks / (scan.parent / f"{case.id}.nii.gz" if case.slices else scan)] = case
     return places
 
 
@@ -148,8 +84,10 @@ def _write_mask(segmenter: Segmenter, image: sitk.Image, mask: Path) -> dict[str
 
 
 def newest_run() -> Path:
-    """The finished run that ended last. Raises RunError where there is none."""
-    finished = [path for path in (paths.root() / "runs").glob("*/*") if is_finished(path)]
+    """The run that was finished last. Raises UserError if there is none."""
+    runs = paths.root() / "runs"
+    finished = [path for path in runs.glob("*/*") if is_finished(path)]
     if not finished:
-        raise RunError("no finished run; `spineseg train` makes one, or name one with --run")
-    return max(finished, key=lambda path: (path / "run.json").stat().st_mtime)
+        remedy = "`spineseg train` makes one, or name one with --run"
+        raise UserError.at(runs, "no finished run", remedy)
+    return max(finished, key=lambda path: (path / FINISHED).stat().st_mtime)

@@ -1,4 +1,4 @@
-"""A finished experiment for readers: one HTML page of all its notebooks, times, provenance."""
+"""One HTML page of an experiment's notebooks, the times of all steps, and provenance."""
 
 from __future__ import annotations
 
@@ -7,56 +7,58 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from spineseg import methods
-from spineseg.evaluation.summary import MEAN, SUMMARY
+from spineseg.evaluation import provenance
+from spineseg.evaluation.result_files import SUMMARY, TIMES
 from spineseg.experiment import Experiment
+from spineseg.labels import ALL_CLASSES
+from spineseg.methods import METHODS
 from spineseg.utils.files import atomic_write, read_json, write_csv
-from spineseg.workflow import provenance
-from spineseg.workflow.gather import check_results, read_runs
+from spineseg.utils.versions import commit
+from spineseg.workflow.gather import read_runs, results_of
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-TIMES = "times.csv"
 REPORT = "report.html"
 
 
 def report(experiment: Experiment) -> str:
-    """Write times.csv and provenance.json into results/<experiment>/ and report.html into runs/<experiment>/.
+    """Write times.csv and provenance.json into results/ and report.html into runs/<experiment>/.
 
-    Returns the closing lines of a reproduction: mean scores, time, and where things lie. Raises
-    ResultsError when the results are incomplete or of another experiment.
+    Returns the closing lines of a reproduction: mean scores, time, and where to find things. Raises
+    UserError if the results are incomplete or of another experiment.
     """
-    check_results(experiment)
-    runs = read_runs(experiment)
+    results_of(experiment)
+    records = read_runs(experiment)
     write_times(experiment)
-    devices = "; ".join(sorted({run["device"] for run in runs}))
-    provenance.record(experiment.results, provenance.origin_of(experiment, runs), devices)
+    devices = "; ".join(sorted({record.device for record in records}))
+    provenance.record(experiment.results, provenance.origin_of(experiment, records), devices)
     summary = summary_text(experiment)
     write_report(experiment, summary, devices)
     return summary
 
 
 def write_times(experiment: Experiment) -> None:
-    """Write times.csv: seconds that each run trained and each notebook took (papermill's count)."""
+    """Write times.csv: the seconds of each training and of each notebook (papermill's count)."""
     rows = [
-        {"step": f"train {run['model']} fold {run['fold']}", "seconds": run["training_seconds"]}
-        for run in read_runs(experiment)
+        {"step": f"train {record.model} fold {record.fold}", "seconds": record.training_seconds}
+        for record in read_runs(experiment)
     ]
     for notebook in _notebooks(experiment):
         seconds = read_json(notebook)["metadata"]["papermill"]["duration"]
-        if seconds is not None:  # it is not running just now
+        if seconds is not None:  # it is running now
             rows.append({"step": notebook.stem, "seconds": round(seconds, 1)})
-    write_csv(experiment.results / TIMES, experiment.stamp(pd.DataFrame(rows)))
+    write_csv(experiment.results / TIMES.name, experiment.stamp(pd.DataFrame(rows)))
 
 
 def summary_text(experiment: Experiment) -> str:
-    """Mean scores, time, and where things lie."""
-    summary = pd.read_csv(experiment.results / SUMMARY)
-    means = summary[(summary["aggregation"] == "volume") & (summary["class"] == MEAN)]
+    """Mean scores, time, and where to find things."""
+    summary = pd.read_csv(experiment.results / SUMMARY.name)
+    means = summary[(summary["aggregation"] == "volume") & (summary["class"] == ALL_CLASSES)]
     table = means.pivot_table("mean", "model", "metric", sort=False)
-    runs = read_runs(experiment)
-    minutes = sum(run["training_seconds"] for run in runs) / 60
+    titles = {name: method.title for name, method in METHODS.items()}
+    records = read_runs(experiment)
+    minutes = sum(record.training_seconds for record in records) / 60
     places = {
         "report": experiment.runs / REPORT,
         "results": experiment.results,
@@ -66,24 +68,24 @@ def summary_text(experiment: Experiment) -> str:
     }
     return "\n".join(
         [
-            f"{experiment.name}: {means['cases'].max()} held-out cases, means over cases and classes "
+            f"{experiment.name}: {means['cases'].max()} test cases, means over cases and classes "
             "(HD95 in mm)",
-            table.rename(index=methods.TITLES).round(3).to_string(),
-            f"{len(runs)} runs trained for {minutes:.1f} minutes in all",
+            table.rename(index=titles).round(3).to_string(),
+            f"{len(records)} runs, trained for {minutes:.1f} minutes in total",
             *(f"{what:<10}{folder}" for what, folder in places.items()),
         ]
     )
 
 
 def write_report(experiment: Experiment, summary: str, devices: str) -> None:
-    """Write runs/<experiment>/report.html: the summary, then every executed notebook, images inside."""
+    """Write runs/<experiment>/report.html: the summary and every executed notebook."""
     import nbformat
     from nbconvert import HTMLExporter
     from nbformat.v4 import new_markdown_cell, new_notebook
 
     chapters = [nbformat.read(path, as_version=4) for path in _notebooks(experiment)]
     contents = [f"1. [{_title(chapter)}](#{_anchor(n)})" for n, chapter in enumerate(chapters, 1)]
-    origin = f"Made on {devices}, from commit {provenance.commit()}."
+    origin = f"Made on {devices}, from commit {commit()}."
     front = (f"# {experiment.name}", origin, f"```\n{summary}\n```", "\n".join(contents))
     cells = [new_markdown_cell("\n\n".join(front))]
     for number, chapter in enumerate(chapters, 1):

@@ -1,29 +1,41 @@
-"""The tables in results/ that follow from others there."""
+"""The tables in results/ that are computed from others there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from spineseg.evaluation.noise import NOISE
-from spineseg.evaluation.scores import CURVES, SCORES
+from spineseg.evaluation.result_files import (
+    AUDIT,
+    COMPARISON,
+    CONVEXITY,
+    COST,
+    CURVES,
+    FAILURES,
+    NOISE,
+    NOISE_CURVES,
+    SCORES,
+    SUMMARY,
+    TABLE2,
+    TABLE3,
+    TABLE4,
+    VERDICTS,
+    ResultTable,
+)
 from spineseg.evaluation.statistics import failures
-from spineseg.evaluation.summary import SUMMARY, summarise
+from spineseg.evaluation.summary import summarise
 from spineseg.experiment import Experiment
-from spineseg.paper.printed import consistency as audit
-from spineseg.paper.printed import printed as paper
-from spineseg.paper.printed import tables
+from spineseg.paper import consistency, printed, tables
 from spineseg.paper.verdicts import Measured, judge
+from spineseg.utils.errors import UserError
 from spineseg.utils.files import write_csv
-from spineseg.utils.paths import COST
-from spineseg.workflow.gather import FAILURES, ResultsError
 
 
 @dataclass(frozen=True)
 class Derived:
-    """How one table follows from those named `sources`, which `make` takes in that order."""
+    """`make(experiment, *sources)` computes a table from others."""
 
-    sources: tuple[str, ...]
+    sources: tuple[ResultTable, ...]
     make: Callable[..., pd.DataFrame]
 
 
@@ -46,9 +58,7 @@ def _table3(experiment: Experiment, summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _table4(experiment: Experiment, cost: pd.DataFrame) -> pd.DataFrame:
-    from spineseg.benchmark.cost import beside_table4
-
-    return experiment.stamp(beside_table4(cost), cost["device"][0])
+    return experiment.stamp(tables.beside_table4(cost), cost["device"][0])
 
 
 def _comparison(
@@ -65,52 +75,79 @@ def _noise_curves(
     return experiment.stamp(table, tables.devices(table, summary))
 
 
-def _claims(experiment: Experiment, *sources: pd.DataFrame) -> pd.DataFrame:
+def _verdicts(experiment: Experiment, *sources: pd.DataFrame) -> pd.DataFrame:
     return experiment.stamp(judge(Measured(*sources)))
 
 
 def _convexity(experiment: Experiment) -> pd.DataFrame:
-    return experiment.stamp(audit.convexity(paper.table3()))
+    return experiment.stamp(consistency.convexity(printed.table3()))
 
 
 def _audit(experiment: Experiment) -> pd.DataFrame:
-    printed = paper.table1(), paper.table2(), paper.table3(), paper.table4(), paper.claims()
-    return experiment.stamp(audit.summary(*printed))
+    paper = printed.table1(), printed.table2(), printed.table3(), printed.table4(), printed.stated()
+    return experiment.stamp(consistency.summary(*paper))
 
 
+# Sources come before the tables that are computed from them.
 DERIVED = {
     SUMMARY: Derived((SCORES,), _summary),
     FAILURES: Derived((SCORES,), _failures),
-    "table2.csv": Derived((SUMMARY, SCORES), _table2),
-    "table3.csv": Derived((SUMMARY,), _table3),
-    "table4.csv": Derived((COST,), _table4),
-    "comparison.csv": Derived((SCORES, SUMMARY), _comparison),
-    "noise_curves.csv": Derived((NOISE, SUMMARY), _noise_curves),
-    "claims.csv": Derived((SCORES, SUMMARY, CURVES, NOISE, COST), _claims),
-    "audit.csv": Derived((), _audit),
-    "audit_convexity.csv": Derived((), _convexity),
+    TABLE2: Derived((SUMMARY, SCORES), _table2),
+    TABLE3: Derived((SUMMARY,), _table3),
+    TABLE4: Derived((COST,), _table4),
+    COMPARISON: Derived((SCORES, SUMMARY), _comparison),
+    NOISE_CURVES: Derived((NOISE, SUMMARY), _noise_curves),
+    VERDICTS: Derived((SCORES, SUMMARY, CURVES, NOISE, COST), _verdicts),
+    AUDIT: Derived((), _audit),
+    CONVEXITY: Derived((), _convexity),
 }
 
 
-def derive(experiment: Experiment, name: str) -> pd.DataFrame:
-    """The table of that file name, made from the stored files that it follows from.
+def derived_table(name: str) -> ResultTable:
+    """The derived table of a file name. Raises UserError, which lists the known names."""
+    for table in DERIVED:
+        if table.name == name:
+            return table
+    remedy = f"choose from {', '.join(table.name for table in DERIVED)}"
+    raise UserError.at(name, "no such table", remedy)
 
-    Raises ResultsError for an unknown name and for sources that are missing.
+
+def compute(experiment: Experiment, table: ResultTable) -> pd.DataFrame:
+    """Compute a derived table from the stored files of an experiment.
+
+    Raises UserError if a source is missing.
     """
-    if name not in DERIVED:
-        raise ResultsError(f"{name}: no such table; choose from {', '.join(DERIVED)}")
-    how = DERIVED[name]
-    if missing := [source for source in how.sources if not (experiment.results / source).is_file()]:
-        raise ResultsError(
-            f"{experiment.results}: lacks {', '.join(missing)}, from which {name} follows; "
-            "run `make reproduce` with this data and profile"
-        )
-    paths = (experiment.results / source for source in how.sources)
-    return how.make(experiment, *(pd.read_csv(path, dtype={"note": str}) for path in paths))
+    sources = DERIVED[table].sources
+    if missing := missing_sources(experiment, table):
+        names = ", ".join(source.name for source in missing)
+        what = f"lacks {names}, from which {table.name} is computed"
+        remedy = "run `make reproduce` with this data and profile"
+        raise UserError.at(experiment.results, what, remedy)
+    paths = (experiment.results / source.name for source in sources)
+    return DERIVED[table].make(experiment, *(pd.read_csv(p, dtype={"note": str}) for p in paths))
 
 
-def write_derived(experiment: Experiment, name: str) -> pd.DataFrame:
-    """Make a table and write it into results/<experiment>/; returns it without the experiment's stamp."""
-    table = derive(experiment, name)
-    write_csv(experiment.results / name, table)
-    return table.drop(columns=["data", "profile", "device"])
+def missing_sources(experiment: Experiment, table: ResultTable) -> Sequence[ResultTable]:
+    """The sources of a derived table that are not stored."""
+    sources = DERIVED[table].sources
+    return [source for source in sources if not (experiment.results / source.name).is_file()]
+
+
+def write_tables(experiment: Experiment) -> list[ResultTable]:
+    """Write every derived table whose sources are stored, and return these tables."""
+    written = []
+    for table in DERIVED:
+        if not missing_sources(experiment, table):
+            write_csv(experiment.results / table.name, compute(experiment, table))
+            written.append(table)
+    return written
+
+
+def read_table(experiment: Experiment, table: ResultTable) -> pd.DataFrame:
+    """A stored table without the columns data, profile and device.
+
+    Raises UserError if it is missing or damaged.
+    """
+    remedy = "run `make reproduce` with this data and profile"
+    stored = table.read(experiment.results, remedy, dtype={"note": str})
+    return stored.drop(columns=["data", "profile", "device"])

@@ -1,4 +1,4 @@
-"""Whether stored tables are what the stored scores give, to the last digit."""
+"""Check that stored tables are what the stored scores give, to the last digit."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -6,61 +6,58 @@ from pathlib import Path
 
 import pandas as pd
 
+from spineseg.evaluation.provenance import changed_files
+from spineseg.evaluation.result_files import ResultTable
 from spineseg.experiment import Experiment
+from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.files import CSV_FORMAT
-from spineseg.workflow.gather import ResultsError
-from spineseg.workflow.provenance import changed_files
-from spineseg.workflow.tables import DERIVED, derive
+from spineseg.workflow.tables import DERIVED, compute, derived_table
 
-SHOWN = 3  # differing cells told of a table
+SHOWN = 3  # differing cells named per table
+REGENERATE = "run `make reproduce` with this data and profile"
 
 
 def verify(experiment: Experiment, tables: Sequence[str] = ()) -> Iterator[str]:
-    """Recompute these tables (default: all), and those they rest on; a line for each that matches.
+    """Recompute these tables (default: all) and their derived sources; a line for each that matches.
 
-    Tables are compared as text, cell by cell, in the order in which they follow from each other.
-    Raises ResultsError, naming each, where tables do not match or files are not those recorded.
+    Tables are compared as text, cell by cell, sources first. Raises UserError, which names each, if
+    tables do not match or files are not those recorded.
     """
     names = [name if name.endswith(".csv") else f"{name}.csv" for name in tables]
-    faults = [
-        f"{experiment.results / name}: changed since it was recorded"
+    problems = [
+        Problem(experiment.results / name, "changed since it was recorded", REGENERATE)
         for name in changed_files(experiment.results)
     ]
-    for name in with_sources(names or list(DERIVED)):
-        sources = ", ".join(DERIVED[name].sources) or "the printed tables"
-        if cells := differences(experiment, name):
+    for table in with_sources([derived_table(name) for name in names] or list(DERIVED)):
+        sources = ", ".join(each.name for each in DERIVED[table].sources) or "the printed tables"
+        if cells := differences(experiment, table):
             more = f" and {len(cells) - SHOWN} more cells" if len(cells) > SHOWN else ""
-            faults.append(f"{experiment.results / name}: {'; '.join(cells[:SHOWN])}{more}")
+            what = f"{', '.join(cells[:SHOWN])}{more}"
+            problems.append(Problem(experiment.results / table.name, what, REGENERATE))
         else:
-            yield f"{name}: matches to the last digit (from {sources})"
-    if faults:
-        raise ResultsError("\n".join(faults))
+            yield f"{table.name}: matches to the last digit (from {sources})"
+    if problems:
+        raise UserError(*problems)
 
 
-def with_sources(names: Sequence[str]) -> list[str]:
-    """These tables and the derived ones that they rest on, sources first.
-
-    Raises ResultsError for an unknown name.
-    """
-    if unknown := sorted(set(names) - set(DERIVED)):
-        raise ResultsError(f"{', '.join(unknown)}: no such table; choose from {', '.join(DERIVED)}")
-    wanted = set(names)
-    for name in names:
-        wanted |= set(DERIVED[name].sources) & set(DERIVED)
-    return [name for name in DERIVED if name in wanted]
+def with_sources(tables: Sequence[ResultTable]) -> list[ResultTable]:
+    """These tables and the derived ones that they are computed from, sources first."""
+    wanted = set(tables)
+    for table in tables:
+        wanted |= set(DERIVED[table].sources) & set(DERIVED)
+    return [table for table in DERIVED if table in wanted]
 
 
-def differences(experiment: Experiment, name: str) -> list[str]:
+def differences(experiment: Experiment, table: ResultTable) -> list[str]:
     """The cells in which a stored table is not what its sources give.
 
-    Each is `row …, column: stored …, recomputed …`. Raises ResultsError for a table that is not
-    stored.
+    Each is `row …, column: stored …, recomputed …`. Raises UserError if the table is not stored.
     """
-    path = experiment.results / name
+    path = experiment.results / table.name
     if not path.is_file():
-        raise ResultsError(f"{path}: does not exist; run `make reproduce` with this data")
+        raise UserError.at(path, "does not exist", REGENERATE)
     stored = _as_text(path)
-    wanted = _as_text(io.StringIO(derive(experiment, name).to_csv(**CSV_FORMAT)))
+    wanted = _as_text(io.StringIO(compute(experiment, table).to_csv(**CSV_FORMAT)))
     if list(stored.columns) != list(wanted.columns):
         return [f"columns: stored {[*stored.columns]}, recomputed {[*wanted.columns]}"]
     if len(stored) != len(wanted):

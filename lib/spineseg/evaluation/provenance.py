@@ -1,57 +1,36 @@
 """Where results come from: commit, versions, devices, data, profile, and a hash of each file."""
 
 import hashlib
-import platform
-import subprocess
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from spineseg.evaluation.result_files import PROVENANCE
 from spineseg.experiment import Experiment
-from spineseg.utils import paths
+from spineseg.runs import RunRecord
+from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_json, write_json
-
-PROVENANCE = "provenance.json"
-PACKAGES = ("spineseg", "torch", "SimpleITK", "monai", "numpy", "pandas", "scipy", "scikit-learn")
-CODE = ("lib", "profiles")  # what a commit has to hold for the code to be the committed one
-NO_COMMIT = "unknown"
+from spineseg.utils.versions import commit, versions
 
 
-def commit() -> str:
-    """The git commit of the code, `+changes` behind it where the code is not quite that."""
-    try:
-        return _git("rev-parse", "HEAD")[:12] + "+changes" * bool(_git("status", "-s", *CODE))
-    except (OSError, subprocess.CalledProcessError):  # no git here, or not a clone
-        return NO_COMMIT
+def origin_of(experiment: Experiment, records: Sequence[RunRecord]) -> dict[str, Any]:
+    """What all results of an experiment have in common."""
+    return origin(
+        experiment,
+        _only({record.data_hash for record in records}, "data_hash"),
+        _only({record.split_hash for record in records}, "split_hash"),
+    )
 
 
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(paths.REPOSITORY), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """Of Python and of these packages."""
-    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def origin_of(experiment: Experiment, runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """What all results of an experiment have in common; `runs` is the content of its runs.json."""
+def origin(experiment: Experiment, data_hash: str, split_hash: str) -> dict[str, Any]:
+    """Data, profile, commit and versions."""
     return {
-        "data": paths.dataset_name(experiment.data),
-        "data_hash": _only(runs, "data_hash"),
-        "split_hash": _only(runs, "split_hash"),
+        "data": experiment.data_name,
+        "data_hash": data_hash,
+        "split_hash": split_hash,
         "profile": asdict(experiment.profile),
         "seed": experiment.profile.seed,
         "commit": commit(),
@@ -59,18 +38,18 @@ def origin_of(experiment: Experiment, runs: list[dict[str, Any]]) -> dict[str, A
     }
 
 
-def _only(runs: list[dict[str, Any]], key: str) -> str:
-    values = {run[key] for run in runs}
+def _only(values: set[str], key: str) -> str:
     if len(values) != 1:
-        raise ValueError(f"the runs differ in {key}: {', '.join(sorted(values))}; train them again")
+        what = f"the runs differ in {key}: {', '.join(sorted(values))}"
+        raise UserError.at("runs", what, "train them again")
     return values.pop()
 
 
 def record(folder: Path, origin: dict[str, Any], device: str) -> None:
     """Write provenance.json: the origin, device and hash of each file in a results folder.
 
-    A file that is as it was recorded keeps what was recorded. `device` is that of the runs, for
-    files that do not say so themselves.
+    An unchanged file keeps its entry. `device` is that of the runs, for files that do not name
+    their own.
     """
     before = _recorded(folder)
     origins: dict[str, Any] = {}
@@ -99,7 +78,7 @@ def _recorded(folder: Path) -> dict[str, Any]:
 
 
 def _devices(path: Path, device: str) -> str:
-    """Those in a table's own column; else that of the runs."""
+    """The devices in a table's own column, otherwise that of the runs."""
     if path.suffix != ".csv":
         return device
     table = pd.read_csv(path, dtype=str)
@@ -108,13 +87,14 @@ def _devices(path: Path, device: str) -> str:
 
 
 def changed_files(folder: Path) -> list[str]:
-    """Files of a results folder that are not as provenance.json recorded them, or missing.
+    """Files of a results folder that are missing or differ from what provenance.json recorded.
 
-    Raises ValueError where nothing was recorded.
+    Raises UserError if nothing was recorded.
     """
     recorded = _recorded(folder)["files"]
     if not recorded:
-        raise ValueError(f"{folder}: lacks {PROVENANCE}; run `make reproduce` with this data")
+        what, remedy = f"lacks {PROVENANCE}", "run `make reproduce` with this data"
+        raise UserError.at(folder, what, remedy)
     return [
         name
         for name, entry in recorded.items()

@@ -1,0 +1,61 @@
+"""The files of an experiment in results/: names, and the columns that are validated on reading."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from spineseg.utils.errors import REMOVE
+from spineseg.utils.files import read_csv
+
+RUNS = "runs.json"  # the record of each gathered run
+EXAMPLES = "examples.npz"  # one slice per case: image, truth, predictions
+NOISE_EXAMPLE = "noise.npz"  # one slice at each noise level
+PROVENANCE = "provenance.json"  # where each file comes from
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """A CSV file. `required` columns have no gaps, `optional` ones may have.
+
+    Columns with the name of a folder are optional, because pandas reads the name `nan` as a gap.
+    """
+
+    name: str
+    required: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+
+    def read(self, folder: Path, remedy: str = REMOVE, **options: Any) -> pd.DataFrame:
+        """The table in a folder; `options` go to `pandas.read_csv`. Raises UserError."""
+        return read_csv(folder / self.name, self.required, self.optional, remedy, **options)
+
+
+OF_A_RUN = ("device", "model", "fold")
+NAMES = ("data", "profile")
+SCORES = ResultTable(
+    "scores.csv",
+    (*OF_A_RUN, "case", "class", "aggregation", "metric", "units"),
+    (*NAMES, "value"),
+)
+NOISE = ResultTable("noise.csv", (*OF_A_RUN, "case", "k"), (*NAMES, "DSC", "IoU"))
+CURVES = ResultTable("curves.csv", (*OF_A_RUN, "epoch", "train_loss"), (*NAMES, "test_loss"))
+COST = ResultTable("cost.csv", ("model",), ("parameters", "gflops", "seconds", "note"))
+SUMMARY = ResultTable(
+    "summary.csv",
+    ("device", "model", "class", "aggregation", "metric", "cases"),
+    (*NAMES, "mean", "sd", "low", "high"),
+)
+FAILURES = ResultTable("failures.csv", (*OF_A_RUN, "case", "DSC"), (*NAMES, "missed", "poor"))
+TABLE2 = ResultTable("table2.csv", ("positions", "model", "metric"), ("paper", "ours"))
+TABLE3 = ResultTable("table3.csv", ("model", "metric", "class"), ("paper", "ours"))
+TABLE4 = ResultTable("table4.csv", ("model",))
+COMPARISON = ResultTable("comparison.csv", ("metric", "model", "cases"), ("difference", "p_holm"))
+NOISE_CURVES = ResultTable("noise_curves.csv", ("model", "k", "cases"), ("DSC", "low", "high"))
+VERDICTS = ResultTable("verdicts.csv", ("section", "claim", "verdict"), ("paper", "ours"))
+AUDIT = ResultTable("audit.csv", ("check", "claim", "holds"))
+CONVEXITY = ResultTable("audit_convexity.csv", ("model", "class", "holds"))
+TIMES = ResultTable("times.csv", ("step", "seconds"))
+LOSSES = ResultTable(  # of a run
+    "log.csv", ("epoch", "train_loss", "learning_rate", "seconds"), ("test_loss",)
+)

@@ -1,0 +1,26 @@
+"""Measure what the networks of Table 4 cost, and read it."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from spineseg.evaluation.result_files import COST
+from spineseg.experiment import Experiment
+from spineseg.utils.files import write_csv
+
+
+def write_cost(experiment: Experiment) -> Path:
+    """Measure all networks of Table 4 and write results/<experiment>/cost.csv."""
+    from spineseg.benchmark.cost import measure_cost
+    from spineseg.training.device import describe_device, make_fabric
+
+    path = experiment.results / COST.name
+    table = measure_cost(experiment.profile.benchmark_rows)
+    write_csv(path, experiment.stamp(table, describe_device(make_fabric())))
+    return path
+
+
+def read_cost(experiment: Experiment) -> pd.DataFrame:
+    """The stored cost of the networks. Raises UserError if it is missing or damaged."""
+    remedy = "run `make reproduce` with this data and profile"
+    return COST.read(experiment.results, remedy, dtype={"note": str})

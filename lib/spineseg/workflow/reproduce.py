@@ -1,0 +1,67 @@
+"""All steps of an experiment one after another, without Snakemake: for a machine that has little."""
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+
+import torch
+
+from spineseg.evaluation import provenance
+from spineseg.evaluation.result_files import COST
+from spineseg.experiment import Experiment
+from spineseg.runs import is_finished, load_record
+from spineseg.utils.locks import folder_lock
+from spineseg.workflow.cost import write_cost
+from spineseg.workflow.gather import gather
+from spineseg.workflow.score import is_scored, score_run
+from spineseg.workflow.tables import write_tables
+from spineseg.workflow.train import train
+
+
+def reproduce(
+    experiment: Experiment, models: Sequence[str], folds: Sequence[int], minutes: float = math.inf
+) -> bool:
+    """Measure costs, train and score what is missing, then write the tables.
+
+    No epoch begins that would not end within `minutes`. The methods whose folds are all scored by
+    then are gathered. A method that does not fit into the device's memory is left out, which stderr
+    says. Everything that the next call needs is in runs/<experiment>/ and results/<experiment>/.
+    Returns whether all methods are scored. Raises UserError for bad scans, and if another process
+    works on the same experiment.
+    """
+    until = time.monotonic() + 60 * minutes
+    with folder_lock(experiment.runs):
+        if not (experiment.results / COST.name).is_file():
+            write_cost(experiment)
+        scored = [name for name in models if _train_and_score(experiment, name, folds, until)]
+        if scored:
+            _write_results(experiment, scored, folds)
+    return len(scored) == len(models)
+
+
+def _train_and_score(
+    experiment: Experiment, model: str, folds: Sequence[int], until: float
+) -> bool:
+    """Train and score the folds of a method as far as time allows; returns whether all are done."""
+    for fold in folds:
+        run = experiment.run(model, fold)
+        try:
+            train(experiment, model, fold, until)
+        except torch.OutOfMemoryError:
+            print(f"{run}: out of memory on this device, left out", file=sys.stderr)
+            return False
+        if not is_finished(run):
+            print(f"{run}: time is up; the same command resumes", file=sys.stderr)
+            return False
+        if not is_scored(run):
+            score_run(run)
+    return True
+
+
+def _write_results(experiment: Experiment, models: Sequence[str], folds: Sequence[int]) -> None:
+    gather(experiment, models, folds)
+    write_tables(experiment)
+    records = [load_record(experiment.run(model, fold)) for model in models for fold in folds]
+    devices = "; ".join(sorted({record.device for record in records}))
+    provenance.record(experiment.results, provenance.origin_of(experiment, records), devices)

@@ -1,0 +1,107 @@
+"""Score one finished run."""
+
+import sys
+from pathlib import Path
+
+from spineseg.data.cache import Cache
+from spineseg.data.check import require_valid
+from spineseg.evaluation import provenance
+from spineseg.evaluation.cases import ScoredCase, scan_cases, simulated_cases
+from spineseg.evaluation.noise import LEVELS
+from spineseg.evaluation.result_files import SCORES, SUMMARY
+from spineseg.evaluation.score_run import CLEAN, score_cases, write_scores
+from spineseg.evaluation.segmenters import open_segmenter
+from spineseg.evaluation.summary import summarise
+from spineseg.experiment import Experiment
+from spineseg.labels import FOREGROUND
+from spineseg.methods import NOISE_METHODS
+from spineseg.runs import RunRecord, load_record
+from spineseg.utils import paths
+from spineseg.utils.errors import UserError
+from spineseg.utils.files import write_csv
+from spineseg.workflow.prepare import prepare
+
+
+def is_scored(run: Path) -> bool:
+    """Whether a run is scored: scores.csv is the last file that scoring writes."""
+    return (run / SCORES.name).is_file()
+
+
+def score_run(run: Path) -> Path:
+    """Score a finished run on its test cases and return its folder.
+
+    Writes scores.csv and examples.npz (one slice per case) and, for methods of the noise test,
+    noise.csv and noise.npz into the folder. Raises UserError for an unfinished run, for one that
+    tests on no case, and if the scans changed since it was trained.
+    """
+    record = load_record(run)
+    if not record.test:
+        raise UserError.at(
+            run, "trained on every case, so none is held out", "score it with --data"
+        )
+    cache = _cache_of(record, run)
+    segmenter = open_segmenter(run)
+    levels = LEVELS if record.model in NOISE_METHODS else (CLEAN,)
+    scores = score_cases(segmenter, _test_cases(record, cache), len(record.test), levels)
+    labelled = cache.index["classes"]
+    if not set(labelled) & set(FOREGROUND):
+        raise _nothing_labelled(Path(record.data))
+    _say_unlabelled(labelled)
+    write_scores(run, scores, record, labelled, record.data_name)
+    return run
+
+
+def score_on(run: Path, data: Path) -> Path:
+    """Score a finished run on every case of another data folder.
+
+    Writes scores.csv, summary.csv, examples.npz and provenance.json into
+    results/<experiment>-on-<data>/ and returns that folder. Classes that the data never label are
+    not scored. Raises UserError for an unfinished run and for bad scans.
+    """
+    from spineseg.data.prepare import files_hash, scan_files
+
+    segmenter = open_segmenter(run)
+    record = segmenter.record
+    cases = require_valid(data, progress=True)
+    scores = score_cases(segmenter, scan_cases(cases, segmenter.grid), len(cases))
+    labelled = scores.classes_in_truth()
+    if not set(labelled) & set(FOREGROUND):
+        raise _nothing_labelled(data)
+    _say_unlabelled(labelled)
+    name = paths.dataset_name(data)
+    folder = paths.root() / "results" / f"{record.experiment}-on-{name}"
+    write_scores(folder, scores, record, labelled, name)
+    write_csv(folder / SUMMARY.name, summarise(SCORES.read(folder)))
+    scored = Experiment(paths.dataset_folder(data), record.profile)
+    origin = provenance.origin(scored, files_hash(scan_files(scored)), record.split_hash)
+    provenance.record(folder, origin, record.device)
+    return folder
+
+
+def _cache_of(record: RunRecord, run: Path) -> Cache:
+    experiment = record.as_experiment
+    cache = prepare(experiment)
+    if cache.index["key"] != record.data_key:
+        what = f"the scans changed since {run} was trained"
+        raise UserError.at(experiment.data, what, "remove that folder")
+    return cache
+
+
+def _test_cases(record: RunRecord, cache: Cache):
+    experiment = record.as_experiment
+    if experiment.is_simulated:
+        return simulated_cases(cache, record)
+    from spineseg.data.prepare import open_scans
+
+    cases = {case.id: case for case in open_scans(experiment).cases()}
+    return scan_cases([cases[case] for case in record.test], record.grid, cache)
+
+
+def _nothing_labelled(data: Path) -> UserError:
+    what = "its masks label none of the classes, so there is nothing to score"
+    return UserError.at(data, what, "give a folder with labelled vertebrae")
+
+
+def _say_unlabelled(labelled: list[str]) -> None:
+    if missing := [name for name in FOREGROUND if name not in labelled]:
+        print(f"not labelled in this data, not scored: {', '.join(missing)}", file=sys.stderr)

@@ -1,0 +1,71 @@
+"""Train one run: one method on one fold of one experiment."""
+
+import math
+import os
+import time
+from pathlib import Path
+
+from spineseg.experiment import ALL, Experiment
+from spineseg.methods import METHODS, NNUNET, PROPOSED
+from spineseg.runs import RunRecord, is_finished, load_record, require_same_record
+from spineseg.utils.errors import UserError
+from spineseg.utils.locks import folder_lock
+from spineseg.workflow.prepare import prepare
+
+DEADLINE = "SPINESEG_DEADLINE"  # Unix time; the graph sets it for all its trainings
+
+
+def time_limit(minutes: float = math.inf) -> float:
+    """The time of `time.monotonic` at which training ends: in `minutes`, or at the DEADLINE."""
+    deadline = float(os.environ.get(DEADLINE, math.inf))
+    return time.monotonic() + min(60 * minutes, deadline - time.time())
+
+
+def train(
+    experiment: Experiment,
+    model: str = PROPOSED,
+    fold: int | str = 0,
+    until: float = math.inf,
+) -> Path:
+    """Train one run and return its folder.
+
+    A finished run is returned at once. An interrupted one resumes after its last finished epoch and
+    ends with the same weights as an uninterrupted one. No epoch begins that would end after `until`
+    (of `time.monotonic`), so check `is_finished`. If the profile says so, a run on scans starts
+    from the weights of a run on the whole phantom, which is trained first.
+    Raises UserError for bad scans, for a finished run of other scans, settings or code, and if
+    another process trains the same run.
+    """
+    if model not in METHODS:
+        raise UserError.at(model, "no such method", f"choose one of {', '.join(METHODS)}")
+    start = (
+        _phantom_run(experiment, model, until) if starts_from_phantom(experiment, model) else None
+    )
+    cache = prepare(experiment)
+    folder = experiment.run(model, fold)
+    if start and not is_finished(start):
+        return folder
+    epochs = experiment.profile.nnunet_epochs if model == NNUNET else experiment.epochs
+    record = RunRecord.of(experiment, cache, model, fold, epochs, start)
+    if is_finished(folder):
+        require_same_record(load_record(folder), record, folder)
+        return folder
+    with folder_lock(folder):
+        if model == NNUNET:
+            from spineseg.nnunet.train import train_nnunet
+
+            train_nnunet(record, cache, folder, until)
+        else:
+            from spineseg.training.loop import train_network
+
+            train_network(record, cache, folder, start, until)
+    return folder
+
+
+def starts_from_phantom(experiment: Experiment, model: str) -> bool:
+    """Whether a run starts from the weights of a run on the phantom; nnU-Net's never do."""
+    return experiment.starts_from_phantom and model != NNUNET
+
+
+def _phantom_run(experiment: Experiment, model: str, until: float) -> Path:
+    return train(experiment.phantom, model, ALL, until)
