@@ -41,7 +41,7 @@ def test_each_case_is_tested_once_and_patients_stay_together(patients, seed):
         min_size=1,
         max_size=60,
     ),
-    name=st.sampled_from(["smoke", "quick", "full"]),
+    name=st.sampled_from(["smoke", "quick", "paper"]),
 )
 def test_all_series_of_a_spider_patient_stay_in_one_fold(tmp_path_factory, series, name):
     """The folds to run hold out the number of patients that the profile asks for."""
@@ -76,7 +76,7 @@ def test_all_series_of_a_spider_patient_stay_in_one_fold(tmp_path_factory, serie
 def test_the_papers_numbers():
     folds = split_folds(make_cases(list(range(172))), 5, 0)
     assert [len(fold) for fold in folds] == [34, 34, 34, 35, 35]
-    assert load_profile("full").folds_to_run(172) == list(range(len(folds)))
+    assert load_profile("paper").folds_to_run(172) == list(range(len(folds)))
 
 
 def test_the_seed_matters():

@@ -1,85 +1,76 @@
-"""How much work a run does: every knob, read from profiles/*.yaml."""
+"""Settings: every knob of an experiment, read from profiles/*.yaml and validated."""
 
-import dataclasses
 import math
 import reprlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
 from spineseg.methods import NNUNET
-from spineseg.utils.errors import UserError
+from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.paths import PROFILES, slug
 
 CACHE_KNOBS = ("image_size", "margin", "folds", "seed")
 NNUNET_KNOBS = ("optimizer", "nnunet_epochs", "nnunet_iterations", "seed")
-LATER_KNOBS = ("name", "min_test_patients", "benchmark_rows")  # no run's weights rest on them
+KNOBS_AFTER_TRAINING = ("name", "min_test_patients", "benchmark_rows")
 LARGEST_FILE = 1 << 16  # bytes
-PLAIN = "write one `knob: value` a line"
-# Lowest and highest value that makes sense. What lies between may still be slow or train badly.
-LIMITS = {
-    "image_size": (16, 4096),
-    "margin": (0, 1),
-    "width": (1, 1024),
-    "folds": (2, 10_000),
-    "min_test_patients": (1, 1_000_000),
-    "epochs": (1, 1_000_000),
-    "slices_per_epoch": (1, 1_000_000_000),
-    "test_slices": (1, 1_000_000_000),
-    "batch_size": (2, 10_000),  # image pooling with BN needs two
-    "volume_batch_size": (1, 10_000),
-    "learning_rate": (1e-12, 100),
-    "weight_decay": (0, 100),
-    "finetune_epochs": (1, 1_000_000),
-    "nnunet_epochs": (1, 1_000_000),
-    "nnunet_iterations": (1, 1_000_000),
-    "benchmark_rows": (16, 4096),
-    "seed": (0, 4000),  # times a million it is still a seed of 32 bits
-}
+ONE_PER_LINE = "write one `knob: value` per line"
+UNKNOWN = ("unexpected_keyword_argument", "multiple_argument_values")  # errors of pydantic
+
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Slices = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Rows = Annotated[int, Field(ge=16, le=4096)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Profile:
-    """One amount of work. `full` is the paper's; the others say in their file how they differ."""
+    """The settings of an experiment. `paper` has the paper's; each file says how it differs.
+
+    The bounds only exclude values without meaning: a value within them may still be slow or train
+    badly. Raises pydantic.ValidationError, a ValueError, for any other value.
+    """
 
     name: str
-    image_size: int  # largest rows (= columns) of a unified slice, pixels
-    margin: float  # kept beside the label band on either side, as a fraction of the width
-    width: int  # channels of the first stage of a network
-    folds: int  # parts of the cross-validation
-    min_test_patients: int | None  # run folds until this many patients were tested; None: all folds
-    epochs: int
-    slices_per_epoch: int | None  # slices drawn an epoch; None: each training slice once
-    test_slices: int | None  # held-out slices in the epoch's test loss; None: all
-    batch_size: int  # slices
-    volume_batch_size: int  # volumes, for U-Net-3D
+    image_size: Rows  # largest rows (= columns) of a unified slice, pixels
+    margin: Annotated[float, Field(ge=0, le=1)]  # kept on each side of the labels, share of width
+    width: Annotated[int, Field(ge=1, le=1024)]  # channels of the first stage of a network
+    folds: Annotated[int, Field(ge=2, le=10_000)]  # parts of the cross-validation
+    min_test_patients: Count | None  # run folds until this many patients are tested; None: all
+    epochs: Count
+    slices_per_epoch: Slices | None  # slices drawn per epoch; None: each training slice once
+    test_slices: Slices | None  # held-out slices in the test loss of an epoch; None: all
+    batch_size: Annotated[int, Field(ge=2, le=10_000)]  # slices; image pooling with BN needs two
+    volume_batch_size: Annotated[int, Field(ge=1, le=10_000)]  # volumes, for U-Net-3D
     optimizer: Literal["sgd", "adamw"]
-    learning_rate: float
-    weight_decay: float
-    schedule: Literal["exponential", "onecycle"]  # exponential: x 0.99 an epoch (Eq. 4)
+    learning_rate: Annotated[float, Field(ge=1e-12, le=100)]
+    weight_decay: Annotated[float, Field(ge=0, le=100)]
+    schedule: Literal["exponential", "onecycle"]  # exponential: x 0.99 per epoch (Eq. 4)
     augment: bool
-    finetune_epochs: int | None  # on scans, from phantom weights on; None: from scratch
-    nnunet_epochs: int
-    nnunet_iterations: int  # batches an epoch of nnU-Net
-    benchmark_rows: int  # rows of the slices that time and memory are measured on, 880 in the paper
-    seed: int
+    finetune_epochs: Count | None  # on scans, starting from phantom weights; None: from scratch
+    nnunet_epochs: Count
+    nnunet_iterations: Count  # batches per epoch of nnU-Net
+    benchmark_rows: Rows  # rows of the slices for time and memory, 880 in the paper
+    seed: Annotated[int, Field(ge=0, le=4000)]  # seed * 1_000_003 must fit 32 bits
 
     def cache_knobs(self) -> dict[str, Any]:
-        """The knobs that preprocessed scans rest on."""
+        """The knobs that preprocessed scans depend on."""
         return {knob: getattr(self, knob) for knob in CACHE_KNOBS}
 
     def training_knobs(self, model: str) -> dict[str, Any]:
-        """The knobs that the weights of a method's runs rest on, given the cache."""
+        """The knobs that the weights of a method depend on, given the cache."""
         if model == NNUNET:
             return {knob: getattr(self, knob) for knob in NNUNET_KNOBS}
-        others = {*CACHE_KNOBS, *NNUNET_KNOBS, *LATER_KNOBS} - {"optimizer", "seed"}
+        others = {*CACHE_KNOBS, *NNUNET_KNOBS, *KNOBS_AFTER_TRAINING} - {"optimizer", "seed"}
         return {knob: value for knob, value in asdict(self).items() if knob not in others}
 
     def folds_to_run(self, patients: int) -> list[int]:
-        """The first folds that together hold out at least `min_test_patients` patients, or all of them.
+        """The first folds that together test at least `min_test_patients` patients, or all folds.
 
         Smaller folds come first (see `split_folds`).
         """
@@ -93,79 +84,89 @@ class Profile:
 def load_profile(name: str | Path) -> Profile:
     """Read the profile of that name in profiles/, or the given .yaml file.
 
-    Raises UserError, with one clear line, for an unknown name, a missing or unknown knob, or a
-    value of the wrong type.
+    Raises UserError for an unknown name and for a file that cannot be read. For a file with bad
+    knobs, the error has one problem for all unknown ones, one for all missing ones, and one for
+    each bad value.
     """
     path = Path(name) if str(name).endswith(".yaml") else PROFILES / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml")))
         raise UserError.at(name, "no such profile", f"choose one of {known}, or give a .yaml file")
     knobs = _read_knobs(path)
-    wanted = {field.name for field in dataclasses.fields(Profile)} - {"name"}
-    if odd := sorted(map(str, set(knobs) ^ wanted)):
-        remedy = "give those of profiles/quick.yaml"
-        raise UserError.at(path, f"missing or unknown knobs: {_listed(odd)}", remedy)
     name = slug(path.stem)
     if (PROFILES / f"{name}.yaml").is_file() and path.resolve().parent != PROFILES:
-        raise UserError.at(
-            path, f"{name} is the name of a profile of the project", "rename the file"
-        )
-    profile = Profile(name=name, **knobs)
-    _check_values(profile, path)
-    return profile
+        what = f"{name} is the name of a profile of the project"
+        raise UserError.at(path, what, "rename the file")
+    try:
+        return Profile(name, **knobs)
+    except ValidationError as error:
+        raise UserError(*_problems(error, path)) from None
+
+
+class _FlatLoader(yaml.SafeLoader):
+    """Reads one map of plain keys to plain values.
+
+    YAML can also nest, tag and repeat by alias, so that a short text gets endless, large or code.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        event = self.peek_event()
+        expected = yaml.ScalarEvent if parent else yaml.MappingStartEvent
+        if not isinstance(event, expected) or event.tag is not None:
+            line = event.start_mark.line + 1  # type: ignore[union-attr]
+            raise yaml.YAMLError(f"line {line} is more than a knob and its value")
+        node = super().compose_node(parent, index)
+        assert node is not None
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key.value for key, _ in node.value]
+        if repeated := sorted({key for key in keys if keys.count(key) > 1}):
+            raise yaml.YAMLError(f"repeated knobs: {_listed(repeated)}")
+        return super().construct_mapping(node, deep)
 
 
 def _read_knobs(path: Path) -> dict[str, Any]:
-    """The knobs of a file that holds them flat: no list, no alias, no tag, none twice.
-
-    YAML can nest, repeat and tag, and so make a short file endless, large or code.
-    """
+    """The knobs of a file and their values, not validated yet."""
     try:
         with path.open("rb") as file:
             data = file.read(LARGEST_FILE + 1)
         if len(data) > LARGEST_FILE:
-            raise UserError.at(path, f"larger than {LARGEST_FILE // 1024} KiB", PLAIN)
-        text = data.decode("utf-8-sig")
-        keys = _plain_keys(text, path)
-        knobs = yaml.safe_load(text)
+            raise UserError.at(path, f"larger than {LARGEST_FILE // 1024} KiB", ONE_PER_LINE)
+        knobs = yaml.load(data.decode("utf-8-sig"), _FlatLoader)
     except OSError as error:
         what, remedy = f"cannot be read ({error.strerror})", "check its permissions"
         raise UserError.at(path, what, remedy) from None
     except UnicodeDecodeError:
         raise UserError.at(path, "not UTF-8 text", "save it as UTF-8") from None
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError.at(path, f"not readable as YAML ({reason})", PLAIN) from None
-    except ValueError as error:  # a number or date that Python cannot hold
-        if isinstance(error, UserError):
-            raise
-        reason = " ".join(str(error).split())[:200]
-        raise UserError.at(path, f"a value cannot be read ({reason})", PLAIN) from None
-    if twice := sorted({key for key in keys if keys.count(key) > 1}):
-        raise UserError.at(path, f"says twice: {_listed(twice)}", "keep one of the two")
-    return knobs
+    except UserError:
+        raise
+    # Python cannot hold every number and date that YAML can write.
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:400]
+        raise UserError.at(path, f"not readable as a profile ({reason})", ONE_PER_LINE) from None
+    if knobs is None:
+        raise UserError.at(path, "has no knobs", ONE_PER_LINE)
+    return {str(knob): value for knob, value in knobs.items()}
 
 
-def _plain_keys(text: str, path: Path) -> list[str]:
-    """The keys in a text that maps plain keys to plain values; UserError for any other."""
-    scalars: list[str] = []
-    maps = 0
-    for event in yaml.parse(text, yaml.SafeLoader):
-        maps += isinstance(event, yaml.MappingStartEvent)
-        if (
-            isinstance(event, yaml.AliasEvent | yaml.SequenceStartEvent)
-            or maps > 1
-            or getattr(event, "tag", None) is not None
-            or (isinstance(event, yaml.ScalarEvent) and not maps)
-        ):
-            line = event.start_mark.line + 1  # type: ignore[union-attr]
-            what = f"line {line} is more than a knob and its value"
-            raise UserError.at(path, what, PLAIN)
-        if isinstance(event, yaml.ScalarEvent):
-            scalars.append(event.value)
-    if not maps:
-        raise UserError.at(path, "has no knobs", PLAIN)
-    return scalars[::2]
+def _problems(error: ValidationError, path: Path) -> list[Problem]:
+    faults = error.errors(include_url=False)
+    unknown = sorted(str(fault["loc"][0]) for fault in faults if fault["type"] in UNKNOWN)
+    missing = [str(fault["loc"][0]) for fault in faults if fault["type"] == "missing"]
+    problems = [_bad_value(f, path) for f in faults if f["type"] not in (*UNKNOWN, "missing")]
+    if unknown:
+        problems.append(Problem(path, f"unknown knobs: {_listed(unknown)}", "remove them"))
+    if missing:
+        remedy = "add them as in profiles/quick.yaml"
+        problems.append(Problem(path, f"missing knobs: {_listed(missing)}", remedy))
+    return problems
+
+
+def _bad_value(fault: ErrorDetails, path: Path) -> Problem:
+    """pydantic says `Input should be ...`."""
+    remedy = fault["msg"].replace("Input", "it", 1)
+    return Problem(path, f"{fault['loc'][0]} is {_shown(fault['input'])}", remedy)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -173,27 +174,8 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(name[:40] for name in names[:9]) + more
 
 
-def _check_values(profile: Profile, path: Path) -> None:
-    for knob, hint in get_type_hints(Profile).items():
-        value = getattr(profile, knob)
-        allowed = getattr(hint, "__args__", (hint,))
-        fits = value in allowed if isinstance(allowed[0], str) else _is_one_of(value, allowed)
-        if not fits:
-            expected = " or ".join(getattr(a, "__name__", str(a)) for a in allowed)
-            raise UserError.at(path, f"{knob} is {_shown(value)}", f"it should be {expected}")
-        if knob in LIMITS and value is not None:
-            low, high = LIMITS[knob]
-            if not low <= value <= high:
-                remedy = f"it should be between {low} and {high}"
-                raise UserError.at(path, f"{knob} is {_shown(value)}", remedy)
-
-
-def _is_one_of(value: object, types: tuple[type, ...]) -> bool:
-    return type(value) in types or (type(value) is int and float in types)
-
-
 def _shown(value: object) -> str:
-    """A value as Python writes it, shortened; large numbers roughly."""
+    """A value as Python writes it, shortened; large numbers as a power of ten."""
     if isinstance(value, int) and abs(value) > 10**15:
         return f"about 10^{math.floor(abs(value).bit_length() * math.log10(2))}"
     return reprlib.repr(value)
