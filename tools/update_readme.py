@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from spineseg.evaluation.result_files import COMPARISON, SUMMARY, TIMES, VERDICTS
 from spineseg.labels import ALL_CLASSES, FOREGROUND
 from spineseg.methods import METHODS, PROPOSED, TABLE3
 from spineseg.paper import printed as paper
+from spineseg.paper.tables import with_interval
 from spineseg.utils.paths import REPOSITORY
 
 RESULTS = REPOSITORY / "results"
@@ -20,7 +22,7 @@ SHOWN = "phantom-quick"  # the experiment whose figures and tables are committed
 EXPERIMENTS = {SHOWN: "phantom", "real-t2-lumbar-quick": "eleven patients"}
 EXPERIMENTS |= {
     table.parent.name: "simulated patients at the paper's scale"
-    for table in sorted(RESULTS.glob("simulated*-paper*/summary.csv"))
+    for table in sorted(RESULTS.glob(f"simulated*-paper*/{SUMMARY.name}"))
 }
 PHANTOM_ONLY = "phantom-bodies-quick-on-real-t2-lumbar"
 UNET = "unet"
@@ -142,7 +144,7 @@ NOTEBOOKS = (
         "how to check a paper from its own tables, and what reproduced",
         (
             Piece("audit", ("convexity",), ("audit.csv", "audit_convexity.csv")),
-            Piece("verdicts", (), ("claims.csv",)),
+            Piece("verdicts", (), ("verdicts.csv",)),
         ),
         ("paper/consistency.py", "paper/verdicts.py"),
     ),
@@ -157,12 +159,12 @@ NOTEBOOKS = (
 
 def outcome() -> str:
     """The paper's main claim, and what came out, in words."""
-    claims = paper.claims().query("metric == 'DSC'").set_index(["claim", "subject"])["value"]
-    leads = claims["lead"]
+    stated = paper.stated().query("metric == 'DSC'").set_index(["claim", "subject"])["value"]
+    leads = stated["lead"]
     title = METHODS[PROPOSED].title
     lines = [
         f"**The paper claims** that {title} reaches a mean DSC of "
-        f"{100 * claims['headline', title]:.1f} % on 172 patients, "
+        f"{100 * stated['headline', title]:.1f} % on 172 patients, "
         f"{leads[METHODS[UNET].title]:.2f} points above {METHODS[UNET].title} and "
         f"{leads.min():.2f} above {leads.idxmin()}, the best of the other five methods.\n",
         "**What came out here:**\n",
@@ -173,7 +175,7 @@ def outcome() -> str:
         f"- {title} trained on phantoms alone reaches {100 * alone['mean']:.1f} % on the eleven "
         f"patients ({alone['profile']}, {alone['device']})."
     )
-    verdicts = pd.read_csv(RESULTS / SHOWN / "claims.csv")["verdict"]
+    verdicts = pd.read_csv(RESULTS / SHOWN / VERDICTS.name)["verdict"]
     counts = ", ".join(f"{count} {words}" for words, count in verdicts.value_counts().items())
     lines.append(
         f"- Of {len(verdicts)} claims, judged on the phantom under the quick profile: {counts} "
@@ -183,14 +185,14 @@ def outcome() -> str:
 
 
 def _has_lead(experiment: str) -> bool:
-    return (RESULTS / experiment / "comparison.csv").is_file()
+    return (RESULTS / experiment / COMPARISON.name).is_file()
 
 
 def _lead(experiment: str, words: str) -> str:
     """How ASPP-UNet compares with U-Net-2D, in one experiment."""
     ours = _dsc(experiment)
     proposed, unet = (ours.loc[(name, ALL_CLASSES)] for name in (PROPOSED, UNET))
-    table = pd.read_csv(RESULTS / experiment / "comparison.csv")
+    table = pd.read_csv(RESULTS / experiment / COMPARISON.name)
     lead = table.query("metric == 'DSC' and model == @UNET").iloc[0]
     points, low, high = (float(lead[column]) for column in ("difference", "low", "high"))
     margin = f"lead of {points:.2f} points (95 % interval {low:.2f} to {high:.2f})"
@@ -233,7 +235,7 @@ def _printed(name: str, classes: Sequence[str]) -> float:
 
 
 def _dsc(experiment: str) -> pd.DataFrame:
-    summary = pd.read_csv(RESULTS / experiment / "summary.csv")
+    summary = pd.read_csv(RESULTS / experiment / SUMMARY.name)
     rows = summary.query("aggregation == 'volume' and metric == 'DSC'")
     return rows.set_index(["model", "class"])
 
@@ -257,12 +259,12 @@ def _cells(experiment: str, name: str) -> tuple[str, str]:
     row = ours.loc[(name, ALL_CLASSES)]
     mean, low, high = (100 * float(row[column]) for column in ("mean", "low", "high"))
     difference = mean - _printed(name, _classes(experiment))
-    return f"{mean:.1f} ({low:.1f} to {high:.1f})", f"{difference:+.1f}"
+    return with_interval(mean, low, high), f"{difference:+.1f}"
 
 
 def notebooks_table() -> str:
     """Each notebook: what it teaches, its seconds, its figures and tables, its code."""
-    times = pd.read_csv(RESULTS / SHOWN / "times.csv").set_index("step")["seconds"]
+    times = pd.read_csv(RESULTS / SHOWN / TIMES.name).set_index("step")["seconds"]
     lines = ["| notebook | teaches | runs in | figures and tables | code |", "|---" * 5 + "|"]
     for notebook in NOTEBOOKS:
         cells = [
