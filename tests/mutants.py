@@ -1,7 +1,7 @@
-"""Sound scans, masks and profiles damaged at random: equal seeds give equal files.
+"""Damage sound scans, masks and profiles at random. Equal seeds give equal files.
 
-`mutant(kind, seed)` knows the layout of each kind, so that most of what it makes is wrong in one
-place only and gets past the first check.
+`mutant(kind, seed)` knows the layout of each kind. Most mutants are therefore wrong in one place
+only and pass the first checks.
 """
 
 import gzip
@@ -20,13 +20,13 @@ import SimpleITK as sitk
 from scans import make_mask, make_scan
 from spineseg.utils.paths import PROFILES
 
-SCANS = (".nii", ".nii.gz", ".mha", ".nrrd")
-KINDS = (*SCANS, ".yaml")
-BOMB = 1 << 28  # bytes that a small file expands to
+SCAN_KINDS = (".nii", ".nii.gz", ".mha", ".nrrd")
+KINDS = (*SCAN_KINDS, ".yaml")
+BOMB_BYTES = 1 << 28  # what a small file expands to
 
 
 class Mutant(NamedTuple):
-    """A file's content, what was done to it, and how many voxels it can truthfully claim."""
+    """A file's content, what was done to it, and the number of voxels it holds if it is large."""
 
     data: bytes
     recipe: str
@@ -34,21 +34,21 @@ class Mutant(NamedTuple):
 
 
 def mutant(kind: str, seed: int) -> Mutant:
-    """The damaged file of that kind (one of `KINDS`) and seed."""
+    """The damaged file of a kind (one of `KINDS`) and a seed."""
     rng = random.Random(f"{kind} {seed}")
     if kind == ".yaml":
-        return Mutant(*_profile(rng))
+        return Mutant(*_damage_profile(rng))
     if kind in (".nii", ".nii.gz") and rng.random() < 0.02:
-        return _honest_bomb(kind)
-    data, recipe = {".mha": _meta, ".nrrd": _nrrd}.get(kind, _nifti)(kind, rng)
+        return _large_volume(kind)
+    data, recipe = {".mha": _damage_mha, ".nrrd": _damage_nrrd}.get(kind, _damage_nifti)(kind, rng)
     if rng.random() < 0.15:
-        data, more = _bytes(data, rng)
+        data, more = _damage_bytes(data, rng)
         recipe = f"{recipe}, {more}"
     return Mutant(data, recipe)
 
 
 @cache
-def sound(kind: str, dtype: type, labels: bool, compressed: bool = True) -> bytes:
+def sound_file(kind: str, dtype: type, labels: bool, compressed: bool = True) -> bytes:
     """A sound scan or mask as a file of that kind."""
     image = make_mask(dtype=dtype) if labels else make_scan(dtype=dtype)
     with tempfile.TemporaryDirectory() as folder:
@@ -57,12 +57,12 @@ def sound(kind: str, dtype: type, labels: bool, compressed: bool = True) -> byte
         return path.read_bytes()
 
 
-def _some_sound(kind: str, rng: random.Random) -> bytes:
+def _random_sound_file(kind: str, rng: random.Random) -> bytes:
     dtype = rng.choice((np.uint8, np.int16, np.int16, np.uint16, np.int32, np.float32, np.float64))
-    return sound(kind, dtype, rng.random() < 0.5, rng.random() < 0.5)
+    return sound_file(kind, dtype, rng.random() < 0.5, rng.random() < 0.5)
 
 
-# NIfTI: (offset, struct layout) of the header's fields
+# Fields of the NIfTI header: (offset, struct layout).
 NIFTI_FIELDS = {
     "sizeof_hdr": (0, "i"),
     "dim_info": (39, "b"),
@@ -117,11 +117,11 @@ FLOATS = (0.0, -0.0, 1.0, -1.0, 0.5, 1e-45, 1e-20, 1e-3, 1e4, 1e9, 1e30, 3e38, -
 FLOATS = (*FLOATS, 347.0, 348.0, 352.0, 353.5, 1e3, float("nan"), float("inf"), -float("inf"))
 
 
-def _nifti(kind: str, rng: random.Random) -> tuple[bytes, str]:
-    raw = bytearray(_some_sound(".nii", rng))
+def _damage_nifti(kind: str, rng: random.Random) -> tuple[bytes, str]:
+    raw = bytearray(_random_sound_file(".nii", rng))
     done = []
     if rng.random() < 0.1:
-        raw = bytearray(_swapped(bytes(raw)))
+        raw = bytearray(_big_endian(bytes(raw)))
         done.append("big-endian")
     order = ">" if done else "<"
     for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
@@ -145,54 +145,54 @@ def _nifti(kind: str, rng: random.Random) -> tuple[bytes, str]:
         done.append(name)
     data = bytes(raw)
     if kind == ".nii.gz":
-        data, how = _gzipped(data, rng)
+        data, how = _damaged_gzip(data, rng)
         done.append(how)
     if not done or rng.random() < 0.15:
-        data, how = _bytes(data, rng)
+        data, how = _damage_bytes(data, rng)
         done.append(how)
     return data, ", ".join(done)
 
 
-def _swapped(raw: bytes) -> bytes:
-    """The same NIfTI file in the other byte order."""
-    out = bytearray(raw)
+def _big_endian(raw: bytes) -> bytes:
+    """The same NIfTI file in big-endian byte order."""
+    swapped = bytearray(raw)
     for offset, layout in NIFTI_FIELDS.values():
         if offset < 348:
             struct.pack_into(
-                f">{layout}", out, offset, *struct.unpack_from(f"<{layout}", raw, offset)
+                f">{layout}", swapped, offset, *struct.unpack_from(f"<{layout}", raw, offset)
             )
     size = struct.unpack_from("<h", raw, 72)[0] // 8
     voxels = np.frombuffer(raw, f"V{size}", offset=352)
-    swapped = voxels.view(f"u{size}").byteswap() if size > 1 else voxels
-    return bytes(out[:352]) + swapped.tobytes()
+    voxels = voxels.view(f"u{size}").byteswap() if size > 1 else voxels
+    return bytes(swapped[:352]) + voxels.tobytes()
 
 
-def _honest_bomb(kind: str) -> Mutant:
-    """A sound but large volume, zeros but for one voxel, that a small .nii.gz can hold."""
+def _large_volume(kind: str) -> Mutant:
+    """A sound, large volume of zeros, except for one voxel. Compressed, it is a small file."""
     side = 256
-    raw = bytearray(sound(".nii", np.uint8, False)[:352]) + bytes(side**3)
+    raw = bytearray(sound_file(".nii", np.uint8, False)[:352]) + bytes(side**3)
     struct.pack_into("<4h", raw, 40, 3, side, side, side)
     raw[-1] = 1
     data = bytes(raw) if kind == ".nii" else gzip.compress(raw, 1)
     return Mutant(data, "large", side**3)
 
 
-def _gzipped(raw: bytes, rng: random.Random) -> tuple[bytes, str]:
-    """Compressed: mostly as usual, else in ways that the format allows or that break it."""
+def _damaged_gzip(raw: bytes, rng: random.Random) -> tuple[bytes, str]:
+    """Compress bytes: mostly as usual, else in a rare way or a wrong one."""
     whole = gzip.compress(raw, rng.choice((0, 1, 9)))
     half = len(raw) // 2
     ways: dict[str, Callable[[], bytes]] = {
         "two members": lambda: gzip.compress(raw[:half]) + gzip.compress(raw[half:]),
-        "a member a byte": lambda: b"".join(
+        "one member per byte": lambda: b"".join(
             gzip.compress(raw[i : i + 1], 1) for i in range(len(raw))
         ),
         "empty members": lambda: gzip.compress(b"") * 2000 + whole,
         "empty members after": lambda: whole + gzip.compress(b"") * 2000,
         "zeros after": lambda: whole + bytes(rng.choice((1, 100, 10**6))),
-        "rubbish after": lambda: whole + rng.randbytes(rng.choice((1, 7, 100, 10**5))),
-        "bomb after": lambda: whole + _bomb(gzip.compress),
-        "bomb instead": lambda: _bomb(gzip.compress),
-        "bomb in one": lambda: _zipped_with_zeros(raw),
+        "noise after": lambda: whole + rng.randbytes(rng.choice((1, 7, 100, 10**5))),
+        "bomb after": lambda: whole + _compressed_zeros(gzip.compress),
+        "bomb instead": lambda: _compressed_zeros(gzip.compress),
+        "bomb in one": lambda: _zeros_in_same_member(raw),
         "zlib": lambda: zlib.compress(raw),
         "raw deflate": lambda: zlib.compress(raw)[2:-4],
         "twice": lambda: gzip.compress(whole),
@@ -212,17 +212,17 @@ def _gzipped(raw: bytes, rng: random.Random) -> tuple[bytes, str]:
 
 
 @cache
-def _bomb(compress: Callable[[bytes], bytes]) -> bytes:
-    return compress(bytes(BOMB))
+def _compressed_zeros(compress: Callable[[bytes], bytes]) -> bytes:
+    return compress(bytes(BOMB_BYTES))
 
 
 @cache
-def _zipped_with_zeros(raw: bytes) -> bytes:
-    """One gzip member that goes on with zeros after the volume."""
-    return gzip.compress(raw + bytes(BOMB // 8), 1)
+def _zeros_in_same_member(raw: bytes) -> bytes:
+    """One gzip member that continues with zeros after the volume."""
+    return gzip.compress(raw + bytes(BOMB_BYTES // 8), 1)
 
 
-WORDS = (
+HEADER_VALUES = (
     *(
         b"",
         b"0",
@@ -298,7 +298,7 @@ WORDS = (
     *("脊椎 é \u202e".encode(), b"\xff\xfe\x80", b"\0\1\2", b"A" * 300, b"A" * 5000, b"A" * 70000),
     *(b"%s%n%x" * 9, b"\x1b[31m", b"\r", b"a\rb", b"\t\t", b" " * 3000, b"1 " * 3000, b"(" * 2000),
 )
-META_KEYS = (
+MHA_KEYS = (
     *(b"ObjectType", b"NDims", b"DimSize", b"ElementType", b"ElementSpacing", b"ElementSize"),
     *(b"ElementDataFile", b"CompressedData", b"CompressedDataSize", b"BinaryData", b"Offset"),
     *(b"BinaryDataByteOrderMSB", b"ElementByteOrderMSB", b"TransformMatrix", b"CenterOfRotation"),
@@ -316,32 +316,32 @@ NRRD_KEYS = (
 )
 
 
-def _meta(kind: str, rng: random.Random) -> tuple[bytes, str]:
-    header, payload = _parted(_some_sound(kind, rng), b"ElementDataFile = LOCAL\n")
-    return _text(header, payload, META_KEYS, b" = ", rng)
+def _damage_mha(kind: str, rng: random.Random) -> tuple[bytes, str]:
+    header, payload = _split_after(_random_sound_file(kind, rng), b"ElementDataFile = LOCAL\n")
+    return _damage_text(header, payload, MHA_KEYS, b" = ", rng)
 
 
-def _nrrd(kind: str, rng: random.Random) -> tuple[bytes, str]:
-    header, payload = _parted(_some_sound(kind, rng), b"\n\n")
-    return _text(header, payload, NRRD_KEYS, b": ", rng)
+def _damage_nrrd(kind: str, rng: random.Random) -> tuple[bytes, str]:
+    header, payload = _split_after(_random_sound_file(kind, rng), b"\n\n")
+    return _damage_text(header, payload, NRRD_KEYS, b": ", rng)
 
 
-def _parted(data: bytes, end: bytes) -> tuple[bytes, bytes]:
+def _split_after(data: bytes, end: bytes) -> tuple[bytes, bytes]:
     at = data.index(end) + len(end)
     return data[:at], data[at:]
 
 
-def _text(
+def _damage_text(
     header: bytes, payload: bytes, keys: tuple[bytes, ...], between: bytes, rng: random.Random
 ) -> tuple[bytes, str]:
-    """A file with a text header: lines changed, lost, repeated or added, or the payload damaged."""
+    """Damage a file with a text header: change, drop, repeat or add lines, or damage the voxels."""
     lines = header.split(b"\n")
     done = []
 
     def change() -> None:
         at = rng.randrange(len(lines))
         key = lines[at].split(between)[0]
-        lines[at] = key + between + rng.choice(WORDS)
+        lines[at] = key + between + rng.choice(HEADER_VALUES)
 
     def nudge() -> None:
         at = rng.randrange(len(lines))
@@ -360,12 +360,12 @@ def _text(
     def contradict() -> None:
         at = rng.randrange(len(lines) - 1)
         key = lines[at].split(between)[0]
-        lines.insert(rng.randrange(len(lines)), key + between + rng.choice(WORDS))
+        lines.insert(rng.randrange(len(lines)), key + between + rng.choice(HEADER_VALUES))
 
     def add() -> None:
         key = rng.choice(keys)
         key = rng.choice((key, key.upper(), key.lower(), b" " + key))
-        line = key + rng.choice((between, between, b"=", b":", b":=")) + rng.choice(WORDS)
+        line = key + rng.choice((between, between, b"=", b":", b":=")) + rng.choice(HEADER_VALUES)
         lines.insert(rng.randrange(len(lines)), line)
 
     def shuffle() -> None:
@@ -382,8 +382,8 @@ def _text(
             lambda: stored[: rng.randrange(len(stored))],
             lambda: stored + bytes(10**6),
             lambda: gzip.compress(stored),
-            lambda: _bomb(gzip.compress),
-            lambda: _bomb(zlib.compress),
+            lambda: _compressed_zeros(gzip.compress),
+            lambda: _compressed_zeros(zlib.compress),
             lambda: rng.randbytes(len(stored)),
             lambda: stored[:2] + rng.randbytes(4) + stored[6:],
         )
@@ -397,8 +397,8 @@ def _text(
     return b"\n".join(lines) + payload, ", ".join(done)
 
 
-def _bytes(data: bytes, rng: random.Random) -> tuple[bytes, str]:
-    """Damage that knows nothing of the format."""
+def _damage_bytes(data: bytes, rng: random.Random) -> tuple[bytes, str]:
+    """Damage bytes without regard to the format."""
 
     def flip() -> bytes:
         out = bytearray(data)
@@ -421,7 +421,7 @@ def _bytes(data: bytes, rng: random.Random) -> tuple[bytes, str]:
         "empty": lambda: b"",
         "noise": lambda: rng.randbytes(rng.choice((1, 352, 5000))),
         "zeros": lambda: bytes(rng.choice((1, 348, 10**6))),
-        "of another kind": lambda: _some_sound(rng.choice(SCANS), rng),
+        "of another kind": lambda: _random_sound_file(rng.choice(SCAN_KINDS), rng),
         "a web page": lambda: b"<!DOCTYPE html>\n<html>404 Not Found</html>\n" * 20,
     }
     if not data:
@@ -430,7 +430,7 @@ def _bytes(data: bytes, rng: random.Random) -> tuple[bytes, str]:
     return ways[name](), name
 
 
-SCALARS = (
+YAML_VALUES = (
     *("0", "-1", "1", "2", "3", "1000000000", "-9223372036854775809", "9" * 30, "9" * 5000),
     *("0x" + "f" * 5000, "0b1" + "0" * 9000, "1:" * 3000 + "1", "1_000", "0o17", "017"),
     *(
@@ -487,7 +487,7 @@ SCALARS = (
     ),
     *("\ud7ff", "\ufeff5", "\u202e5", "%YAML 9.9", "@5", "`5`", "5 # five", "5: 6", "5 6", "\t5"),
 )
-PARTS = (
+YAML_LINES = (
     "<<: {epochs: 7}\n",
     "<<: *a\n",
     "<<: 5\n",
@@ -513,8 +513,8 @@ PARTS = (
 )
 
 
-def _laughs(depth: int, merge: bool) -> str:
-    """Aliases of aliases: nine to the power of `depth` values in a few lines."""
+def _nested_aliases(depth: int, merge: bool) -> str:
+    """Aliases of aliases ('billion laughs'): 9 ** `depth` values in a few lines."""
     lines = ["a0: &a0 {k: 1}" if merge else "a0: &a0 [lol]"]
     for level in range(1, depth + 1):
         nine = ", ".join([f"*a{level - 1}"] * 9)
@@ -523,8 +523,8 @@ def _laughs(depth: int, merge: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _profile(rng: random.Random) -> tuple[bytes, str]:
-    text = (PROFILES / f"{rng.choice(('smoke', 'quick', 'full'))}.yaml").read_text()
+def _damage_profile(rng: random.Random) -> tuple[bytes, str]:
+    text = (PROFILES / f"{rng.choice(('smoke', 'quick', 'paper'))}.yaml").read_text()
     lines = text.splitlines(keepends=True)
     done = []
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
@@ -534,19 +534,18 @@ def _profile(rng: random.Random) -> tuple[bytes, str]:
             (*("value",) * 8, "drop", "repeat", "contradict", "part", "laughs", "indent", "nothing")
         )
         if name == "value":
-            lines[at] = f"{knob}: {rng.choice(SCALARS)}\n"
+            lines[at] = f"{knob}: {rng.choice(YAML_VALUES)}\n"
         elif name == "drop":
             del lines[at]
         elif name == "repeat":
             lines.insert(rng.randrange(len(lines)), lines[at])
         elif name == "contradict":
-            lines.insert(rng.randrange(len(lines)), f"{knob}: {rng.choice(SCALARS)}\n")
+            lines.insert(rng.randrange(len(lines)), f"{knob}: {rng.choice(YAML_VALUES)}\n")
         elif name == "part":
-            lines.insert(rng.randrange(len(lines)), rng.choice(PARTS))
+            lines.insert(rng.randrange(len(lines)), rng.choice(YAML_LINES))
         elif name == "laughs":
-            lines.insert(
-                rng.randrange(len(lines)), _laughs(rng.choice((2, 5, 9)), rng.random() < 0.5)
-            )
+            at = rng.randrange(len(lines))
+            lines.insert(at, _nested_aliases(rng.choice((2, 5, 9)), rng.random() < 0.5))
             lines.append(f"{knob}: *a1\n")
         elif name == "indent":
             lines[at] = rng.choice((" ", "  ", "\t")) + lines[at]
@@ -557,7 +556,7 @@ def _profile(rng: random.Random) -> tuple[bytes, str]:
         data = data.decode().encode(encoding)
         done.append(encoding)
     if rng.random() < 0.1:
-        data, how = _bytes(data, rng)
+        data, how = _damage_bytes(data, rng)
         done.append(how)
     if rng.random() < 0.01:
         data = b"[" * 10**6

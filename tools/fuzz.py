@@ -1,7 +1,8 @@
-"""Feeds damaged scans, masks and profiles to the readers and to `data check`: `make fuzz`.
+"""Give damaged scans, masks and profiles to the readers and to `data check` (`make fuzz`; Linux).
 
-Each input must be read as an oracle reads it, or be refused in one line, within `SECONDS` and
-`MEMORY`. Whatever breaks that is kept in runs/fuzz; `tools/fuzz.py --only .mha 17` shows one again.
+The readers must read each input as another library does (the oracle) or refuse it in one line,
+within limits of time and memory. Inputs that break a rule are kept in runs/fuzz;
+`tools/fuzz.py --only .mha 17` examines a single one.
 """
 
 import argparse
@@ -10,7 +11,6 @@ import math
 import os
 import platform
 import re
-import resource
 import sys
 import tempfile
 import time
@@ -31,22 +31,24 @@ import yaml
 
 from spineseg.data.check import check_folder
 from spineseg.data.volume import canonical_shape, read_mask, read_scan, read_volume, to_canonical
+from spineseg.evaluation.provenance import record
 from spineseg.profiles import Profile, load_profile
 from spineseg.utils import paths
 from spineseg.utils.errors import UserError
 from spineseg.utils.files import write_csv
 from spineseg.utils.progress import progress_bar
-from spineseg.workflow.provenance import commit, record, versions
+from spineseg.utils.versions import commit, versions
 
 sys.path.insert(0, str(paths.REPOSITORY / "tests"))
-from mutants import KINDS, Mutant, mutant, sound
+from mutants import KINDS, Mutant, mutant, sound_file
 
-SECONDS = 20  # an input; the sound ones take hundredths
-MEMORY = 64  # MiB over what the process had before
-PER_VOXEL = 32  # bytes more for each voxel that a file truly holds: four copies in float64
-ROOM = 4 << 30  # bytes of address space that a worker may add before the system says no
-LINE = 500  # characters of a message, without the path
-KEPT = "runs/fuzz"
+MAX_SECONDS = 20  # per input; sound ones take hundredths of a second
+START_SECONDS = 40  # allowed on top for starting a worker and making the input
+MAX_MIB = 64  # more than the process used before
+BYTES_PER_VOXEL = 32  # allowed on top for each voxel that a file holds: four copies in float64
+MAX_ADDRESS_SPACE = 4 << 30  # bytes that a worker may add before the system refuses
+MAX_MESSAGE = 500  # characters, without the path
+KEPT_INPUTS = "runs/fuzz"
 TABLE = "results/reliability/fuzz.csv"
 META_TYPES = {
     **{"MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2"},
@@ -55,14 +57,14 @@ META_TYPES = {
 ORACLE = "nibabel" if find_spec("nibabel") else "SimpleITK"
 
 
-class Fault(Exception):
-    """A rule that an input broke: its name in the table, and what happened."""
+class RuleBroken(Exception):
+    """The rule that an input broke (its name in the table), and what happened."""
 
 
 def examine(path: Path, other: bytes) -> Any:
-    """What the readers make of a file: the volume or profile, or None where they refuse it.
+    """The volume or profile that the readers get from a file, or None if they refuse it.
 
-    `other` is a sound file of the same kind, to go with it in a folder. Raises Fault.
+    `other` is a sound file of the same kind, its partner in a folder. Raises RuleBroken.
     """
     if path.suffix == ".yaml":
         profile = _outcome(load_profile, path)
@@ -72,7 +74,7 @@ def examine(path: Path, other: bytes) -> Any:
     if not isinstance(scan, UserError):
         shape = to_canonical(scan).GetSize()[::-1]
         if outcomes[canonical_shape] != shape:
-            raise Fault("wrong", f"header {outcomes[canonical_shape]}, volume {shape}")
+            raise RuleBroken("wrong", f"header {outcomes[canonical_shape]}, volume {shape}")
     _examine_folder(path, other, {"MR": scan, "Mask": mask})
     return next((image for image in (scan, mask) if not isinstance(image, UserError)), None)
 
@@ -81,18 +83,20 @@ def _outcome(read: Any, path: Path) -> Any:
     try:
         return read(path)
     except UserError as error:
-        line = str(error)
-        if not line.isprintable() or not line.startswith(f"{path}: ") or "; " not in line:
-            raise Fault("line", f"{read.__name__}: {line!r}") from None
-        if len(line) - len(str(path)) > LINE:
-            raise Fault("line", f"{read.__name__}: {len(line)} characters") from None
+        for line in map(str, error.problems):
+            if not line.isprintable() or not line.startswith(f"{path}: ") or "; " not in line:
+                raise RuleBroken("line", f"{read.__name__}: {line!r}") from None
+            if len(line) - len(str(path)) > MAX_MESSAGE:
+                raise RuleBroken("line", f"{read.__name__}: {len(line)} characters") from None
         return error
     except Exception as error:
-        raise Fault("exception", f"{read.__name__}: {type(error).__name__}: {error}") from error
+        raise RuleBroken(
+            "exception", f"{read.__name__}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _examine_folder(path: Path, other: bytes, outcomes: dict[str, Any]) -> None:
-    """As scan beside a sound mask, then as mask beside a sound scan, through `check_folder`."""
+    """Check the file as a scan with a sound mask, then as a mask with a sound scan."""
     kind = path.name.removeprefix("x")
     for place, name, partner in (
         ("MR", "Case1", "Mask/mask_case1"),
@@ -107,42 +111,43 @@ def _examine_folder(path: Path, other: bytes, outcomes: dict[str, Any]) -> None:
         try:
             report = check_folder(root)
         except Exception as error:
-            raise Fault("exception", f"check: {type(error).__name__}: {error}") from error
+            raise RuleBroken("exception", f"check: {type(error).__name__}: {error}") from error
         finally:
             os.replace(here, path)
-        for finding in (*report.problems, *report.notes):
-            line = str(finding)
-            if not line.isprintable() or len(line) - len(str(here)) > LINE:
-                raise Fault("line", f"check: {line[:LINE]!r}")
+        for line in map(str, (*report.problems, *report.notes)):
+            if not line.isprintable() or len(line) - len(str(here)) > MAX_MESSAGE:
+                raise RuleBroken("line", f"check: {line[:MAX_MESSAGE]!r}")
         about = [problem for problem in report.problems if problem.path == here]
         if isinstance(outcomes[place], UserError) != bool(about) and not report.problems:
-            raise Fault("wrong", f"check as {place}: {len(about)} problems")
+            raise RuleBroken("wrong", f"check as {place}: {len(about)} problems")
         if len(report.problems) + len(report.cases) != 1:
-            raise Fault("wrong", f"check as {place}: {list(map(str, report.problems))}")
+            raise RuleBroken("wrong", f"check as {place}: {list(map(str, report.problems))}")
 
 
 def compare(path: Path, accepted: Any) -> bool:
-    """Whether an oracle takes the file too; raises Fault where it reads anything else."""
+    """Whether the oracle reads the file too. Raises RuleBroken if it reads anything else."""
     if isinstance(accepted, Profile):
         if yaml.safe_load(path.read_bytes()) | {"name": accepted.name} != vars(accepted):
-            raise Fault("wrong", "PyYAML reads other knobs")
+            raise RuleBroken("wrong", "PyYAML reads other knobs")
         return True
     image = read_volume(path)
     values = sitk.GetArrayViewFromImage(image)
     try:
-        theirs, grids = _in_a_child(_read_by_oracle, path, values.shape)
-    except Exception:  # more than the oracle takes
+        theirs, grids = _run_in_child(_read_by_oracle, path, values.shape)
+    except Exception:  # the oracle refuses the file
         return False
     if not np.allclose(values, theirs, rtol=1e-5, atol=1e-9):
-        raise Fault("wrong", "the oracle reads other voxels")
+        raise RuleBroken("wrong", "the oracle reads other voxels")
     ours = _grid(image)
     if not any(np.allclose(ours, grid, rtol=1e-3, atol=1e-3) for grid in grids):
-        raise Fault("wrong", f"the oracle reads other places: {ours.tolist()} {np.array(grids)}")
+        raise RuleBroken(
+            "wrong", f"the oracle reads other places: {ours.tolist()} {np.array(grids)}"
+        )
     return True
 
 
-def _in_a_child(read: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function returns in a process of its own, which may crash (EOFError) or print."""
+def _run_in_child(read: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a function in a child process, which may crash (EOFError) or print."""
 
     def answer() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -160,10 +165,10 @@ def _in_a_child(read: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _read_by_oracle(path: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The voxels, and the grids that the header states (one of them counts), in LPS.
+    """The voxels, and the grids that the header states in LPS, of which one is valid.
 
-    NIfTI is read by nibabel, where `make nnunet` has installed it, .mha by numpy, all else by
-    SimpleITK from the file's own header: of .mha that may skip lines and make up voxels.
+    NIfTI is read by nibabel if that is installed (`make nnunet`), and .mha by numpy, because
+    SimpleITK may skip lines of its header and make up voxels. SimpleITK reads the rest.
     """
     if path.suffix == ".mha":
         return _read_by_numpy(path, shape)
@@ -174,7 +179,7 @@ def _read_by_oracle(path: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, lis
 
 
 def _read_by_numpy(path: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """A plainly written .mha; KeyError or ValueError for any other."""
+    """Read an .mha file in its usual form. Raises KeyError or ValueError for any other."""
     header, _, payload = path.read_bytes().partition(b"ElementDataFile = LOCAL\n")
     fields = dict(re.findall(r"^(\w+) = (.*)$", header.decode(), re.MULTILINE))
     if fields["CompressedData"] == "True":
@@ -190,13 +195,13 @@ def _read_by_numpy(path: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, list
 
 
 def _grid(image: sitk.Image) -> np.ndarray:
-    """Millimetres in LPS of the origin and of one step along each axis: (3, 4)."""
+    """One step along each axis, and the origin, in millimetres (LPS): (3, 4)."""
     steps = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     return np.column_stack([steps, image.GetOrigin()])
 
 
 def _read_by_nibabel(path: Path) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Voxels in SimpleITK's order, and the grids that the header states, in LPS."""
+    """Voxels in SimpleITK's order, and the grids that the header states in LPS."""
     import nibabel
 
     nibabel.imageglobals.logger.disabled = True
@@ -209,24 +214,26 @@ def _read_by_nibabel(path: Path) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 def work(pipe: Any, folder: Path) -> None:
-    """Examine what comes through the pipe: (kind, seed) in, the row of the input out."""
+    """Receive (kind, seed) from the pipe, examine that input and send its row, until it closes."""
     errors = folder / "stderr"
     os.dup2(os.open(errors, os.O_CREAT | os.O_RDWR | os.O_APPEND), 2)
-    with contextlib.suppress(EOFError):  # no more to do
+    with contextlib.suppress(EOFError):  # the pipe was closed
         while True:
             kind, seed = pipe.recv()
             pipe.send(measure(kind, seed, mutant(kind, seed), folder, errors))
 
 
 def measure(kind: str, seed: int, made: Mutant, folder: Path, errors: Path) -> dict[str, Any]:
-    """Examine one input: its row of outcome, seconds and peak MiB."""
+    """Examine one input and return its row: outcome, seconds, peak MiB."""
+    import resource  # Unix only
+
     path = folder / f"x{kind}"
     path.write_bytes(made.data)
-    other = b"" if kind == ".yaml" else sound(kind, np.uint8, labels=False)
+    other = b"" if kind == ".yaml" else sound_file(kind, np.uint8, labels=False)
     os.truncate(errors, 0)
-    before = _resident("VmRSS")
-    resource.setrlimit(resource.RLIMIT_AS, (_resident("VmSize") * 1024 + ROOM, -1))
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak
+    before = _memory_kib("VmRSS")
+    resource.setrlimit(resource.RLIMIT_AS, (_memory_kib("VmSize") * 1024 + MAX_ADDRESS_SPACE, -1))
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     started = time.perf_counter()
     seconds = mib = np.nan
     agreed = False
@@ -234,27 +241,27 @@ def measure(kind: str, seed: int, made: Mutant, folder: Path, errors: Path) -> d
         accepted = examine(path, other)
         outcome, detail = "refused" if accepted is None else "accepted", ""
         seconds = time.perf_counter() - started
-        mib = (_resident("VmHWM") - before) / 1024
-        allowed = MEMORY + PER_VOXEL * made.voxels / 2**20
+        mib = (_memory_kib("VmHWM") - before) / 1024
+        allowed = MAX_MIB + BYTES_PER_VOXEL * made.voxels / 2**20
         if mib > allowed:
-            raise Fault("memory", f"{mib:.0f} MiB, more than {allowed:.0f}")
+            raise RuleBroken("memory", f"{mib:.0f} MiB, more than {allowed:.0f}")
         if noise := errors.read_text(errors="replace"):
-            raise Fault("line", f"on stderr: {noise[:LINE]!r}")
+            raise RuleBroken("line", f"on stderr: {noise[:MAX_MESSAGE]!r}")
         agreed = accepted is not None and compare(path, accepted)
-    except Fault as fault:
-        outcome, detail = fault.args
+    except RuleBroken as broken:
+        outcome, detail = broken.args
     row = {"kind": kind, "seed": seed, "recipe": made.recipe, "outcome": outcome}
     return {**row, "detail": detail, "seconds": seconds, "mib": mib, "agreed": agreed}
 
 
-def _resident(what: str) -> int:
-    """A line of this process's status, KiB."""
+def _memory_kib(what: str) -> int:
+    """A line of this process's status in KiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
 
 
 class Worker:
-    """A process that examines inputs; another takes its place when it crashes or hangs."""
+    """A process that examines inputs. It is replaced if it crashes or hangs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -272,10 +279,10 @@ class Worker:
         hung = False
         with contextlib.suppress(EOFError, BrokenPipeError):
             self.pipe.send((kind, seed))
-            hung = not self.pipe.poll(SECONDS + 40)  # with making the input and starting up
+            hung = not self.pipe.poll(MAX_SECONDS + START_SECONDS)
             if not hung:
                 row = self.pipe.recv()
-                return row | {"outcome": "hang"} if row["seconds"] > SECONDS else row
+                return row | {"outcome": "hang"} if row["seconds"] > MAX_SECONDS else row
         self.process.kill()
         self.process.join()
         code = self.process.exitcode
@@ -293,7 +300,7 @@ class Worker:
 
 
 def examine_all(kinds: list[str], seeds: range, folder: Path) -> Iterator[dict[str, Any]]:
-    """A row for each kind and seed, in two processes."""
+    """Yield a row for each kind and seed, using one process per core."""
     inputs = [(kind, seed) for kind in kinds for seed in seeds]
     folders = [folder / str(number) for number in range(os.cpu_count() or 1)]
     for each in folders:
@@ -322,7 +329,7 @@ def keep(row: dict[str, Any], folder: Path) -> None:
 
 
 def summarise(rows: pd.DataFrame, seeds: range) -> pd.DataFrame:
-    """A row a kind: how many inputs came to what, and the worst seconds and MiB."""
+    """One row per kind: the number of inputs with each outcome, and the largest seconds and MiB."""
     table = []
     for kind, group in rows.groupby("kind", sort=False):
         count = Counter(group["outcome"])
@@ -352,12 +359,14 @@ def summarise(rows: pd.DataFrame, seeds: range) -> pd.DataFrame:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inputs", type=int, default=2000, help="of each format")
+    parser.add_argument("--inputs", type=int, default=2000, help="per format")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--formats", nargs="+", default=list(KINDS), choices=KINDS)
-    parser.add_argument("--only", nargs=2, metavar=("FORMAT", "SEED"), help="one input, in full")
+    parser.add_argument("--only", nargs=2, metavar=("FORMAT", "SEED"), help="examine one input")
     options = parser.parse_args()
-    kept = paths.root() / KEPT
+    if not Path("/proc/self/clear_refs").exists():
+        parser.error("needs Linux, because it measures memory through /proc")
+    kept = paths.root() / KEPT_INPUTS
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
         folder = Path(name)
         if options.only:
@@ -366,7 +375,8 @@ def main() -> int:
             made = mutant(kind, seed)
             path.write_bytes(made.data)
             print(
-                made.recipe, examine(path, b"" if kind == ".yaml" else sound(kind, np.uint8, False))
+                made.recipe,
+                examine(path, b"" if kind == ".yaml" else sound_file(kind, np.uint8, False)),
             )
             return 0
         seeds = range(options.first, options.first + options.inputs)
@@ -382,9 +392,9 @@ def main() -> int:
     write_csv(paths.root() / TABLE, table)
     record((paths.root() / TABLE).parent, {"commit": commit(), "versions": versions()}, "any")
     print(table.drop(columns=["versions", "device"]).to_string(index=False))
-    faults = table[["crashes", "hangs", "over_memory", "other"]].to_numpy().sum()
-    print(f"{paths.root() / TABLE}: {len(rows)} inputs, {faults} broke a rule")
-    return int(faults > 0)
+    broken = table[["crashes", "hangs", "over_memory", "other"]].to_numpy().sum()
+    print(f"{paths.root() / TABLE}: {len(rows)} inputs, {broken} broke a rule")
+    return int(broken > 0)
 
 
 if __name__ == "__main__":
