@@ -28,8 +28,9 @@ JOBS = yaml.safe_load((CLUSTER / "jobs.yaml").read_text())
 
 @pytest.fixture
 def planned(phantom, workspace, monkeypatch) -> Callable[..., dict[str, dict[str, int]]]:
-    """Plan an experiment of the mini phantom; returns what each rule's jobs, or each model's trainings,
-    ask for: on one machine with so many cores or, with `mode="remote"`, on a cluster's node."""
+    """Plan an experiment of the mini phantom; returns what the jobs of each rule, or the trainings
+    of each model, ask for: on one machine with `cores` cores or, with `mode="remote"`, on the node
+    of a cluster."""
     monkeypatch.chdir(workspace)  # Snakemake goes there
 
     def plan(profile: str | Path, models: str, cores: int = 8, mode: str = "default"):
@@ -59,7 +60,7 @@ def planned(phantom, workspace, monkeypatch) -> Callable[..., dict[str, dict[str
 def test_each_job_of_a_cluster_asks_for_what_its_profile_says(profile, planned):
     jobs = planned(profile, "unet nnunet", mode="remote")
     rows = {name: "notebook" for name in jobs if name[0].isdigit()}
-    rows |= {"train unet": "train", "pretrain unet": "train"}
+    rows |= {"train unet": "train", "pretrain unet": "train", "tables": "gather"}
     rows |= {"train nnunet": "nnunet" if "nnunet" in JOBS[profile] else "train"}
     assert {"prepare", "train nnunet", "report", "cost", "01_data_exploration"} < set(jobs)
     assert ("pretrain unet" in jobs) == (profile == "quick")
@@ -75,12 +76,14 @@ def test_a_profile_of_ones_own_asks_for_what_one_with_images_as_large_does(plann
     assert jobs["train unet"] == JOBS["quick"]["train"] != JOBS["smoke"]["train"]
 
 
-@pytest.mark.parametrize(("gpu", "cores", "threads"), [(False, 4, 2), (False, 1, 1), (True, 4, 4)])
-def test_on_one_machine_runs_share_the_cores_and_a_gpu_is_given_to_one(
-    gpu, cores, threads, planned, tmp_path, monkeypatch
+@pytest.mark.parametrize(("gpus", "cores", "threads"), [(0, 4, 2), (0, 1, 1), (1, 4, 4), (2, 4, 2)])
+def test_on_one_machine_runs_share_the_cores_and_each_has_a_gpu_of_its_own(
+    gpus, cores, threads, planned, tmp_path, monkeypatch
 ):
-    if gpu:
-        (tmp_path / "nvidia-smi").touch(0o755)
+    if gpus:
+        program = tmp_path / "nvidia-smi"
+        program.write_text("#!/bin/sh\n" + "".join(f"echo GPU {n}: any\n" for n in range(gpus)))
+        program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     jobs = planned("smoke", "unet aspp_unet", cores)
     assert jobs["train unet"]["threads"] == jobs["train aspp_unet"]["threads"] == threads
