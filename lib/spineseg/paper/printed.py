@@ -1,4 +1,4 @@
-"""What Cai et al. 2023 printed, as tables read from results/paper/."""
+"""The numbers that Cai et al. 2023 printed, read from results/paper/."""
 
 import pandas as pd
 
@@ -11,23 +11,27 @@ def table1() -> pd.DataFrame:
 
 
 def table2() -> pd.DataFrame:
-    """DSC and MIoU by the positions that hold an ASPP module ("3+4"), in per cent: mean and SD."""
+    """DSC and MIoU in per cent (mean, sd) by the positions of the ASPP modules, such as "3+4"."""
     return pd.read_csv(PAPER / "table2.csv", dtype={"positions": str})
 
 
 def table3() -> pd.DataFrame:
-    """DSC and MIoU by model and class, in per cent: mean and SD over five folds."""
+    """DSC and MIoU in per cent (mean, sd over five folds) by model and class.
+
+    The class `all` is the printed mean over the classes.
+    """
     return pd.read_csv(PAPER / "table3.csv")
 
 
 def table4() -> pd.DataFrame:
-    """Parameters (millions) and inference time (seconds an image) by model."""
+    """Parameters (millions) and inference time (seconds per image) by model."""
     return pd.read_csv(PAPER / "table4.csv")
 
 
-def claims() -> pd.DataFrame:
-    """Numbers that the text states: claim, metric, subject (model or class), value, section.
+def stated() -> pd.DataFrame:
+    """Numbers in the paper's text: claim, metric, subject (model or class), value, section.
 
-    A lead is ASPP-UNet's over the subject, in per cent; a rank is ASPP-UNet's on that class.
+    A lead is that of ASPP-UNet over the subject, in per cent. A rank is that of ASPP-UNet on the
+    subject. A headline is a score in 0..1.
     """
-    return pd.read_csv(PAPER / "claims.csv")
+    return pd.read_csv(PAPER / "stated.csv")

@@ -1,4 +1,4 @@
-"""Did it reproduce? The paper's claims, one by one, against what an experiment measured."""
+"""Did it reproduce? Each claim of the paper, judged by the results of an experiment."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,23 +7,24 @@ import pandas as pd
 
 from spineseg.evaluation.noise import LEVELS
 from spineseg.evaluation.statistics import interval
-from spineseg.labels import FOREGROUND
-from spineseg.methods import TABLE3, TITLES
-from spineseg.models import MODELS
-from spineseg.paper.consistency import SLIGHT
-from spineseg.paper.printed import printed as paper
-from spineseg.paper.tables import PROPOSED, case_means, compare
+from spineseg.labels import ALL_CLASSES, FOREGROUND
+from spineseg.methods import METHODS, OWN_NETWORKS, PROPOSED, TABLE3
+from spineseg.paper import printed
+from spineseg.paper.consistency import SLIGHTLY_PERCENT
+from spineseg.paper.tables import METHOD_OF_POSITIONS, case_means, compare, with_interval
 
-REPRODUCED, NOT, UNJUDGED = "reproduced", "not reproduced", "cannot be judged on this data"
-ALONE = ("aspp_unet_1", "aspp_unet_4")
-FEWER = tuple(f"aspp_unet_{positions}" for positions in (1, 2, 3, 4, 34, 234))  # of Table 2
-FEWEST = 6  # cases; with fewer, Wilcoxon's test cannot reach 5 % either
-CLEAN, BEND, BEYOND = 0, 30, 50  # levels k of Eq. 5 around which the paper sees a change
+REPRODUCED = "reproduced"
+NOT_REPRODUCED = "not reproduced"
+CANNOT_JUDGE = "cannot be judged on this data"
+NOT_RUN = "not run"
+MIN_CASES = 6  # with fewer, Wilcoxon's test cannot reach 5 % either
+# Levels k of Eq. 5. The paper sees the DSC fall faster beyond the second one.
+NOISE_CLEAN, NOISE_KNEE, NOISE_BEYOND = 0, 30, 50
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The tables of results/<experiment>/ that claims are judged by."""
+    """The tables in results/<experiment>/ by which claims are judged."""
 
     scores: pd.DataFrame
     summary: pd.DataFrame
@@ -33,11 +34,11 @@ class Measured:
 
 
 def judge(measured: Measured) -> pd.DataFrame:
-    """One row a claim: section, claim, paper, ours, verdict.
+    """Judge all claims. Returns one row per claim: section, claim, paper, ours, verdict.
 
-    A difference counts as reproduced or not when its 95 % interval over the cases lies on one side
-    of zero; otherwise these cases cannot tell, nor can fewer than six. What was not run cannot be
-    judged either.
+    A claimed difference is reproduced if its 95 % interval over the cases is above zero, and not
+    reproduced if it is below. If the interval contains zero, if there are fewer than six cases, or
+    if a method was not run, the claim cannot be judged.
     """
     checks: Sequence[Callable[[Measured], list[dict[str, str]]]] = (
         _headline,
@@ -51,52 +52,48 @@ def judge(measured: Measured) -> pd.DataFrame:
     return pd.DataFrame([row for check in checks for row in check(measured)])
 
 
-def _row(section: str, claim: str, printed: str, ours: str, verdict: str) -> dict[str, str]:
-    return {"section": section, "claim": claim, "paper": printed, "ours": ours, "verdict": verdict}
-
-
 def verdict(low: float, high: float, cases: int) -> str:
-    """What the interval of a difference says that the paper claims to be above zero."""
-    if cases < FEWEST:
-        return UNJUDGED
+    """The verdict on a difference that the paper claims to be positive, from its interval."""
+    if cases < MIN_CASES:
+        return CANNOT_JUDGE
     if low > 0:
         return REPRODUCED
-    return NOT if high < 0 else UNJUDGED
+    return NOT_REPRODUCED if high < 0 else CANNOT_JUDGE
 
 
-def _difference(section: str, claim: str, printed: str, differences: pd.Series) -> dict[str, str]:
-    """A claim that these differences, one a case, are above zero on average."""
+def _row(section: str, claim: str, paper: str, ours: str, verdict: str) -> dict[str, str]:
+    return {"section": section, "claim": claim, "paper": paper, "ours": ours, "verdict": verdict}
+
+
+def _difference(section: str, claim: str, paper: str, differences: pd.Series) -> dict[str, str]:
+    """Judge the claim that these differences, one per case, are positive on average."""
     if differences.empty:
-        return _row(section, claim, printed, "not run", UNJUDGED)
+        return _row(section, claim, paper, NOT_RUN, CANNOT_JUDGE)
     low, high = interval(differences.to_numpy())
-    ours = _with_interval(differences.mean(), low, high)
-    return _row(section, claim, printed, ours, verdict(low, high, len(differences)))
-
-
-def _with_interval(difference: float, low: float, high: float) -> str:
-    return f"{difference:+.2f} ({low:+.2f} to {high:+.2f})"
+    ours = with_interval(differences.mean(), low, high, "+.2f")
+    return _row(section, claim, paper, ours, verdict(low, high, len(differences)))
 
 
 def _headline(measured: Measured) -> list[dict[str, str]]:
-    """Other scans, other scores: shown, not judged."""
-    rows = measured.summary.query("aggregation == 'volume' and `class` == 'mean'")
-    ours = rows[rows["model"] == PROPOSED].set_index("metric")["mean"]
-    printed = paper.claims().query("claim == 'headline'").set_index("metric")["value"]
+    """The abstract's scores. They are shown but not judged, because the scans are other ones."""
+    rows = measured.summary.query("aggregation == 'volume' and model == @PROPOSED")
+    ours = rows[rows["class"] == ALL_CLASSES].set_index("metric")["mean"]
+    paper = printed.stated().query("claim == 'headline'").set_index("metric")["value"]
     return [
         _row(
             "abstract",
             f"ASPP-UNet reaches this {metric}",
-            f"{printed[metric]:.3f}",
-            f"{ours[metric]:.3f}" if metric in ours else "not run",
-            UNJUDGED,
+            f"{paper[metric]:.3f}",
+            f"{ours[metric]:.3f}" if metric in ours else NOT_RUN,
+            CANNOT_JUDGE,
         )
         for metric in ("DSC", "IoU")
     ]
 
 
 def _leads(measured: Measured) -> list[dict[str, str]]:
-    """Section 3: ASPP-UNet's mean lead over each other method."""
-    printed = paper.claims().query("claim == 'lead'").set_index(["metric", "subject"])["value"]
+    """Section 3: the lead of ASPP-UNet's mean over that of each other method."""
+    paper = printed.stated().query("claim == 'lead'").set_index(["metric", "subject"])["value"]
     ours = {
         (row["metric"], row["model"]): row for row in compare(measured.scores).to_dict("records")
     }
@@ -105,117 +102,128 @@ def _leads(measured: Measured) -> list[dict[str, str]]:
         for name in TABLE3:
             if name == PROPOSED:
                 continue
-            found, text, judged = ours.get((metric, name)), "not run", UNJUDGED
-            if found:
-                text = _with_interval(found["difference"], found["low"], found["high"])
-                judged = verdict(found["low"], found["high"], found["cases"])
-            claim = f"ASPP-UNet above {TITLES[name]} in {metric}, points"
-            rows.append(_row("3", claim, f"{printed[metric, TITLES[name]]:+.2f}", text, judged))
+            text, judged, title = NOT_RUN, CANNOT_JUDGE, METHODS[name].title
+            if found := ours.get((metric, name)):
+                low, high = found["low"], found["high"]
+                text = with_interval(found["difference"], low, high, "+.2f")
+                judged = verdict(low, high, found["cases"])
+            claim = f"ASPP-UNet above {title} in {metric}, points"
+            rows.append(_row("3", claim, f"{paper[metric, title]:+.2f}", text, judged))
     return rows
 
 
 def _led_classes(measured: Measured) -> list[dict[str, str]]:
-    """Section 3: the classes on which ASPP-UNet is said to come first."""
-    claimed = paper.claims().query("claim == 'rank'").groupby("metric", sort=False)["subject"]
+    """Section 3: the classes on which ASPP-UNet is stated to be first."""
+    stated = printed.stated().query("claim == 'rank'").groupby("metric", sort=False)["subject"]
     means = measured.summary.query("aggregation == 'volume' and model in @TABLE3")
     rows = []
-    for metric, subjects in claimed:
+    for metric, subjects in stated:
         table = means[means["metric"] == metric].pivot(
             index="class", columns="model", values="mean"
         )
         table = table.reindex([name for name in FOREGROUND if name in table.index])
         claim = f"ASPP-UNet first in {metric} on these classes"
-        printed = " ".join(subjects)
+        paper = " ".join(subjects)
         if PROPOSED not in table or table.shape[1] < len(TABLE3):
-            rows.append(_row("3", claim, printed, "not all methods were run", UNJUDGED))
+            rows.append(_row("3", claim, paper, "not all methods were run", CANNOT_JUDGE))
             continue
         led = table.index[table.idxmax(axis=1) == PROPOSED]
-        judged = REPRODUCED if set(subjects) <= set(led) else NOT
+        judged = REPRODUCED if set(subjects) <= set(led) else NOT_REPRODUCED
         if not set(subjects) <= set(table.index):
-            judged = UNJUDGED
-        rows.append(_row("3", claim, printed, " ".join(led) or "none", judged))
+            judged = CANNOT_JUDGE
+        rows.append(_row("3", claim, paper, " ".join(led) or "none", judged))
     return rows
 
 
 def _ablation(measured: Measured) -> list[dict[str, str]]:
     """Section 2.9, Table 2."""
-    printed = paper.table2().query("metric == 'DSC'").set_index("positions")["mean"]
+    paper = printed.table2().query("metric == 'DSC'").set_index("positions")["mean"]
     dice = case_means(measured.scores).query("metric == 'DSC'")
     values = dice.pivot(index="case", columns="model", values="value")
-    shallow, deep = ALONE
-    rows = [
-        _difference(
-            "2.9",
-            "one ASPP does more at position 4 than at 1, DSC points",
-            f"{printed['4'] - printed['1']:+.2f}",
-            _minus(values, deep, shallow),
-        )
-    ]
-    claim, rival = "four ASPP modules do more than any fewer, DSC points", ""
-    if set(FEWER) <= set(values):
-        rival = max(FEWER, key=lambda name: values[name].mean())
-        claim += f" (next: {MODELS[rival].title})"
-    lead = printed["1+2+3+4"] - printed.drop("1+2+3+4").max()
-    rows.append(_difference("2.9", claim, f"{lead:+.2f}", _minus(values, PROPOSED, rival)))
-    return rows
+    deeper = _difference(
+        "2.9",
+        "one ASPP module is better at position 4 than at 1, DSC points",
+        f"{paper['4'] - paper['1']:+.2f}",
+        _minus(values, METHOD_OF_POSITIONS["4"], METHOD_OF_POSITIONS["1"]),
+    )
+    fewer = [METHOD_OF_POSITIONS[row] for row in paper.index if row != METHODS[PROPOSED].positions]
+    claim, rival = "four ASPP modules are better than fewer, DSC points", ""
+    if set(fewer) <= set(values):
+        rival = max(fewer, key=lambda name: values[name].mean())
+        claim += f" (next best: {METHODS[rival].title})"
+    lead = paper["1+2+3+4"] - paper.drop("1+2+3+4").max()
+    four = _difference("2.9", claim, f"{lead:+.2f}", _minus(values, PROPOSED, rival))
+    return [deeper, four]
 
 
 def _minus(values: pd.DataFrame, one: str, other: str) -> pd.Series:
-    """One column less another; nothing where either is missing."""
+    """One column minus another; empty if either is missing."""
     return values[one] - values[other] if {one, other} <= set(values) else pd.Series(dtype=float)
 
 
 def _noise(measured: Measured) -> list[dict[str, str]]:
-    """Section 2.10, and the future work it names."""
+    """Section 2.10, and the future work that the paper names."""
     dice = measured.noise.assign(DSC=100 * measured.noise["DSC"])
 
-    def at(name: str, low: int, high: int) -> pd.Series:
-        """Each case's mean DSC over the levels from `low` to `high`."""
+    def between(name: str, low: int, high: int) -> pd.Series:
+        """Each case's mean DSC over the noise levels from `low` to `high`."""
         rows = dice[(dice["model"] == name) & dice["k"].between(low, high)]
         return rows.groupby("case")["DSC"].mean()
 
-    clean, bend, beyond = (at(PROPOSED, k, k) for k in (CLEAN, BEND, BEYOND))
-    before = (clean - bend) / (BEND - CLEAN)
-    after = (bend - beyond) / (BEYOND - BEND)
-    gain = (at("aspp_unet_noise", BEND, max(LEVELS)) - at(PROPOSED, BEND, max(LEVELS))).dropna()
+    clean, knee, beyond = (between(PROPOSED, k, k) for k in (NOISE_CLEAN, NOISE_KNEE, NOISE_BEYOND))
+    before = (clean - knee) / (NOISE_KNEE - NOISE_CLEAN)
+    after = (knee - beyond) / (NOISE_BEYOND - NOISE_KNEE)
+    trained, plain = (
+        between(name, NOISE_KNEE, max(LEVELS)) for name in ("aspp_unet_noise", PROPOSED)
+    )
     expectations = (
-        ("DSC falls up to k = 30, points a unit of k", "falls", before),
-        ("beyond, it falls faster by, points a unit of k", "faster", after - before),
-        ("training with noise helps from k = 30 on, DSC points", "expected", gain),
+        (f"DSC falls up to k = {NOISE_KNEE}, points per unit of k", "falls", before),
+        (
+            f"DSC falls faster beyond k = {NOISE_KNEE}, points per unit of k",
+            "faster",
+            after - before,
+        ),
+        (
+            f"training with noise helps from k = {NOISE_KNEE} on, DSC points",
+            "expected",
+            (trained - plain).dropna(),
+        ),
     )
     return [_difference("2.10", *expected) for expected in expectations]
 
 
 def _convergence(measured: Measured) -> list[dict[str, str]]:
-    """Section 3, Fig. 8: the mean training loss over all epochs, among equal losses."""
-    own = measured.curves[measured.curves["model"].isin(set(TABLE3) & set(MODELS))]
+    """Section 3, Fig. 8: the training loss, averaged over the epochs.
+
+    nnU-Net is left out, because its loss is another one.
+    """
+    own = measured.curves[measured.curves["model"].isin(set(TABLE3) & set(OWN_NETWORKS))]
     losses = own.groupby("model")["train_loss"].mean()
     claim = "ASPP-UNet's training loss falls fastest (mean over the epochs)"
     if PROPOSED not in losses or len(losses) < 2:
-        return [_row("3", claim, "fastest", "not run", UNJUDGED)]
+        return [_row("3", claim, "fastest", NOT_RUN, CANNOT_JUDGE)]
     rival = str(losses.drop(PROPOSED).idxmin())
-    ours = f"{losses[PROPOSED]:.3f}; {TITLES[rival]} {losses[rival]:.3f}"
-    judged = REPRODUCED if losses[PROPOSED] < losses[rival] else NOT
+    ours = f"{losses[PROPOSED]:.3f}; {METHODS[rival].title} {losses[rival]:.3f}"
+    judged = REPRODUCED if losses[PROPOSED] < losses[rival] else NOT_REPRODUCED
     return [_row("3", claim, "fastest", ours, judged)]
 
 
 def _cost(measured: Measured) -> list[dict[str, str]]:
-    """Section 3, Table 4: more than U-Net-2D, but "only slightly"."""
-    printed = paper.table4().set_index("model")
-    ours = measured.cost.set_index("model")
+    """Section 3, Table 4: ASPP-UNet costs "only slightly" more than U-Net-2D."""
+    table4 = printed.table4().set_index("model")
+    cost = measured.cost.set_index("model")
     rows = []
-    for what, theirs, mine in (
+    for what, column, own_column in (
         ("parameters", "parameters_millions", "parameters"),
-        ("time an image", "seconds", "seconds"),
+        ("time per image", "seconds", "seconds"),
     ):
-        paper_more = _more(printed[theirs], "ASPP-UNet", "U-Net-2D")
-        our_more = _more(ours[mine], PROPOSED, "unet")
-        judged = REPRODUCED if our_more <= SLIGHT else NOT
-        claim = f"ASPP-UNet takes only slightly more {what} than U-Net-2D"
-        rows.append(_row("3", claim, f"{paper_more:+.0f} %", f"{our_more:+.0f} %", judged))
+        paper = _percent_more(table4[column], METHODS[PROPOSED].title, METHODS["unet"].title)
+        ours = _percent_more(cost[own_column], PROPOSED, "unet")
+        judged = REPRODUCED if ours <= SLIGHTLY_PERCENT else NOT_REPRODUCED
+        claim = f"ASPP-UNet needs only slightly more {what} than U-Net-2D"
+        rows.append(_row("3", claim, f"{paper:+.0f} %", f"{ours:+.0f} %", judged))
     return rows
 
 
-def _more(values: pd.Series, one: str, other: str) -> float:
-    """How much more one takes than the other, per cent."""
+def _percent_more(values: pd.Series, one: str, other: str) -> float:
     return 100 * (float(values[one]) / float(values[other]) - 1)
