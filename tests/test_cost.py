@@ -1,24 +1,13 @@
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from spineseg.benchmark import cost
-from spineseg.experiment import Experiment
-from spineseg.figures import plots
-from spineseg.methods import NNUNET, TABLE3, TITLES
-from spineseg.models import build_model
-from spineseg.profiles import load_profile
-
-
-@pytest.fixture
-def experiment(workspace) -> Experiment:
-    """Slices of 32 rows."""
-    return Experiment(Path("scans"), replace(load_profile("smoke"), benchmark_rows=32))
+from spineseg.methods import NNUNET
+from spineseg.models import counting
+from spineseg.models.fast import make_fast
 
 
 @pytest.fixture
@@ -27,18 +16,13 @@ def two_only(monkeypatch) -> None:
     monkeypatch.setattr(cost, "nnunet_is_installed", lambda: False)
 
 
-def on_meta(name: str, **options) -> torch.nn.Module:
-    with torch.device("meta"):
-        return build_model(name, **options).eval()
-
-
 def double(taps: int, i: int, o: int, pixels: int) -> int:
-    """Operations of two convolutions, i to o and o to o channels, on so many pixels."""
+    """Operations of two convolutions, i to o and o to o channels, on a map of `pixels` pixels."""
     return 2 * taps * (i * o + o * o) * pixels
 
 
 def up(taps: int, i: int, o: int, pixels: int) -> int:
-    """Those of a transposed convolution, whose every output has one input, and of the two after."""
+    """Operations of a transposed convolution, one input per output, and of the two after it."""
     return 2 * i * o * pixels + double(taps, 2 * o, o, pixels)
 
 
@@ -51,7 +35,10 @@ def test_operations_of_the_unet_by_hand():
         up(9, w * 2 ** (k + 1), w * 2**k, n // 4**k) for k in range(3)
     )
     head = 2 * w * 9 * n
-    assert cost.flops(on_meta("unet", width=w), (1, 1, 32, 48)) == encoder + decoder + head
+    assert (
+        counting.flops(counting.on_meta("unet", width=w), (1, 1, 32, 48))
+        == encoder + decoder + head
+    )
 
 
 def test_operations_of_the_3d_unet_are_those_of_one_slice_of_twelve():
@@ -61,38 +48,40 @@ def test_operations_of_the_3d_unet_are_those_of_one_slice_of_twelve():
         double(27, w * 2**k, w * 2 ** (k + 1), pixels[k + 1]) for k in range(3)
     )
     decoder = sum(up(27, w * 2 ** (k + 1), w * 2**k, pixels[k]) for k in range(3))
-    network = on_meta("unet3d", width=w)
+    network = counting.on_meta("unet3d", width=w)
     for slices in (12, 24):
-        flops = cost.flops(network, (1, 1, slices, 32, 48))
+        flops = counting.flops(network, (1, 1, slices, 32, 48))
         assert flops == encoder + decoder + 2 * w * 9 * n
 
 
 @pytest.mark.parametrize(("name", "gflops"), [("unet", 551), ("aspp_unet", 772)])
 def test_operations_at_the_papers_size(name, gflops):
-    network, shape = cost.on_meta(name, cost.ROWS, cost.COLUMNS)
+    shape = counting.input_shape(name, counting.ROWS, counting.COLUMNS)
     assert shape == (1, 1, 880, 464)
-    assert cost.gflops(name) == pytest.approx(gflops, rel=0.002)
-    assert cost.flops(network, shape) / 1e9 <= cost.gflops(name)
+    assert counting.gflops(name) == pytest.approx(gflops, rel=0.002)
+    fast = counting.flops(make_fast(counting.on_meta(name)), shape) / 1e9
+    assert fast <= counting.gflops(name)
 
 
 @pytest.mark.parametrize(
     ("rows", "columns"), [(880, 464), (432, 224), (220, 112), (64, 32), (8, 16)]
 )
 def test_columns_keep_the_papers_proportion(rows, columns):
-    assert cost.measured_size(rows) == (rows, columns)
+    assert cost.columns_for(rows) == columns
 
 
-def test_a_process_of_its_own_sees_memory_grow_with_the_image():
-    held = np.ones(60_000_000)  # 460 MiB here are not there
+def test_memory_grows_with_the_image_and_is_that_of_the_subprocess():
+    held = np.ones(60_000_000)  # 460 MiB that the subprocess does not have
     small, large = (
-        cost.run_in_subprocess(cost.measure, "segnet", *size) for size in ((32, 16), (384, 208))
+        cost.run_in_subprocess(cost.measure_inference, "segnet", *size)
+        for size in ((32, 16), (384, 208))
     )
     assert held.nbytes > small["memory_mib"] * 2**20 > 0
     map_mib = 64 * 384 * 208 * 4 / 2**20  # the first stage's, float32
     assert large["memory_mib"] - small["memory_mib"] > map_mib / 2  # or bf16
 
 
-def test_the_first_pass_counts_only_where_it_took_all_the_time(monkeypatch):
+def test_the_first_pass_counts_only_if_it_used_up_the_time(monkeypatch):
     passes = iter([9.0, 1.0, 2.0, 3.0])
     monkeypatch.setattr(cost, "timed", lambda fabric, forward: next(passes))
     monkeypatch.setattr(cost, "ROUNDS", 2)
@@ -101,31 +90,29 @@ def test_the_first_pass_counts_only_where_it_took_all_the_time(monkeypatch):
     assert cost._time_passes(None, None) == [3.0]
 
 
-def test_measured_share_of_peak_and_the_row_of_a_missing_package(experiment, two_only):
-    table = cost.measure_cost(experiment)
+def test_measured_share_of_peak_and_the_row_of_a_missing_package(two_only):
+    table = cost.measure_cost(32)
     segnet, missing = table.to_dict("records")
     assert (segnet["rows"], segnet["columns"]) == (32, 16)
     assert segnet["parameters"] == 15_207_945
     assert segnet["rounds"] >= 1
     assert segnet["memory_mib"] > 0
     assert segnet["note"] == ""
-    rate = cost.flops(*cost.on_meta("segnet", 32, 16)) / segnet["seconds"] / 1e9
+    rate = cost.fast_flops("segnet", 32, 16) / segnet["seconds"] / 1e9
     assert segnet["share_of_peak"] == pytest.approx(rate / segnet["gemm_gflops_per_s"])
     measured = ["parameters", "gflops", "rounds", "seconds", "memory_mib", "share_of_peak"]
     assert table.loc[1, measured].isna().all()
     assert missing["note"] == "not installed; `make nnunet` installs it"
 
 
-def test_a_network_too_large_for_the_memory_leaves_the_others_theirs(
-    experiment, two_only, monkeypatch
-):
+def test_a_network_too_large_for_the_memory_has_a_row_without_measurements(two_only, monkeypatch):
     def killed(function, *arguments):
-        if function is cost.measure:
+        if function is cost.measure_inference:
             raise BrokenProcessPool
         return 1.0
 
     monkeypatch.setattr(cost, "run_in_subprocess", killed)
-    row = cost.measure_cost(experiment).iloc[0]
+    row = cost.measure_cost(32).iloc[0]
     assert row["note"] == "out of memory at 32 x 16"
     assert row["gflops"] > 0
     assert np.isnan(row["seconds"])
@@ -133,62 +120,9 @@ def test_a_network_too_large_for_the_memory_leaves_the_others_theirs(
 
 def test_nnunet_plans_eight_stages_for_the_papers_image():
     pytest.importorskip("nnunetv2")
-    network, shape = cost.on_meta(NNUNET, cost.ROWS, cost.COLUMNS)
+    network, shape = cost.on_meta(NNUNET, counting.ROWS, counting.COLUMNS)
     assert shape == (1, 1, 896, 512)
-    assert round(cost.count_parameters(network) / 1e6, 1) == 46.3
-    small, shape = cost.build(NNUNET, 64, 32)
+    assert round(counting.count_parameters(network) / 1e6, 1) == 46.3
+    small, shape = cost.network_for(NNUNET, 64, 32)
     with torch.inference_mode():
         assert small(torch.zeros(shape)).shape == (1, 9, 64, 32)
-
-
-@pytest.fixture
-def measured() -> pd.DataFrame:
-    """Round numbers, none of nnU-Net."""
-    return pd.DataFrame(
-        {
-            "model": TABLE3,
-            "parameters": pd.array([15e6, 16e6, 50e6, 25e6, None, 22_123_456], "Int64"),
-            "seconds": [2.0, 1.0, 5.0, 6.0, np.nan, 3.0],
-            "gflops": [500.0, 400.0, 1000.0, 1200.0, np.nan, 750.0],
-        }
-    )
-
-
-def test_beside_table4_by_hand(measured):
-    table = cost.beside_table4(measured)
-    assert list(table["model"]) == [TITLES[name] for name in TABLE3]
-    aspp = table.set_index("model").loc["ASPP-UNet"]
-    assert aspp["parameters_paper"] == 22.06
-    assert aspp["parameters_ours"] == pytest.approx(22.123456)
-    assert aspp["parameters_difference"] == pytest.approx(0.063456)
-    assert (aspp["seconds_paper"], aspp["seconds_ours"]) == (0.171, 3.0)
-    assert aspp["ratio_paper"] == pytest.approx(0.171 / 0.163)
-    assert aspp["ratio_ours"] == 1.5
-    assert aspp["ratio_difference"] == pytest.approx(1.5 - 0.171 / 0.163)
-    assert (aspp["gflops"], aspp["gflops_ratio"]) == (750.0, 1.5)
-    missing = table.set_index("model").loc["nnU-Net-2D"]
-    assert missing["seconds_paper"] == 0.292
-    assert missing.drop(["parameters_paper", "seconds_paper", "ratio_paper"]).isna().all()
-
-
-def test_written_table_is_read_again_with_every_parameter(experiment, measured, monkeypatch):
-    monkeypatch.setattr(cost, "measure_cost", lambda experiment: measured.assign(note=""))
-    written = cost.cost_of(experiment)
-    monkeypatch.delattr(cost, "measure_cost")
-    pd.testing.assert_frame_equal(cost.cost_of(experiment), written)
-    assert (experiment.results / "cost.csv").is_file()
-    assert list(written.columns[:3]) == ["data", "profile", "device"]
-    assert written["parameters"].iloc[-1] == 22_123_456
-    pd.testing.assert_frame_equal(
-        cost.beside_table4(written), cost.beside_table4(measured), check_dtype=False
-    )
-
-
-def test_figure_shows_each_network_counted(measured):
-    table = cost.beside_table4(measured)
-    counted = table[table["model"] != "nnU-Net-2D"]
-    names = set(counted["model"])
-    paper_panel, our_panel = plots.cost(table).axes
-    for axes, column in ((paper_panel, "ratio_paper"), (our_panel, "ratio_ours")):
-        points = [line.get_xydata()[0] for line in axes.lines if line.get_label() in names]
-        np.testing.assert_allclose(points, counted[["gflops_ratio", column]])
