@@ -1,4 +1,4 @@
-"""How fast the machine is put to use: `spineseg bench` measures, notebook 11 shows."""
+"""How fast this machine runs the project: `spineseg bench` measures, notebook 11 shows it."""
 
 from pathlib import Path
 
@@ -10,16 +10,16 @@ TABLES = ("speed", "growth", "start")
 
 
 def folder() -> Path:
-    """Where this machine's own tables lie, once `spineseg bench` has written them."""
+    """Where `spineseg bench` writes this machine's tables."""
     return paths.root() / "results" / "benchmark"
 
 
 def table_file(name: str) -> Path:
-    """A table of TABLES: this machine's own, or where there is none the one that comes along."""
+    """The file of one of TABLES: this machine's if there is one, else the committed one."""
     own = folder() / f"{name}.csv"
     return own if own.is_file() else paths.REPOSITORY / "results" / "benchmark" / own.name
 
 
 def read(name: str) -> pd.DataFrame:
-    """A table of TABLES; its column `device` says what it was measured on."""
+    """One of TABLES. Its column `device` names the device that it was measured on."""
     return pd.read_csv(table_file(name))

@@ -1,4 +1,4 @@
-"""How time and memory grow: with cases, with the image, with the width, with jobs side by side."""
+"""How time and memory grow with cases, image size, network width and parallel runs."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -12,62 +12,72 @@ from joblib import cpu_count
 from spineseg.benchmark.networks import inference_step, training_step
 from spineseg.benchmark.timing import peak_memory, run_in_subprocess, time_interleaved, timed
 from spineseg.benchmark.volumes import workspace
-from spineseg.data.preprocess import prepare
+from spineseg.data.prepare import prepare_scans
 from spineseg.experiment import Experiment
+from spineseg.methods import PROPOSED
 from spineseg.models import build_model
 from spineseg.phantom import write_dataset
 from spineseg.profiles import load_profile
-from spineseg.training.device import make_fabric
+from spineseg.training.device import describe_device, make_fabric
 
 CASES = (20, 60, 200)
 ROWS = (110, 220, 440, 880)
 WIDTHS = (8, 16, 32, 64)
-SCALE = 0.0625  # of the cases
+PHANTOM_SCALE = 0.0625  # of the challenge's 880 pixels
+BATCH_SHAPE = (4, 1, 112, 64)  # of training in profile `quick`
+QUICK_WIDTH = 16  # of networks in profile `quick`
 STEPS = 20
 
 
 def with_cases(cases: int) -> list[dict[str, Any]]:
-    """Checking and preprocessing so many small scans, and the memory that it adds."""
+    """Seconds per case and memory to check and preprocess small scans."""
     with workspace() as root:
-        write_dataset(root / "scans", cases, SCALE, progress=False)
+        write_dataset(root / "scans", cases, PHANTOM_SCALE, progress=False)
         experiment = Experiment(root / "scans", replace(load_profile("quick"), image_size=64))
-        return [
-            _row("cases", cases, "preprocessing", run_in_subprocess(_prepare, experiment, cases))
-        ]
+        numbers = run_in_subprocess(_measure_preprocessing, experiment, cases)
+    return [_row("cases", cases, "preprocessing", numbers)]
 
 
-def _prepare(experiment: Experiment, cases: int) -> dict[str, float]:
+def _measure_preprocessing(experiment: Experiment, cases: int) -> dict[str, Any]:
     fabric = make_fabric()
     before = peak_memory(fabric)
-    seconds = timed(fabric, lambda: prepare(experiment))
+    seconds = timed(fabric, lambda: prepare_scans(experiment))
     return {"seconds": seconds / cases, "memory_mib": peak_memory(fabric) - before}
 
 
 def with_rows(rows: int) -> list[dict[str, Any]]:
-    """ASPP-UNet of quick's width on one slice of so many rows, half as wide; training on two."""
-    shape = (1, 1, rows, rows // 2)
+    """ASPP-UNet on slices of the given rows and half as many columns: inference on one slice,
+    training on two."""
+    one, two = ((batch, 1, rows, rows // 2) for batch in (1, 2))
     return [
-        _row("rows", rows, "inference", run_in_subprocess(_one, inference_step, 16, shape)),
-        _row("rows", rows, "training", run_in_subprocess(_one, training_step, 16, (2, *shape[1:]))),
+        _measure_step("rows", rows, "inference", QUICK_WIDTH, one),
+        _measure_step("rows", rows, "training", QUICK_WIDTH, two),
     ]
 
 
 def with_width(width: int) -> list[dict[str, Any]]:
-    """ASPP-UNet of so many channels on slices of quick's size."""
-    shape = (4, 1, 112, 64)
+    """ASPP-UNet with the given channels in its first stage."""
     return [
-        _row("width", width, "inference", run_in_subprocess(_one, inference_step, width, shape)),
-        _row("width", width, "training", run_in_subprocess(_one, training_step, width, shape)),
+        _measure_step("width", width, what, width, BATCH_SHAPE)
+        for what in ("inference", "training")
     ]
 
 
-def _one(step: Callable, width: int, shape: tuple[int, ...]) -> dict[str, float]:
-    """Seconds an image, and the memory that the network and its work add."""
-    fabric = make_fabric()
+def _measure_step(
+    axis: str, value: int, what: str, width: int, shape: tuple[int, ...]
+) -> dict[str, Any]:
+    return _row(axis, value, what, run_in_subprocess(_time_step, what, width, shape))
+
+
+def _time_step(what: str, width: int, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Seconds per image, and the memory (MiB) that the network and its work add."""
+    fabric = make_fabric(width)
     before = peak_memory(fabric)
-    work = step(build_model("aspp_unet", width), shape, "aspp_unet")
-    found = time_interleaved({"": work}, budget=4)[""]
+    make_step = training_step if what == "training" else inference_step
+    step = make_step(build_model(PROPOSED, width), shape, fabric)
+    found = time_interleaved({what: step}, budget=4)[what]
     return {
+        "device": describe_device(fabric),
         "rounds": found["rounds"],
         "seconds": found["seconds"] / shape[0],
         "memory_mib": peak_memory(fabric) - before,
@@ -75,23 +85,29 @@ def _one(step: Callable, width: int, shape: tuple[int, ...]) -> dict[str, float]
 
 
 def with_jobs(jobs: int) -> list[dict[str, Any]]:
-    """Seconds a trained image of the machine, its cores shared by so many runs at once."""
+    """Seconds per training image when this number of runs share the cores."""
     threads = max(1, cpu_count() // jobs)
-    context = get_context("forkserver")
+    context = get_context("spawn")  # on every system
     with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as pool:
-        list(pool.map(_steps, [1] * jobs))  # all are up and warm
-        seconds = max(pool.map(_steps, [STEPS] * jobs))
-    numbers = {"seconds": seconds / (4 * STEPS * jobs), "rounds": STEPS}
+        list(pool.map(_time_training, [1] * jobs))  # starts and warms up all processes
+        seconds = max(pool.map(_time_training, [STEPS] * jobs))
+    numbers = {
+        "device": describe_device(make_fabric(QUICK_WIDTH)),
+        "seconds": seconds / (BATCH_SHAPE[0] * STEPS * jobs),
+        "rounds": STEPS,
+    }
     return [_row("jobs", jobs, f"training, {threads} threads each", numbers)]
 
 
-def _steps(count: int) -> float:
-    step = training_step(build_model("aspp_unet", 16), (4, 1, 112, 64), "aspp_unet")
+def _time_training(steps: int) -> float:
+    """Seconds of training steps, after one to warm up."""
+    fabric = make_fabric(QUICK_WIDTH)
+    step = training_step(build_model(PROPOSED, QUICK_WIDTH), BATCH_SHAPE, fabric)
     step()
-    return timed(make_fabric(), lambda: [step() for _ in range(count)])
+    return timed(fabric, lambda: [step() for _ in range(steps)])
 
 
-def _row(axis: str, value: int, what: str, numbers: dict[str, float]) -> dict[str, Any]:
+def _row(axis: str, value: int, what: str, numbers: dict[str, Any]) -> dict[str, Any]:
     return {"axis": axis, "value": value, "what": what, **numbers}
 
 

@@ -1,5 +1,6 @@
-"""Start-up: the command's help, imports, and the first cell of each notebook."""
+"""Start-up times: the command's help, imports, and the imports of each notebook."""
 
+import ast
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,33 +15,32 @@ IMPORTS = (
     "spineseg",
     "spineseg.experiment",
     "spineseg.workflow.gather",
-    "spineseg.figures.plots",
+    "spineseg.figures",
     "spineseg.training.loop",
 )
 ROUNDS = 3
 
 
 def of_command() -> list[dict[str, Any]]:
-    """The command's own help."""
-    return _timed("spineseg --help", ["-m", "spineseg.cli", "--help"])
+    """The time of `spineseg --help`."""
+    return _time_python("spineseg --help", ["-m", "spineseg.cli", "--help"])
 
 
 def of_import(module: str) -> list[dict[str, Any]]:
-    """One module, and all that it imports."""
-    return _timed(f"import {module}", ["-c", f"import {module}"])
+    """The time to import one module with all that it imports."""
+    return _time_python(f"import {module}", ["-c", f"import {module}"])
 
 
 def of_notebook(name: str) -> list[dict[str, Any]]:
-    """The imports of a notebook, which stand in its first cells."""
+    """The time of the imports of a notebook."""
     cells = nbformat.read(paths.REPOSITORY / "notebooks" / name, as_version=4).cells
-    lines = [
-        line for cell in cells if cell.cell_type == "code" for line in cell.source.splitlines()
-    ]
-    imports = [line for line in lines if line.startswith(("import ", "from "))]
-    return _timed(f"imports of notebook {name[:2]}", ["-c", "\n".join(imports)])
+    source = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    statements = ast.parse(source).body
+    imports = [ast.unparse(s) for s in statements if isinstance(s, ast.Import | ast.ImportFrom)]
+    return _time_python(f"imports of notebook {name[:2]}", ["-c", "\n".join(imports)])
 
 
-def _timed(what: str, arguments: list[str]) -> list[dict[str, Any]]:
+def _time_python(what: str, arguments: list[str]) -> list[dict[str, Any]]:
     """Seconds of a Python process from its start to its end."""
     command = [sys.executable, *arguments]
     works = {what: lambda: subprocess.run(command, check=True, capture_output=True)}

@@ -1,4 +1,4 @@
-"""From files to files: simulating, preprocessing and labelling volumes, and nnU-Net at the same."""
+"""Work from files to files: simulating, preprocessing and labelling volumes, beside nnU-Net."""
 
 import os
 import shutil
@@ -13,40 +13,44 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
+from torch import nn
 
-from spineseg.benchmark.networks import OURS, equal_width
+from spineseg.benchmark.networks import OURS, equal_width, ratios_for_equal_work
 from spineseg.benchmark.timing import time_interleaved
+from spineseg.data.cache import Cache
 from spineseg.data.layouts import Case, read_labelled
-from spineseg.data.preprocess import classes_to_grid, image_to_grid, prepare
-from spineseg.evaluation.evaluate import held_out
+from spineseg.data.prepare import open_scans, prepare_scans
+from spineseg.data.preprocess import classes_to_grid, image_to_grid
+from spineseg.evaluation.cases import scan_cases
+from spineseg.evaluation.segmenters import open_segmenter
 from spineseg.experiment import Experiment
 from spineseg.labels import NUM_CLASSES
-from spineseg.methods import NNUNET, TABLE3, nnunet_is_installed
-from spineseg.models import MODELS
-from spineseg.models.plain import plain
+from spineseg.methods import METHODS, NNUNET, PROPOSED, TABLE3, nnunet_is_installed
+from spineseg.models.counting import SLICES
 from spineseg.phantom import write_dataset
 from spineseg.profiles import load_profile
-from spineseg.runs import is_finished, run_facts
-from spineseg.training.device import make_fabric
-from spineseg.training.loop import Training, load_network
+from spineseg.runs import RunRecord, is_finished
+from spineseg.training.checkpoint import load_network
+from spineseg.training.device import describe_device, make_fabric
+from spineseg.training.loop import Training
 from spineseg.training.transforms import standardise
 from spineseg.utils.files import read_json
 from spineseg.utils.progress import progress_bar
-from spineseg.workflow.predict import NetworkSegmenter, open_run, predict_scan
 
-SCALES = {"small": 0.125, "paper's": 1.0}  # of Table 1's 880 pixels
-SLICES = 12
+PHANTOM_SCALES = {"small": 0.125, "paper's": 1.0}  # of the challenge's 880 pixels
 CASES = {"small": 24, "paper's": 4}
 ITERATIONS = 10
-AGREEING_CASES = 6
+AGREEMENT_CASES = 6
 NNUNET_AS_IT_COMES = "nnU-Net, as it comes"
+PredictScan = Callable[[Path, Path, Path], Any]  # (scan file, mask file to write, run)
 
 
 @contextmanager
 def workspace() -> Iterator[Path]:
-    """A folder for data, cache and runs that is gone afterwards."""
+    """A temporary folder for data, cache and runs."""
     before = os.environ.get("SPINESEG_ROOT")
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         os.environ["SPINESEG_ROOT"] = folder
         try:
             yield Path(folder)
@@ -57,26 +61,30 @@ def workspace() -> Iterator[Path]:
 
 
 def simulation(size: str) -> list[dict[str, Any]]:
-    """Seconds a simulated scan with its mask, written."""
+    """Seconds to simulate a scan with its mask and to write both."""
 
     def simulate(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
-        write_dataset(folder, CASES[size], SCALES[size], progress=False)
+        write_dataset(folder, CASES[size], PHANTOM_SCALES[size], progress=False)
 
     with workspace() as root:
         found = time_interleaved({OURS: lambda: simulate(root / "phantom")}, budget=15, rounds=3)
     return _rows("simulating a scan", size, found, per=CASES[size])
 
 
-def preprocessing(size: str) -> list[dict[str, Any]]:
-    """Seconds a volume, one thread, from its files to what is trained on; then nnU-Net's.
+def _phantom_experiment(root: Path, size: str) -> Experiment:
+    """A phantom of CASES[size] scans under the profile `quick`."""
+    write_dataset(root / "scans", CASES[size], PHANTOM_SCALES[size], progress=False)
+    return Experiment(root / "scans", load_profile("quick"))
 
-    nnU-Net plans for the same volumes in 2d and writes nothing here either.
+
+def preprocessing(size: str) -> list[dict[str, Any]]:
+    """Seconds per volume to read its files and preprocess it, in one thread; beside nnU-Net.
+
+    Nothing is written. nnU-Net preprocesses the same volumes as it plans for them in 2d.
     """
     with workspace() as root:
-        write_dataset(root / "scans", CASES[size], SCALES[size], progress=False)
-        experiment = Experiment(root / "scans", load_profile("quick"))
-        cases = experiment.cases()
+        cases = open_scans(_phantom_experiment(root, size)).cases()
         pixels = max(read_labelled(case)[0].GetSize()[0] for case in cases)
 
         def ours() -> None:
@@ -88,90 +96,101 @@ def preprocessing(size: str) -> list[dict[str, Any]]:
         contenders: dict[str, Callable] = {OURS: ours}
         if nnunet_is_installed():
             contenders[NNUNET_AS_IT_COMES] = _nnunet_preprocessing(cases, root)
-        return _rows(
-            "preprocessing", size, time_interleaved(contenders, 30, rounds=5), per=CASES[size]
-        )
+        found = time_interleaved(contenders, budget=30, rounds=5)
+    return _rows("preprocessing", size, found, per=CASES[size])
 
 
 def _nnunet_preprocessing(cases: list[Case], folder: Path) -> Callable[[], None]:
-    """A call that preprocesses all cases as nnU-Net planned it for them in 2d."""
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+    """A call in which nnU-Net preprocesses all cases as it planned for them in 2d."""
+    from spineseg.nnunet import package, plan
 
-    from spineseg.nnunet.adapter import adapter as nnunet
-
-    raw = folder / nnunet.WORK / "raw" / nnunet.DATASET
+    raw, preprocessed = (
+        folder / package.WORK / name / package.DATASET for name in ("raw", "preprocessed")
+    )
     for case in cases:
         for kind, file, ending in (("images", case.image, "_0000"), ("labels", case.mask, "")):
             copy = raw / f"{kind}Tr" / f"{case.id}{ending}.nii.gz"
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(str(file), copy)
-    nnunet.write_list(raw, [case.id for case in cases])
-    preprocessed = folder / nnunet.WORK / "preprocessed" / nnunet.DATASET
     preprocessed.mkdir(parents=True)
-    with nnunet.nnunet_folders(folder):
-        extractor = nnunet.DatasetFingerprintExtractor(nnunet.DATASET, num_processes=1)
-        extractor.show_progress_bar = False
-        extractor.run()
-        nnunet.ExperimentPlanner(nnunet.DATASET, suppress_transpose=True).plan_experiment()
-    plans = PlansManager(read_json(preprocessed / f"{nnunet.PLANS_NAME}.json"))
-    configuration = plans.get_configuration(nnunet.CONFIGURATION)
-    dataset = read_json(raw / nnunet.DATASET_JSON)
-    preprocessor = nnunet.DefaultPreprocessor(verbose=False)
+    plan.write_dataset_json(raw, [case.id for case in cases])
+    with package.nnunet_folders(folder):
+        plan.plan_network()
+    plans = package.PlansManager(read_json(preprocessed / f"{package.PLANS_NAME}.json"))
+    configuration = plans.get_configuration(package.CONFIGURATION)
+    dataset = read_json(raw / package.DATASET_JSON)
+    preprocessor = package.DefaultPreprocessor(verbose=False)
 
     def preprocess() -> None:
         for case in cases:
-            files = [str(case.image)], str(case.mask)
-            preprocessor.run_case(*files, plans, configuration, dataset)
+            preprocessor.run_case([str(case.image)], str(case.mask), plans, configuration, dataset)
 
     return preprocess
 
 
 def iteration() -> list[dict[str, Any]]:
-    """Seconds a training iteration, batch drawn and varied: our U-Net-2D and nnU-Net's trainer.
+    """Seconds per training iteration with its batch drawn and augmented, beside nnU-Net's trainer.
 
-    Both see the same cropped slices in batches as large as nnU-Net plans; ours is as wide as makes
-    its arithmetic nearest to that of nnU-Net's network. What still differs is taken out of `ratio`.
+    Both see the same cropped slices, in batches of the size that nnU-Net plans. Ours is U-Net-2D at
+    the width at which its arithmetic is nearest to that of nnU-Net's network. `ratio` is the time
+    for equal work: the remaining difference in arithmetic is divided out.
     """
+    if not nnunet_is_installed():
+        return []
     with workspace() as root:
-        write_dataset(root / "scans", CASES["small"], SCALES["small"], progress=False)
-        experiment = Experiment(root / "scans", load_profile("quick"))
-        cache = prepare(experiment)
-        facts = run_facts(experiment, cache, "unet", 0, epochs=1000)
-        first, last = cache.grid(0).columns
-        pixels = cache.grid(0).size, last - first
-        if not nnunet_is_installed():
-            return []
-        with _nnunet_iterations(experiment, root / NNUNET) as (work, batch, network, patch):
-            width, ours, theirs = equal_width((batch, 1, *pixels), network, (batch, 1, *patch))
-            knobs = {"width": width, "batch_size": batch, "slices_per_epoch": ITERATIONS * batch}
-            training = Training(facts, cache, replace(experiment.profile, **knobs), make_fabric())
+        experiment = _phantom_experiment(root, "small")
+        cache = prepare_scans(experiment)
+        grid = cache.grid(0)
+        pixels = grid.size, len(range(*grid.columns))
+        with _nnunet_iterations(experiment, cache, root / NNUNET) as (iterate, batch, peer, patch):
+            shapes = (batch, 1, *pixels), (batch, 1, *patch)
+            width, our_gflops, peer_gflops = equal_width(shapes[0], peer, shapes[1])
+            fabric = make_fabric(width)
+            training = _training(experiment, cache, width, batch, fabric)
             hidden = progress_bar(shown=False)
             contenders = {
                 OURS: lambda: training._train_epoch(0, hidden),
-                NNUNET_AS_IT_COMES: work,
+                NNUNET_AS_IT_COMES: iterate,
             }
-            found = time_interleaved(contenders, 40, rounds=8)
+            found = time_interleaved(contenders, budget=40, rounds=8)
     rows = _rows("training iteration", "small", found, per=ITERATIONS)
-    for row, gflops in zip(rows, (ours, theirs), strict=True):
-        row |= {key: row[key] * ours / gflops for key in row if key.startswith("ratio")}
+    for row, gflops in zip(rows, (our_gflops, peer_gflops), strict=True):
+        row |= ratios_for_equal_work(row, our_gflops / gflops)
         row |= {"gflops": gflops, "gflops_per_s": gflops / row["seconds"], "batch": batch}
-        row |= {"rows": pixels[0], "columns": pixels[1]}
+        row |= {"rows": pixels[0], "columns": pixels[1], "device": describe_device(fabric)}
     rows[0]["width"] = width
     return rows
 
 
-@contextmanager
-def _nnunet_iterations(experiment: Experiment, folder: Path) -> Iterator[tuple]:
-    """A call that does ITERATIONS of nnU-Net's trainer; its batch, network and patch."""
-    from spineseg.nnunet.adapter import adapter as nnunet
+def _training(
+    experiment: Experiment, cache: Cache, width: int, batch: int, fabric: Fabric
+) -> Training:
+    """A training run of U-Net-2D with ITERATIONS batches per epoch."""
+    profile = replace(
+        experiment.profile, width=width, batch_size=batch, slices_per_epoch=ITERATIONS * batch
+    )
+    experiment = replace(experiment, profile=profile)
+    return Training(RunRecord.of(experiment, cache, "unet", 0, epochs=1000), cache, fabric)
 
-    cache = prepare(experiment)
-    facts = run_facts(experiment, cache, NNUNET, 0, 1)
+
+@contextmanager
+def _nnunet_iterations(
+    experiment: Experiment, cache: Cache, folder: Path
+) -> Iterator[tuple[Callable[[], None], int, nn.Module, tuple[int, ...]]]:
+    """A call that runs ITERATIONS of nnU-Net's trainer; its batch size, network and patch size.
+
+    The network is on the meta device.
+    """
+    from spineseg.nnunet.package import nnunet_folders
+    from spineseg.nnunet.plan import plan
+    from spineseg.nnunet.trainer import build_trainer
+
+    record = RunRecord.of(experiment, cache, NNUNET, 0, epochs=1)
     folder.mkdir()
-    nnunet.plan(experiment, cache, facts, folder)
-    settings = {"nnUNet_n_proc_DA": "0", "nnUNet_compile": "false"}
-    with nnunet.nnunet_folders(folder, **settings) as work:
-        trainer = nnunet.build_trainer(work, folder, facts)
+    plan(cache, record, folder)
+    device = make_fabric(precision="32-true").device
+    with nnunet_folders(folder, nnUNet_n_proc_DA="0", nnUNet_compile="false") as work:
+        trainer = build_trainer(work, folder, record, device)
         trainer.bar = progress_bar(shown=False)
         trainer.on_train_start()
         trainer.on_epoch_start()
@@ -189,54 +208,73 @@ def _nnunet_iterations(experiment: Experiment, folder: Path) -> Iterator[tuple]:
         yield iterate, configuration.batch_size, network, configuration.patch_size
 
 
-def labelling(experiment: Experiment) -> list[dict[str, Any]]:
-    """Seconds a whole volume, scan file in to mask file out, by the finished runs of an experiment.
+def labelling(experiment: Experiment, predict_scan: PredictScan) -> list[dict[str, Any]]:
+    """Seconds from a scan file to its mask file, by the finished runs of an experiment.
 
-    By ASPP-UNet and nnU-Net in this process, the run opened each time, and by the command.
+    Ours and nnU-Net's predict in this process, which opens the run each time. Ours also predicts by
+    the command.
     """
-    if not is_finished(run := experiment.run("aspp_unet", 0)):
+    if not (run := _finished_run(experiment, PROPOSED)):
         return []
-    case = experiment.cases()[0]
+    scan = open_scans(experiment).cases()[0].image
     with TemporaryDirectory() as folder:
         mask = Path(folder) / "mask.nii.gz"
-        arguments = "predict", str(case.image), str(mask), "--run", str(run)
+        command = [sys.executable, "-m", "spineseg.cli", "predict", str(scan), str(mask)]
+        command += ["--run", str(run)]
         contenders: dict[str, Callable] = {
-            OURS: lambda: predict_scan(case.image, mask, run),
+            OURS: lambda: predict_scan(scan, mask, run),
             "ours, the command from its start": lambda: subprocess.run(
-                [sys.executable, "-m", "spineseg.cli", *arguments], check=True, capture_output=True
+                command, check=True, capture_output=True
             ),
         }
-        theirs = experiment.run(NNUNET, 0)
-        if nnunet_is_installed() and is_finished(theirs):
-            contenders[NNUNET_AS_IT_COMES] = lambda: predict_scan(case.image, mask, theirs)
+        nnunet = _finished_run(experiment, NNUNET)
+        if nnunet and nnunet_is_installed():
+            contenders[NNUNET_AS_IT_COMES] = lambda: predict_scan(scan, mask, nnunet)
         found = time_interleaved(contenders, budget=40)
-    return _rows("scan to mask", "small", found)
+    device = describe_device(make_fabric(experiment.profile.width))
+    return [{**row, "device": device} for row in _rows("scan to mask", "small", found)]
+
+
+def _finished_run(experiment: Experiment, model: str) -> Path | None:
+    """The finished run of a method's first fold on scan files, if there is one."""
+    run = experiment.run(model, 0)
+    return run if is_finished(run) and not experiment.is_simulated else None
 
 
 def agreement(experiment: Experiment, model: str) -> list[dict[str, Any]]:
-    """The share of pixels that a finished run labels as its plain version does."""
-    if not is_finished(run := experiment.run(model, 0)):
+    """The share of pixels to which a finished run's fast network gives the plain network's class.
+
+    The pixels are those of the first test cases, on the grid that the networks see.
+    """
+    if not (run := _finished_run(experiment, model)):
         return []
-    segmenter = open_run(run)
-    assert isinstance(segmenter, NetworkSegmenter)
-    network = plain(load_network(run)[0])
+    segmenter = open_segmenter(run)
+    plain, record = load_network(run)
+    tested = [case for case in open_scans(experiment).cases() if case.id in record.test]
     equal = []
-    for case in held_out(segmenter.facts, run)[0][:AGREEING_CASES]:
-        gray = segmenter.gray(read_labelled(case)[0])
-        slices = torch.from_numpy(gray)
-        volumetric = MODELS[model].volumetric
+    for case in scan_cases(tested[:AGREEMENT_CASES], record.grid):
+        slices = torch.from_numpy(case.gray)
+        inputs = standardise(slices[None] if METHODS[model].volumetric else slices)
         with torch.inference_mode():
-            logits = network(standardise(slices[None] if volumetric else slices).contiguous())
-        expected = logits.argmax(1).numpy().reshape(gray.shape)
-        equal.append((segmenter.probabilities(gray).argmax(-1) == expected).mean())
-    row = {"part": "labels equal to the plain version's", "size": "small", "what": model}
-    return [{**row, "version": OURS, "rounds": len(equal), "agreement": float(np.mean(equal))}]
+            expected = plain(inputs).argmax(1).numpy().reshape(case.gray.shape)
+        equal.append((segmenter.probabilities(case.gray).argmax(-1) == expected).mean())
+    return [
+        {
+            "device": describe_device(make_fabric(record.profile.width)),
+            "part": "labels equal to the plain version's",
+            "size": "small",
+            "what": model,
+            "version": OURS,
+            "rounds": len(equal),
+            "agreement": float(np.mean(equal)),
+        }
+    ]
 
 
 def _rows(
     part: str, size: str, found: dict[str, dict[str, float]], per: int = 1
 ) -> list[dict[str, Any]]:
-    """A row a contender; its seconds are those of one of so many."""
+    """One row per contender, with its seconds per item of `per` items."""
     return [
         {
             "part": part,
@@ -248,14 +286,16 @@ def _rows(
     ]
 
 
-def measurements(experiment: Experiment) -> Iterator[tuple[Callable, tuple]]:
+def measurements(
+    experiment: Experiment, predict_scan: PredictScan
+) -> Iterator[tuple[Callable, tuple]]:
     """Each function of this module that measures, with its arguments."""
-    for size in SCALES:
+    for size in PHANTOM_SCALES:
         yield simulation, (size,)
-    for size in SCALES:
+    for size in PHANTOM_SCALES:
         yield preprocessing, (size,)
     yield iteration, ()
-    yield labelling, (experiment,)
+    yield labelling, (experiment, predict_scan)
     for model in TABLE3:
         if model != NNUNET:
             yield agreement, (experiment, model)

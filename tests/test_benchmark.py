@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from spineseg import benchmark as bench
-from spineseg.benchmark import cost, growth, networks, run, start, timing, volumes
+from spineseg import benchmark, figures
+from spineseg.benchmark import growth, networks, run, start_up, timing, volumes
+from spineseg.evaluation import provenance
 from spineseg.experiment import Experiment
-from spineseg.figures import plots
-from spineseg.models import build_model
+from spineseg.models import build_model, counting
 from spineseg.profiles import load_profile
-from spineseg.workflow import provenance
+from spineseg.training.device import make_fabric
+from spineseg.workflow.predict import predict_scan
 
 TINY = networks.Size(32, 16, 4, 2, budget=0.2)
 
@@ -35,7 +36,7 @@ def test_contenders_take_turns_and_the_first_round_warms_up(monkeypatch):
     assert (found["b"]["ratio_low"], found["b"]["ratio_high"]) == (2, 2.5)
 
 
-def test_a_round_that_takes_the_whole_budget_counts(monkeypatch):
+def test_a_first_round_that_uses_up_the_budget_counts(monkeypatch):
     monkeypatch.setattr(timing, "timed", lambda fabric, work: 5.0)
     found = timing.time_interleaved({"a": lambda: None}, budget=0)
     assert (found["a"]["rounds"], found["a"]["seconds"]) == (1, 5.0)
@@ -43,28 +44,28 @@ def test_a_round_that_takes_the_whole_budget_counts(monkeypatch):
 
 @pytest.mark.parametrize("part", [networks.TRAINING, networks.INFERENCE])
 @pytest.mark.parametrize("name", ["aspp_unet", "unet3d"])
-def test_a_network_beside_its_plain_version(part, name, tiny):
-    ours, drawn = networks.against_plain(part, "tiny", name)
-    assert (ours["version"], drawn["version"]) == (networks.OURS, networks.PLAIN)
+def test_a_network_beside_its_plain_form(part, name, tiny):
+    ours, plain = networks.against_plain(part, "tiny", name)
+    assert (ours["version"], plain["version"]) == (networks.OURS, networks.PLAIN)
     assert ours["ratio"] == 1
-    assert drawn["ratio"] > 0
-    with torch.device("meta"):
-        network = networks.plain(build_model(name, 4)).eval()
+    assert plain["ratio"] > 0
+    network = counting.on_meta(name, width=4)
     passes = 3 if part == networks.TRAINING else 1
-    slices = 12 if name == "unet3d" else 2
-    expected = passes * cost.flops(network, TINY.shape(name)) * slices / 1e9
+    slices = counting.SLICES if name == "unet3d" else 2
+    expected = passes * counting.flops(network, TINY.shape(name)) * slices / 1e9
     assert ours["batch"] == TINY.shape(name)[0]
-    assert ours["gflops"] == drawn["gflops"] == pytest.approx(expected)
+    assert ours["gflops"] == plain["gflops"] == pytest.approx(expected)
     assert ours["share_of_peak"] == pytest.approx(expected / ours["seconds"] / 1000)
 
 
 @pytest.mark.parametrize("name", ["aspp_unet", "segnet"])
-def test_a_step_trains_and_a_pass_is_the_networks(name):
+def test_steps_work_on_a_copy_and_give_the_output_of_the_network(name):
     network = build_model(name, 4)
     before = [p.clone() for p in network.parameters()]
-    networks.training_step(network, (2, 1, 32, 16), name)()
-    assert all(map(torch.equal, before, network.parameters()))  # a copy was trained
-    found = networks.inference_step(network, (2, 1, 32, 16), name)()
+    fabric = make_fabric(4)
+    networks.training_step(network, (2, 1, 32, 16), fabric)()
+    assert all(map(torch.equal, before, network.parameters()))
+    found = networks.inference_step(network, (2, 1, 32, 16), fabric)()
     inputs = networks._batch((2, 1, 32, 16))[0]
     with torch.inference_mode():
         torch.testing.assert_close(found.float(), network.eval()(inputs), atol=0.05, rtol=0.05)
@@ -72,24 +73,23 @@ def test_a_step_trains_and_a_pass_is_the_networks(name):
 
 def test_the_width_of_equal_work_is_found():
     shape = (2, 1, 32, 16)
-    with torch.device("meta"):
-        peer = build_model("unet", 12).eval()
+    peer = counting.on_meta("unet", width=12)
     assert networks.equal_width(shape, peer, shape)[0] == 12
     width, ours, theirs = networks.equal_width((1, 1, 32, 16), peer, shape)
-    assert width == 16  # half the pixels: 2 ** 0.5 times the width, and 17 is no multiple of 4
+    assert width == 16  # half the pixels, so 2 ** 0.5 times the width, to a multiple of 4
     assert abs(ours / theirs - 1) < 0.15
 
 
 def test_ratios_to_a_peer_are_those_of_equal_work(tiny):
-    ours, theirs, helped = networks.against_peers(networks.INFERENCE, "tiny", networks.BASIC_UNET)
+    ours, peer, helped = networks.against_peer(networks.INFERENCE, "tiny", networks.BASIC_UNET)
     assert ours["width"] % networks.WIDTH_STEP == 0
     assert ours["ratio"] == 1
-    assert theirs["gflops"] == helped["gflops"] != ours["gflops"]
-    rates = ours["gflops_per_s"] / theirs["gflops_per_s"]
-    assert rates / 3 < theirs["ratio"] < rates * 3  # medians of both, of few rounds
+    assert peer["gflops"] == helped["gflops"] != ours["gflops"]
+    rates = ours["gflops_per_s"] / peer["gflops_per_s"]
+    assert rates / 3 < peer["ratio"] < rates * 3  # medians of both, over few rounds
 
 
-def test_trained_runs_agree_with_their_plain_version_and_others_are_passed_over(
+def test_finished_runs_agree_with_their_plain_networks_and_others_have_no_rows(
     trained, phantom, monkeypatch
 ):
     monkeypatch.setenv("SPINESEG_ROOT", str(trained))
@@ -97,14 +97,14 @@ def test_trained_runs_agree_with_their_plain_version_and_others_are_passed_over(
     experiment = Experiment(phantom, load_profile("smoke"))
     (row,) = volumes.agreement(experiment, "aspp_unet")
     assert row["rounds"] == 2
-    assert 0.98 < row["agreement"] <= 1  # three epochs leave many near ties
+    assert 0.98 < row["agreement"] <= 1  # after three epochs many pixels are near ties
     assert volumes.agreement(experiment, "segnet") == []
-    ours, command = volumes.labelling(experiment)
+    ours, command = volumes.labelling(experiment, predict_scan)
     assert 0 < ours["seconds"] < command["seconds"]
 
 
-def test_preprocessing_is_timed_by_the_volume(monkeypatch):
-    monkeypatch.setattr(volumes, "SCALES", {"tiny": 0.05})
+def test_preprocessing_is_timed_per_volume(monkeypatch):
+    monkeypatch.setattr(volumes, "PHANTOM_SCALES", {"tiny": 0.05})
     monkeypatch.setattr(volumes, "CASES", {"tiny": 2})
     monkeypatch.setattr(volumes, "nnunet_is_installed", lambda: False)
     works = {}
@@ -121,13 +121,13 @@ def test_preprocessing_is_timed_by_the_volume(monkeypatch):
 
 def test_an_iteration_beside_nnunets_trainer(monkeypatch):
     pytest.importorskip("nnunetv2")
-    monkeypatch.setattr(volumes, "SCALES", {"small": 0.0625})
+    monkeypatch.setattr(volumes, "PHANTOM_SCALES", {"small": 0.0625})
     monkeypatch.setattr(volumes, "CASES", {"small": 6})
     monkeypatch.setattr(volumes, "ITERATIONS", 1)
-    ours, theirs = volumes.iteration()
+    ours, nnunet = volumes.iteration()
     assert ours["ratio"] == 1
-    assert theirs["ratio"] > 0
-    assert 0.8 < ours["gflops"] / theirs["gflops"] < 1.25
+    assert nnunet["ratio"] > 0
+    assert 0.8 < ours["gflops"] / nnunet["gflops"] < 1.25
 
 
 def test_growth_measures_what_its_axis_says(monkeypatch):
@@ -144,9 +144,9 @@ def test_growth_measures_what_its_axis_says(monkeypatch):
 
 
 def test_start_up_of_each_notebook_is_measured():
-    functions = list(start.measurements())
-    assert sum(function is start.of_notebook for function, _ in functions) == 11
-    (row,) = start.of_import("spineseg")
+    functions = list(start_up.measurements())
+    assert sum(function is start_up.of_notebook for function, _ in functions) == 11
+    (row,) = start_up.of_import("spineseg")
     assert 0 < row["seconds"] < 5
 
 
@@ -158,46 +158,46 @@ def rows(count: int) -> list[dict]:
     return [{"what": "x", "seconds": count}] * count
 
 
-def test_tables_carry_the_device_and_what_fails_is_named(workspace, monkeypatch, capsys):
+def test_tables_name_the_device_and_failures_are_reported(workspace, monkeypatch, capsys):
     for module, measurements in (
         (networks, [(rows, (2,)), (dies, ())]),
         (growth, [(rows, (0,)), (rows, (1,))]),
-        (start, [(rows, (1,))]),
+        (start_up, [(rows, (1,))]),
     ):
         monkeypatch.setattr(module, "measurements", lambda found=measurements: iter(found))
-    monkeypatch.setattr(volumes, "measurements", lambda experiment: iter([]))
+    monkeypatch.setattr(volumes, "measurements", lambda *given: iter([]))
     here = lambda function, *given: (  # noqa: E731
         timing.run_in_subprocess(function) if function is dies else function(*given)
     )
     monkeypatch.setattr(run, "run_in_subprocess", here)
-    folder = run.bench(Experiment(workspace, load_profile("smoke")))
+    folder = run.run_benchmark(Experiment(workspace, load_profile("smoke")), predict_scan)
     assert folder == workspace / "results" / "benchmark"
-    assert bench.table_file("speed").parent == folder
+    assert benchmark.table_file("speed").parent == folder
     said = capsys.readouterr().err
     assert "dies: out of memory, left out" in said
     assert "rows 0: nothing to measure it on, left out" in said
-    assert [len(bench.read(name)) for name in bench.TABLES] == [2, 1, 1]
-    assert all(bench.read(name)["device"].notna().all() for name in bench.TABLES)
+    assert [len(benchmark.read(name)) for name in benchmark.TABLES] == [2, 1, 1]
+    assert all(benchmark.read(name)["device"].notna().all() for name in benchmark.TABLES)
     assert provenance.changed_files(folder) == []
 
 
-def test_without_tables_of_its_own_a_machine_shows_those_that_come_along(workspace):
-    shown = bench.read("speed")
+def test_a_machine_without_tables_shows_the_committed_ones(workspace):
+    shown = benchmark.read("speed")
     assert {networks.OURS, networks.PLAIN} <= set(shown["version"])
-    assert not bench.folder().exists()
+    assert not benchmark.folder().exists()
 
 
 def test_figures_show_every_ratio_and_every_size():
-    speed, grown = bench.read("speed"), bench.read("growth")
+    speed, grown = benchmark.read("speed"), benchmark.read("growth")
     expected = speed[speed["ratio"].notna() & ~speed["version"].str.startswith("ours")]["ratio"]
     drawn = [
         x
-        for axes in plots.speed(speed).axes
+        for axes in figures.speed(speed).axes
         for container in axes.containers
         for x in container.lines[0].get_xdata()
     ]
     np.testing.assert_allclose(sorted(drawn), sorted(expected))
-    lines = [line.get_ydata() for axes in plots.growth(grown).axes for line in axes.lines]
+    lines = [line.get_ydata() for axes in figures.growth(grown).axes for line in axes.lines]
     values = np.concatenate(lines)
     assert set(grown["seconds"]) <= set(values)
     assert set(grown["memory_mib"].dropna()) <= set(values)
