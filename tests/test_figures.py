@@ -1,25 +1,31 @@
-"""What a figure shows is what its table says."""
+"""Figures show what their tables contain."""
 
+import subprocess
+import sys
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from spineseg.figures import plots
-from spineseg.labels import CLASSES, COLOURS
-from spineseg.methods import NNUNET, NOISE, TABLE3, TITLES
+from spineseg import figures
+from spineseg.figures import diagrams, style
+from spineseg.labels import ALL_CLASSES, CLASSES, COLOURS
+from spineseg.methods import METHODS, NNUNET, NOISE_METHODS, TABLE3
+from spineseg.models import build_model
+from spineseg.models.trace import trace_stages
 
 
 @pytest.fixture(autouse=True)
-def closed():
+def closed_figures():
     yield
     plt.close("all")
 
 
 def seen_by(colour: str, missing: int) -> np.ndarray:
-    """A colour as one sees it who lacks a cone type, roughly: its linear RGB without that part."""
+    """A colour as somebody without one cone type sees it, roughly: the other two LMS values."""
     rgb = np.array(plt.matplotlib.colors.to_rgb(colour)) ** 2.2
     to_lms = np.array([[0.314, 0.640, 0.047], [0.155, 0.758, 0.087], [0.018, 0.109, 0.873]])
     return np.delete(to_lms @ rgb, missing)
@@ -34,26 +40,26 @@ def test_neighbouring_classes_differ_for_the_colour_blind(missing):
 
 
 def test_each_method_has_its_own_colour_and_marker():
-    assert len({plots.METHOD_COLOURS[name] for name in NOISE}) == len(NOISE)
-    assert len({plots.METHOD_MARKERS[name] for name in NOISE}) == len(NOISE)
+    assert len({style.METHOD_COLOURS[name] for name in NOISE_METHODS}) == len(NOISE_METHODS)
+    assert len({style.METHOD_MARKERS[name] for name in NOISE_METHODS}) == len(NOISE_METHODS)
 
 
-def test_noise_draws_every_curve():
+def test_noise_draws_every_method():
     curves = pd.DataFrame(
         {"model": name, "k": k, "DSC": 80 - i - k / 2, "low": 70 - k / 2, "high": 90 - k / 2}
-        for i, name in enumerate(NOISE)
+        for i, name in enumerate(NOISE_METHODS)
         for k in (0, 30, 90)
     )
-    figure = plots.noise(curves)
+    figure = figures.noise(curves)
     drawn = {c.get_label(): c.lines[0].get_ydata() for c in figure.axes[0].containers}
-    assert set(drawn) == {TITLES[name] for name in NOISE}
+    assert set(drawn) == {METHODS[name].title for name in NOISE_METHODS}
     assert list(drawn["SegNet"]) == list(curves.query("model == 'segnet'")["DSC"])
 
 
 @pytest.mark.parametrize(
-    ("figure", "column"), [(plots.fig8, "train_loss"), (plots.fig9, "test_loss")]
+    ("figure", "column"), [(figures.fig8, "train_loss"), (figures.fig9, "test_loss")]
 )
-def test_losses_are_means_over_folds_and_nnunet_stands_apart(figure, column):
+def test_losses_are_means_over_folds_and_nnunet_has_its_own_panel(figure, column):
     curves = pd.DataFrame(
         {
             "model": name,
@@ -67,7 +73,7 @@ def test_losses_are_means_over_folds_and_nnunet_stands_apart(figure, column):
         for epoch in (1, 2, 3)
     )
     own, other = figure(curves).axes
-    assert [line.get_label() for line in other.lines] == [TITLES[NNUNET]]
+    assert [line.get_label() for line in other.lines] == [METHODS[NNUNET].title]
     assert len(own.lines) == len(TABLE3) - 1
     expected = curves.query("model == 'unet'").groupby("epoch")[column].mean()
     np.testing.assert_allclose(own.lines[0].get_ydata(), expected)
@@ -75,27 +81,27 @@ def test_losses_are_means_over_folds_and_nnunet_stands_apart(figure, column):
 
 def test_losses_without_nnunet_have_one_panel():
     curves = pd.DataFrame({"model": "unet", "fold": 0, "epoch": [1, 2], "train_loss": [2.0, 1.0]})
-    assert len(plots.fig8(curves).axes) == 1
+    assert len(figures.fig8(curves).axes) == 1
 
 
-def test_a_row_that_was_not_run_keeps_its_place():
+def test_a_method_that_was_not_run_keeps_its_row():
     table = pd.DataFrame(
         {
             "model": ["unet", "segnet"],
             "metric": "DSC",
-            "class": "mean",
+            "class": ALL_CLASSES,
             "paper": [79.94, 79.98],
             "ours": [85.0, np.nan],
             "low": [83.0, np.nan],
             "high": [86.0, np.nan],
         }
     )
-    axes = plots.comparison(table, "phantom").axes[0]
+    axes = figures.comparison(table, "phantom").axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["U-Net-2D", "SegNet"]
     np.testing.assert_allclose(axes.lines[-1].get_xdata(), table["paper"])
 
 
-def test_each_method_labels_the_same_three_cases():
+def test_fig7_shows_each_method_on_the_same_three_cases():
     random = np.random.default_rng(0)
     arrays = {}
     for rank in ("best", "median", "worst"):
@@ -107,17 +113,39 @@ def test_each_method_labels_the_same_three_cases():
         for name in ("unet", "aspp_unet"):
             arrays[f"{rank}_predicted_{name}"] = random.integers(0, 9, (20, 16))
             arrays[f"{rank}_dsc_{name}"] = np.array(0.5)
-    figure = plots.fig7(arrays)
+    figure = figures.fig7(arrays)
     titles = [axes.get_title() for axes in figure.axes[:4]]
     assert titles == ["scan", "truth", "U-Net-2D", "ASPP-UNet"]
     shown = figure.axes[3].images[1].get_array()
     np.testing.assert_array_equal(shown, arrays["best_predicted_aspp_unet"])
 
 
-def test_more_noise_stands_to_the_right():
+def test_noise_increases_to_the_right():
     example = {"truth": np.zeros((8, 8)), "spacing": np.array([1.0, 1.0])}
     for k in (0, 10, 90, 30):
         example |= {f"image_{k}": np.full((8, 8), k), f"predicted_{k}": np.zeros((8, 8))}
-    axes = plots.fig6(example).axes
+    axes = figures.fig6(example).axes
     assert [a.get_title() for a in axes[:3]] == ["k = 10", "k = 30", "k = 90"]
     assert [int(a.images[0].get_array().max()) for a in axes[:3]] == [10, 30, 90]
+
+
+def test_diagrams_name_the_layers_of_the_network():
+    with torch.device("meta"):
+        network = build_model("aspp_unet")
+    words = [text.get_text() for text in diagrams.fig2(network.aspp[3]).axes[0].texts]
+    for rate in (6, 12, 18):
+        assert any(f"Conv 3x3, rate {rate}\n512 to 256" in text for text in words)
+    assert any(text.startswith("mean over the map") for text in words)
+    layers = [text.get_text() for text in diagrams.fig3(network.down[0]).axes[0].texts]
+    assert layers == ["Conv 3x3\n1 to 64", "BN", "ReLU", "Conv 3x3\n64 to 64", "BN", "ReLU"]
+    shapes = [
+        text.get_text() for text in diagrams.fig4(trace_stages(network, (880, 464))).axes[0].texts
+    ]
+    assert shapes.count("MaxPool") == 4
+    assert "DC\n64 x 880 x 464" in shapes
+    assert "Conv 1x1\n9 x 880 x 464" in shapes
+
+
+def test_figures_need_no_torch():
+    code = "import sys, spineseg.figures; raise SystemExit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,129 @@
+"""Methods side by side: scores, ablation, cost and receptive fields, beside the paper's numbers."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from spineseg.evaluation.metrics import iou_of
+from spineseg.figures.style import COLUMN_WIDTH, method_line
+from spineseg.labels import ALL_CLASSES
+from spineseg.methods import METHODS, PROPOSED
+
+
+def comparison(table3: pd.DataFrame, data: str, metric: str = "DSC") -> Figure:
+    """Means of Table 3: the paper's, and ours on `data` with 95 % intervals.
+
+    `table3` is that of `paper.tables.beside_table3`.
+    """
+    rows = table3.query("metric == @metric")
+    rows = rows[rows["class"] == ALL_CLASSES]
+    names = [METHODS[name].title for name in rows["model"]]
+    return _beside(rows, names, f"mean {metric} (%)", data)
+
+
+def ablation(table2: pd.DataFrame, data: str, metric: str = "DSC") -> Figure:
+    """Rows of Table 2: the paper's, and ours on `data` with 95 % intervals.
+
+    `table2` is that of `paper.tables.beside_table2`.
+    """
+    rows = table2.query("metric == @metric")
+    return _beside(rows, list(rows["positions"]), f"mean {metric} (%)", data)
+
+
+def _beside(rows: pd.DataFrame, names: Sequence[str], label: str, data: str) -> Figure:
+    """One line per row: the paper's value as a diamond, ours as a dot with its interval."""
+    figure, axes = plt.subplots(
+        figsize=(COLUMN_WIDTH, 0.8 + 0.26 * len(rows)), layout="constrained"
+    )
+    heights = np.arange(len(rows))
+    axes.errorbar(
+        rows["ours"],
+        heights,
+        xerr=np.abs(rows[["low", "high"]].T - rows["ours"]),
+        fmt="o",
+        color="#0072B2",
+        markersize=4,
+        capsize=2,
+        label=f"ours, {data}",
+    )
+    axes.plot(rows["paper"], heights, "D", color="#D55E00", markersize=4, label="paper, patients")
+    axes.set(yticks=heights, yticklabels=names, xlabel=label)
+    axes.invert_yaxis()
+    axes.grid(axis="x", linewidth=0.4)
+    figure.legend(loc="outside lower center", ncols=2)
+    sns.despine(ax=axes)
+    return figure
+
+
+def convexity(table: pd.DataFrame) -> Figure:
+    """Printed DSC and MIoU of each class, and the least MIoU that the DSC allows.
+
+    `table` is that of `paper.consistency.convexity`.
+    """
+    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 3.2), layout="constrained")
+    dsc = pd.Series(np.linspace(66, 93))
+    axes.plot(dsc, iou_of(dsc), color="black", linewidth=1, label="least MIoU: D / (2 - D)")
+    cells = table[table["class"] != ALL_CLASSES]
+    for holds, marker, colour, words in (
+        (True, "o", "#0072B2", "a class, possible"),
+        (False, "v", "#D55E00", "a class, below the curve"),
+    ):
+        part = cells[cells["holds"] == holds]
+        label = f"{words} ({len(part)})"
+        axes.scatter(part["DSC"], part["IoU"], 14, color=colour, marker=marker, label=label)
+    headline = table[(table["class"] == ALL_CLASSES) & (table["model"] == METHODS[PROPOSED].title)]
+    x, y = headline["DSC"], headline["IoU"]
+    axes.scatter(x, y, 60, color="white", edgecolor="black", marker="*", label="the headline")
+    axes.set(xlabel="printed DSC (%)", ylabel="printed MIoU (%)")
+    axes.legend(loc="upper left")
+    sns.despine(ax=axes)
+    return figure
+
+
+def cost(table: pd.DataFrame) -> Figure:
+    """Time over arithmetic, both relative to U-Net-2D, for the paper and for ours.
+
+    `table` is that of `paper.tables.beside_table4`. Networks on one line compute at the same rate:
+    that of U-Net-2D, or twice that.
+    """
+    names = {method.title: name for name, method in METHODS.items()}
+    figure, panels = plt.subplots(
+        1, 2, figsize=(COLUMN_WIDTH, 2.5), sharex=True, sharey=True, layout="constrained"
+    )
+    most = 1.1 * max(table[ratio].max() for ratio in ("gflops_ratio", "ratio_paper", "ratio_ours"))
+    for axes, whose in zip(panels, ("paper", "ours"), strict=True):
+        axes.axline((0, 0), slope=1, color="gray", linewidth=0.8, label="U-Net-2D's rate")
+        axes.axline(
+            (0, 0), slope=0.5, color="gray", linewidth=0.8, linestyle="--", label="twice the rate"
+        )
+        for row in table.dropna(subset="gflops_ratio").to_dict("records"):
+            style = method_line(names[row["model"]]) | {"linestyle": ""}
+            axes.plot(row["gflops_ratio"], row[f"ratio_{whose}"], **style)
+        axes.set(title=whose, xlabel="arithmetic / U-Net-2D's", box_aspect=1)
+        axes.set(xlim=(0, most), ylim=(0, most))
+    panels[0].set_ylabel("time / U-Net-2D's")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, handletextpad=0.4)
+    sns.despine(figure)
+    return figure
+
+
+def receptive_fields(fields: Mapping[str, np.ndarray]) -> Figure:
+    """How much the middle output pixel depends on each input pixel, one panel per network.
+
+    `fields` maps titles to mean absolute gradients, (rows, columns).
+    """
+    figure, axes = plt.subplots(1, len(fields), figsize=(COLUMN_WIDTH, 2.8), layout="constrained")
+    strongest = max(field.max() for field in fields.values())
+    for axis, (name, field) in zip(axes, fields.items(), strict=True):
+        drawn = np.ma.masked_equal(field, 0)
+        norm = LogNorm(strongest * 1e-8, strongest)
+        picture = axis.imshow(drawn, cmap="viridis", norm=norm)
+        axis.set(title=name, xticks=[], yticks=[], facecolor="#DDDDDD")
+    figure.colorbar(picture, ax=axes, label="mean |gradient|", shrink=0.8)
+    return figure

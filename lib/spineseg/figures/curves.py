@@ -1,0 +1,85 @@
+"""Curves over the epochs and over the noise level: losses (Fig. 8 and 9) and robustness."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from spineseg.figures.style import COLUMN_WIDTH, method_line
+from spineseg.methods import NNUNET, NOISE_METHODS, TABLE3
+
+
+def training(log: pd.DataFrame) -> Figure:
+    """Training and testing loss of one method per epoch. The band spans the folds."""
+    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 2.4), layout="constrained")
+    long = log.melt(["epoch", "fold"], ["train_loss", "test_loss"], "part", "loss").dropna()
+    long["part"] = long["part"].map({"train_loss": "training", "test_loss": "testing"})
+    sns.lineplot(
+        long,
+        x="epoch",
+        y="loss",
+        hue="part",
+        style="part",
+        errorbar=("pi", 100),
+        ax=axes,
+        palette=["#0072B2", "#D55E00"],
+    )
+    axes.set(xlabel="epoch", ylabel="cross-entropy", ylim=(0, None))
+    axes.legend(title=None)
+    sns.despine(ax=axes)
+    return figure
+
+
+def fig8(curves: pd.DataFrame) -> Figure:
+    """Fig. 8: training loss per epoch of each method of Table 3, mean over the folds."""
+    return _losses(curves, "train_loss", "training loss")
+
+
+def fig9(curves: pd.DataFrame) -> Figure:
+    """Fig. 9: loss on test slices per epoch of each method of Table 3, mean over the folds."""
+    return _losses(curves, "test_loss", "testing loss")
+
+
+def _losses(curves: pd.DataFrame, part: str, label: str) -> Figure:
+    """One line per method of curves.csv. nnU-Net has another loss and so its own panel."""
+    means = curves.groupby(["model", "epoch"])[part].mean().dropna()
+    ran = [name for name in TABLE3 if name in means.index.get_level_values("model")]
+    groups = [[name for name in ran if name != NNUNET], [name for name in ran if name == NNUNET]]
+    groups = [group for group in groups if group]
+    figure, axes = plt.subplots(
+        1,
+        len(groups),
+        figsize=(COLUMN_WIDTH * (0.4 + 0.6 * len(groups)), 2.6),
+        width_ratios=[2, 1][: len(groups)],
+        layout="constrained",
+        squeeze=False,
+    )
+    for axis, group in zip(axes[0], groups, strict=True):
+        for name in group:
+            loss = means[name]
+            axis.plot(loss.index, loss, **method_line(name), markevery=max(1, len(loss) // 8))
+        own = "cross-entropy + soft Dice" if group == [NNUNET] else "cross-entropy"
+        axis.set(xlabel="epoch", ylabel=f"{label} ({own})")
+        axis.legend()
+        sns.despine(ax=axis)
+    axes[0][0].set(yscale="log")
+    return figure
+
+
+def noise(curves: pd.DataFrame) -> Figure:
+    """DSC of each method over the noise level k (`paper.tables.noise_curves`).
+
+    Bars are 95 % intervals.
+    """
+    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 3.2), layout="constrained")
+    for name in (name for name in NOISE_METHODS if name in set(curves["model"])):
+        curve = curves[curves["model"] == name].sort_values("k")
+        errors = np.abs(curve[["low", "high"]].T - curve["DSC"])
+        axes.errorbar(
+            curve["k"], curve["DSC"], errors, **method_line(name), elinewidth=0.6, capsize=1.5
+        )
+    axes.set(xlabel="k (Eq. 5)", ylabel="mean DSC (%)", ylim=(0, 100))
+    figure.legend(loc="outside lower center", ncols=2)
+    sns.despine(ax=axes)
+    return figure
