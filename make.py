@@ -25,6 +25,8 @@ STAMP = VENV / "ready"  # holds the hash of PINS with which .venv was built
 PINS = ("requirements.lock", "pyproject.toml")
 OLDEST = (3, 11)
 SIMULATED = re.compile(r"simulated(-\d+)?")  # a data set without a folder
+TIME_IS_UP = b"time is up"  # what `spineseg train` says on stderr
+EXIT_TIME_IS_UP = 3
 SLURM_PLUGIN = "snakemake-executor-plugin-slurm==2.8.0"
 
 
@@ -139,18 +141,19 @@ def _reproduce(options: argparse.Namespace) -> int:
     if options.cluster and (code := run(cluster_command())):
         return code
     start = time.monotonic()
-    code = run(
-        reproduce_command(
-            options.data, options.profile, options.models, options.cluster, options.minutes
-        )
+    command = reproduce_command(
+        options.data, options.profile, options.models, options.cluster, options.minutes
+    )
+    code, out_of_time = (
+        run_watched(command, TIME_IS_UP) if options.minutes else (run(command), False)
     )
     minutes, seconds = divmod(round(time.monotonic() - start), 60)
     took = f"{minutes} min {seconds:02d} s"
     if code == 0:
         print(f"everything took {took}")
-    elif options.minutes:
-        print(f"stopped after {took}: the time is up or a step failed (see above)", end="; ")
-        print("the same command resumes")
+    elif out_of_time:
+        print(f"the time is up after {took}: the same command resumes")
+        return EXIT_TIME_IS_UP
     return code
 
 
@@ -261,6 +264,24 @@ def run(command: list[str], **variables: str) -> int:
             return process.wait()
         except KeyboardInterrupt:
             continue
+
+
+def run_watched(command: list[str], words: bytes) -> tuple[int, bool]:
+    """Run a command as `run` does; returns its exit code and whether its stderr has `words`."""
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    seen, tail = False, b""
+    while True:
+        try:
+            chunk = os.read(process.stderr.fileno(), 1 << 16)
+        except KeyboardInterrupt:
+            continue
+        if not chunk:
+            return process.wait(), seen
+        sys.stderr.buffer.write(chunk)
+        sys.stderr.flush()
+        tail = tail[-len(words) :] + chunk
+        seen = seen or words in tail
 
 
 def environment(**variables: str) -> dict[str, str]:

@@ -36,6 +36,7 @@ def commands(monkeypatch) -> list[list[str]]:
     seen: list[list[str]] = []
     monkeypatch.setattr(make, "prepare", lambda: 0)
     monkeypatch.setattr(make, "run", lambda command, **_: seen.append(command) or 0)
+    monkeypatch.setattr(make, "run_watched", lambda command, _: (seen.append(command) or 0, False))
     return seen
 
 
@@ -141,12 +142,22 @@ def test_a_cluster_gets_its_plugin_and_its_profile(commands):
     assert graph[3:5] == ["--profile", "cluster/slurm"]
 
 
-def test_when_the_time_is_up_one_line_says_how_to_resume(commands, monkeypatch, capsys):
-    monkeypatch.setattr(make, "run", lambda command: 1)
-    assert make.main(["reproduce", "--minutes", "8"]) == 1
-    (line,) = capsys.readouterr().out.splitlines()
-    assert "time is up" in line
-    assert "the same command resumes" in line
+@pytest.mark.parametrize(
+    ("said", "code", "lines"),
+    [
+        ("run: time is up; the same command resumes", 3, ["the time is up", "resumes"]),
+        ("run: damaged", 1, []),
+    ],
+)
+def test_one_line_says_that_the_time_is_up(said, code, lines, monkeypatch, capfd):
+    program = f"import sys; print({said!r}, file=sys.stderr); sys.exit(1)"
+    monkeypatch.setattr(make, "prepare", lambda: 0)
+    monkeypatch.setattr(make, "reproduce_command", lambda *_: [sys.executable, "-c", program])
+    assert make.main(["reproduce", "--minutes", "8"]) == code
+    printed = capfd.readouterr()
+    assert printed.err.strip() == said
+    assert printed.out.count("\n") == bool(lines)
+    assert all(words in printed.out for words in lines)
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "soon"])
