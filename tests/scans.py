@@ -1,6 +1,7 @@
 """Small scans and masks, and folders of them, for the tests of reading and checking."""
 
 import locale
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,13 @@ def link_to(target: Path | str, link: Path) -> None:
         link.symlink_to(target)
     except OSError:
         pytest.skip("this system allows no symbolic links")
+
+
+def peak_memory_kib() -> float:
+    """The largest memory of this process so far. Skips the test if the system does not tell."""
+    resource = pytest.importorskip("resource")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1024 if sys.platform == "darwin" else peak
 
 
 def write_case(root: Path, number: int, image=None, mask=None, ext=".nii.gz") -> tuple[Path, Path]:

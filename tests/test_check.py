@@ -1,3 +1,4 @@
+import os
 import random
 import struct
 import time
@@ -200,6 +201,7 @@ def test_all_faults_at_once_are_one_line_each(tmp_path):
         assert what in line
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows allows no such names")
 def test_a_path_cannot_break_the_line(tmp_path):
     root = tmp_path / "two\nlines"
     fractions(root)

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from scans import link_to, make_mask, make_scan, write
+from scans import link_to, make_mask, make_scan, peak_memory_kib, write
 from spineseg.data.volume import (
     EXTENSIONS,
     canonical_shape,
@@ -417,11 +417,10 @@ def header_only(path, size):
 def test_absurd_sizes_are_refused_before_memory_is_allocated(tmp_path, monkeypatch, ext, size):
     path = header_only(tmp_path / f"patched{ext}", size)
     monkeypatch.delattr(sitk.ImageFileReader, "Execute")
-    resource = pytest.importorskip("resource")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory_kib()
     with pytest.raises(UserError, match="the header claims"):
         read_volume(path)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
+    assert peak_memory_kib() - before < 20_000
 
 
 @pytest.mark.parametrize(
