@@ -42,8 +42,8 @@ def predict_all(
     source = open_source(scans)
     cases = _targets(scans, source.cases(), masks)
     segmenter = open_segmenter(run or newest_run())
-    for fault in source.faults():
-        yield Path(fault.problems[0].path), fault
+    for problem in source.problems():
+        yield Path(problem.path), UserError(problem)
     for mask, case in progress_bar(
         cases.items(), desc="predict", unit="scan", shown=len(cases) > 1
     ):
@@ -69,7 +69,7 @@ def _targets(scans: Path, cases: list[Case], masks: Path) -> dict[Path, Case]:
     places = {}
     for case in cases:
         scan = case.image.relative_to(scans)
-        places[masks / (scan.parent / f"{case.id}.nii.gz" if case.slices else scan)] = case
+        places[masks / (scan.parent / f"{case.id}.nii.gz" if case.slice_files else scan)] = case
     return places
 
 
