@@ -1,14 +1,13 @@
-"""Timing that can be compared: a process of its own, the device waited for, what it could do."""
+"""Comparable timings: separate processes, a synchronised device, and its measured peak rate."""
 
 from __future__ import annotations
 
 import logging
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,50 +19,60 @@ from spineseg.utils.processes import end_with_parent
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+# On Linux, a spawned process inherits its parent's peak of memory; a forkserver's does not.
+START_METHOD = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
 GEMM_SIDES = (1024, 4096)
 GEMM_ROUNDS = 3
 
 
 def run_in_subprocess(function: Callable, *arguments: Any) -> Any:
-    """Call it where nothing ran before, with as many threads as here.
-
-    Not by `spawn`: on Linux a spawned process starts from its parent's peak resident size.
-    """
-    context, threads = get_context("forkserver"), torch.get_num_threads()
-    with ProcessPoolExecutor(1, context, _start_quietly, (threads,)) as pool:
+    """The result of the call in a new process with as many threads as this one."""
+    threads = torch.get_num_threads()
+    with ProcessPoolExecutor(1, get_context(START_METHOD), _start_quietly, (threads,)) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def _start_quietly(threads: int) -> None:
-    import lightning_fabric  # first, as it sets the level of its own log
+    import lightning_fabric  # sets the level of its log when imported
 
     end_with_parent()
     torch.set_num_threads(threads)
-    logging.getLogger(lightning_fabric.__name__).setLevel(logging.WARNING)  # it would break the bar
+    # Its messages would break the progress bar.
+    logging.getLogger(lightning_fabric.__name__).setLevel(logging.WARNING)
 
 
 def timed(fabric: Fabric, work: Callable) -> float:
-    """How long one call takes, until the device has done it."""
+    """Seconds that one call takes until the device has finished."""
     start = time.perf_counter()
     work()
-    if fabric.device.type == "cuda":
-        torch.cuda.synchronize()
+    torch.get_device_module(fabric.device).synchronize()
     return time.perf_counter() - start
 
 
 def peak_memory(fabric: Fabric) -> float:
-    """The most that this process ever held, MiB: on the GPU, or resident where there is none."""
+    """The largest memory of this process so far, MiB: on its CUDA GPU, else resident memory."""
     if fabric.device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    unit = 1 if sys.platform == "darwin" else 2**10  # bytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return _peak_resident() / 2**20
+
+
+def _peak_resident() -> int:
+    """In bytes."""
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 @torch.inference_mode()
 def gemm_rate() -> float:
-    """Operations a second in products of square matrices, as fast as they come.
+    """The device's highest measured rate in products of square matrices, operations per second.
 
-    In the precision that networks compute in: what a convolution could reach at best.
+    It is measured in the precision of the networks and bounds what a convolution can reach.
     """
     fabric = make_fabric()
     rates = []
@@ -79,30 +88,29 @@ def gemm_rate() -> float:
 def time_interleaved(
     contenders: Mapping[str, Callable[[], Any]], budget: float, rounds: int = 10
 ) -> dict[str, dict[str, float]]:
-    """Time calls in turn, round after round, so that what slows the machine slows them all.
+    """Time the contenders in turn, so that a slow phase of the machine affects all of them.
 
-    After a round that warms up (and counts where it took the whole budget) so many rounds, fewer
-    where they take longer than `budget` seconds. For each contender: the rounds, the median of its
-    seconds and their quartiles, and `ratio`, how many times as long as the first it took (median
-    over the rounds) with its quartiles.
+    One warm-up round, then up to `rounds` rounds or `budget` seconds. If the warm-up used up the
+    budget, it is the result. For each contender: the number of rounds, the median and quartiles of
+    its seconds, and `ratio`, the median and quartiles of its time over the first contender's.
     """
     fabric = make_fabric()
     end = time.perf_counter() + budget
-    timed: list[list[float]] = []
-    while not timed or (len(timed) <= rounds and time.perf_counter() < end):
-        timed.append([timed(fabric, work) for work in contenders.values()])
-    seconds = np.array(timed[1:] or timed)
+    measured: list[list[float]] = []
+    while not measured or (len(measured) <= rounds and time.perf_counter() < end):
+        measured.append([timed(fabric, work) for work in contenders.values()])
+    seconds = np.array(measured[1:] or measured)
     ratios = seconds / seconds[:, :1]
     return {
         name: {
             "rounds": len(seconds),
-            **_spread("seconds", seconds[:, column]),
-            **_spread("ratio", ratios[:, column]),
+            **_quartiles("seconds", seconds[:, column]),
+            **_quartiles("ratio", ratios[:, column]),
         }
         for column, name in enumerate(contenders)
     }
 
 
-def _spread(name: str, values: np.ndarray) -> dict[str, float]:
+def _quartiles(name: str, values: np.ndarray) -> dict[str, float]:
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
     return {name: middle, f"{name}_low": low, f"{name}_high": high}

@@ -1,69 +1,214 @@
-"""The machine a run finds: through Lightning Fabric, one process or many."""
+"""The device and the precision to compute with, and how processes share a machine's GPUs."""
 
 from __future__ import annotations
 
+import math
+import os
 import platform
+import re
+import sys
+import tempfile
+import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from filelock import FileLock, Timeout
+
+from spineseg.utils.errors import UserError, write_error
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-    from lightning_fabric.strategies import Strategy
 
+Device = Literal["cpu", "cuda", "mps"]
+
+DEVICE_VARIABLE = "SPINESEG_DEVICE"
 PRECISIONS = {"bf16-mixed": "bf16", "32-true": "float32", "64-true": "float64"}
+LARGEST_WIDTH = 1024  # of a profile
+# Smallest width from which bf16 is faster than float32 on a CPU with AVX512-BF16 but without AMX.
+# Measured: none. Milliseconds per training step, float32 / bf16 (torch 2.13, Intel Xeon, one
+# thread, batch 4 of 112 x 64, channels last, medians of interleaved steps; width 128: CPU time):
+#     width            16         32           64          128
+#     U-Net        90 / 121  274 / 406  1016 / 1555  4429 / 6268
+#     ASPP-UNet   143 / 185  411 / 564  1362 / 2016  6707 / 8225
+# The reason is the hardware: matrix products reach 163 Gflop/s in float32 and 83 in bf16.
+WIDE = math.inf
+SECONDS_BETWEEN_TRIES = 1.0
 
 
-def make_fabric(devices: int = 1, nodes: int = 1, strategy: str | Strategy = "auto") -> Fabric:
-    """So many CUDA GPUs of each host, else as many processes on its CPU; bf16 where the hardware
-    computes it."""
+def make_fabric(width: int | None = None, precision: str | None = None, gpu: int = 0) -> Fabric:
+    """A Fabric of one device (see `choose_device`).
+
+    `width` is the network's, for `precision_for`. `precision` (bf16-mixed, 32-true or 64-true)
+    overrides that rule, so that a resumed run keeps the precision it started with. `gpu` is the
+    index of the GPU, as `claim_gpu` gives it. Raises UserError as `choose_device` does.
+    """
     from lightning_fabric import Fabric
 
-    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device()
     return Fabric(
-        accelerator=accelerator,
-        strategy=strategy,
-        devices=devices,
-        num_nodes=nodes,
-        precision=_precision(),
+        accelerator=device,
+        devices=[gpu] if device == "cuda" else 1,
+        precision=precision or precision_for(width),  # type: ignore[arg-type]
     )
 
 
-def _precision() -> Literal["bf16-mixed", "32-true"]:
-    if torch.cuda.is_available():
+def choose_device() -> Device:
+    """The device that SPINESEG_DEVICE names, else a GPU with CUDA if torch supports one, else CPU.
+
+    MPS is used on request only. Raises UserError if the variable names no device, or one that is
+    not available.
+    """
+    wanted = os.environ.get(DEVICE_VARIABLE)
+    if wanted == "cpu":
+        return "cpu"
+    if wanted == "mps" and torch.backends.mps.is_available():
+        return "mps"
+    if wanted in ("cuda", "", None) and gpu_ids():
+        return "cuda"
+    if not wanted:
+        return "cpu"
+    what = "is not available" if wanted in ("cuda", "mps") else "is not a device"
+    remedy = "set it to cpu, cuda or mps, or unset it"
+    raise UserError.at(f"{DEVICE_VARIABLE}={wanted}", what, remedy)
+
+
+def gpu_ids() -> dict[int, str]:
+    """{index: id} of the GPUs that this build of torch supports.
+
+    An id is the same in all processes, an index depends on CUDA_VISIBLE_DEVICES. A GPU that is not
+    supported is named on stderr, once per process.
+    """
+    indices = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    return {index: _gpu_id(index) for index in indices if _is_supported(index)}
+
+
+def _gpu_id(index: int) -> str:
+    uuid = getattr(torch.cuda.get_device_properties(index), "uuid", None)
+    return str(uuid or f"{platform.node()}-{index}")
+
+
+@cache
+def _is_supported(index: int) -> bool:
+    with warnings.catch_warnings(action="ignore"):  # torch would warn in several lines
+        name, capability = _name_and_capability(index)
+    supported = bool(torch.version.hip) or _runs_on(torch.cuda.get_arch_list(), capability)
+    if not supported:
+        version = ".".join(map(str, capability))
+        print(
+            f"{name}: compute capability {version} is not supported by torch {torch.__version__}; "
+            "this GPU is not used",
+            file=sys.stderr,
+        )
+    return supported
+
+
+def _name_and_capability(index: int) -> tuple[str, tuple[int, int]]:
+    return torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index)
+
+
+def _runs_on(archs: list[str], capability: tuple[int, int]) -> bool:
+    """Whether code for one of `archs` (sm_80, compute_90, ...) runs on a GPU of that capability.
+
+    Machine code (sm) runs on GPUs of the same major version and of the same or a higher minor one.
+    PTX (compute) runs on all later GPUs.
+    """
+    for kind, major, minor in re.findall(r"(sm|compute)_(\d+)(\d)", " ".join(archs)):
+        arch = int(major), int(minor)
+        if arch <= capability and (kind == "compute" or arch[0] == capability[0]):
+            return True
+    return False
+
+
+@contextmanager
+def claim_gpu() -> Iterator[int | None]:
+    """Hold one of this machine's GPUs as the only process; yields its index.
+
+    Takes the first GPU that no other process holds. If all are taken, says so on stderr and waits.
+    Yields None, at once, if another device is chosen. The GPU is free again when its process ends,
+    even if that is killed. Raises UserError as `choose_device` does.
+    """
+    if choose_device() != "cuda":
+        yield None
+        return
+    locks = {index: FileLock(_lock_path(gpu)) for index, gpu in gpu_ids().items()}
+    index = _lock_first_free(locks)
+    if index is None:
+        print(f"all GPUs are in use ({len(locks)}); waiting for one", file=sys.stderr)
+    while index is None:
+        time.sleep(SECONDS_BETWEEN_TRIES)
+        index = _lock_first_free(locks)
+    try:
+        yield index
+    finally:
+        locks[index].release()
+
+
+def _lock_path(gpu: str) -> Path:
+    """Stays where it is: a lock file that one process removes can be held by two others."""
+    return Path(tempfile.gettempdir()) / f"spineseg-gpu-{gpu}.lock"
+
+
+def _lock_first_free(locks: dict[int, FileLock]) -> int | None:
+    for index, lock in locks.items():
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        except OSError as error:
+            raise write_error(Path(lock.lock_file), error) from None
+        return index
+    return None
+
+
+def precision_for(width: int | None = None) -> Literal["bf16-mixed", "32-true"]:
+    """The precision for a network of that width on the chosen device; None counts as wide.
+
+    On a GPU, bf16 if it computes it natively. On a CPU, bf16 with AMX, and with AVX512-BF16 from a
+    width of `WIDE` on. Else float32.
+    """
+    device = choose_device()
+    if device == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device == "cpu":
+        can = _cpu_capabilities()
+        wide = (width or LARGEST_WIDTH) >= WIDE
+        fast = can.get("amx_bf16", False) or (can.get("avx512_bf16", False) and wide)
     else:
-        fast = bool(_capabilities().get("avx512_bf16", False))
+        fast = False
     return "bf16-mixed" if fast else "32-true"
 
 
-def _capabilities() -> dict[str, bool]:
-    """What the CPU can do, as far as torch tells."""
+def _cpu_capabilities() -> dict[str, bool]:
+    """CPU features reported by torch."""
     return getattr(torch.cpu, "get_capabilities", dict[str, bool])()
 
 
 def describe_device(fabric: Fabric) -> str:
-    """The device in words, as results carry it."""
+    """The device and its precision in words, for results."""
     if fabric.device.type == "cuda":
         name = torch.cuda.get_device_name(fabric.device)
+    elif fabric.device.type == "mps":
+        name = f"{platform.machine()} GPU (MPS)"
     else:
         threads = torch.get_num_threads()
         name = f"{platform.machine()} CPU, {threads} thread{'s' * (threads > 1)}"
-    processes = f"{fabric.world_size} x " if fabric.world_size > 1 else ""
-    return f"{processes}{name}, {PRECISIONS[fabric.strategy.precision.precision]}"
+    return f"{name}, {PRECISIONS[fabric.strategy.precision.precision]}"
 
 
 @contextmanager
-def single_thread_for_conv3d(wanted: bool) -> Iterator[None]:
-    """Where 3-D convolutions are trained on a CPU with AMX: by one thread.
+def single_thread_for_conv3d(enabled: bool) -> Iterator[None]:
+    """Use one thread for 3-D convolutions on CPUs with AMX.
 
-    Shared by threads, their gradient in bf16 waits for itself for ever (torch 2.13, oneDNN); one
-    thread with AMX is faster than two without.
+    With several threads their bf16 backward pass deadlocks (torch 2.13, oneDNN). One thread with
+    AMX is faster than two without.
     """
     threads = torch.get_num_threads()
-    if wanted and not torch.cuda.is_available() and _capabilities().get("amx_bf16", False):
+    if enabled and choose_device() == "cpu" and _cpu_capabilities().get("amx_bf16", False):
         torch.set_num_threads(1)
     try:
         yield

@@ -1,0 +1,218 @@
+"""Which device and which precision are chosen, and how processes share the GPUs of a machine."""
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from spineseg.training import device
+from spineseg.training.device import (
+    choose_device,
+    claim_gpu,
+    describe_device,
+    gpu_ids,
+    make_fabric,
+    precision_for,
+    single_thread_for_conv3d,
+)
+from spineseg.utils.errors import UserError
+
+CLAIM = """
+import sys
+from spineseg.training import device
+device.gpu_ids = lambda: {0: "first", 1: "second"}
+device.SECONDS_BETWEEN_TRIES = 0.05
+with device.claim_gpu() as gpu:
+    print(gpu, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_request(monkeypatch):
+    monkeypatch.delenv("SPINESEG_DEVICE", raising=False)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Stand-ins for the hardware: `machine(cpu=..., gpus=..., bf16=..., mps=...)`."""
+
+    def install(cpu=(), gpus=0, bf16=False, mps=False):
+        monkeypatch.setattr(device, "_cpu_capabilities", lambda: dict.fromkeys(cpu, True))
+        monkeypatch.setattr(device, "gpu_ids", lambda: {i: f"gpu{i}" for i in range(gpus)})
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+    install()
+    return install
+
+
+@pytest.mark.parametrize(
+    ("wanted", "hardware", "chosen"),
+    [
+        ("", {}, "cpu"),
+        ("", {"gpus": 1}, "cuda"),
+        ("", {"mps": True}, "cpu"),
+        ("cpu", {"gpus": 1}, "cpu"),
+        ("cuda", {"gpus": 2}, "cuda"),
+        ("mps", {"mps": True, "gpus": 1}, "mps"),
+    ],
+)
+def test_the_device_is_chosen(machine, monkeypatch, wanted, hardware, chosen):
+    machine(**hardware)
+    monkeypatch.setenv("SPINESEG_DEVICE", wanted)
+    assert choose_device() == chosen
+
+
+@pytest.mark.parametrize(
+    ("wanted", "what"),
+    [("cuda", "not available"), ("mps", "not available"), ("tpu", "not a device")],
+)
+def test_a_device_that_cannot_be_had_is_refused_in_one_line(machine, monkeypatch, wanted, what):
+    monkeypatch.setenv("SPINESEG_DEVICE", wanted)
+    for ask in (choose_device, make_fabric, precision_for):
+        with pytest.raises(UserError, match=what) as error:
+            ask()
+        assert str(error.value).startswith(f"SPINESEG_DEVICE={wanted}: ")
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("archs", "capability", "runs"),
+    [
+        (["sm_80", "sm_90"], (8, 0), True),
+        (["sm_80", "sm_90"], (8, 6), True),
+        (["sm_86"], (8, 0), False),
+        (["sm_75", "sm_80"], (7, 0), False),
+        (["sm_80", "sm_90"], (12, 0), False),
+        (["sm_80", "compute_90"], (12, 0), True),
+        (["sm_120", "compute_120"], (9, 0), False),
+        (["sm_90a", "sm_100"], (10, 0), True),
+        ([], (8, 0), False),
+    ],
+)
+def test_code_runs_on_the_gpus_it_was_built_for(archs, capability, runs):
+    assert device._runs_on(archs, capability) is runs
+
+
+def test_an_unsupported_gpu_is_named_once_and_not_used(monkeypatch, capsys):
+    capabilities = [("Old GPU", (5, 2)), ("New GPU", (8, 6))]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_80"])
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=f"uuid-{index}")
+    )
+    monkeypatch.setattr(device, "_name_and_capability", lambda index: capabilities[index])
+    device._is_supported.cache_clear()
+    try:
+        assert gpu_ids() == gpu_ids() == {1: "uuid-1"}
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert said.startswith("Old GPU: compute capability 5.2 is not supported")
+        capabilities.pop()
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        assert choose_device() == "cpu"
+        assert not capsys.readouterr().err
+    finally:
+        device._is_supported.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("hardware", "width", "precision"),
+    [
+        ({"gpus": 1, "bf16": True}, 8, "bf16-mixed"),
+        ({"gpus": 1, "bf16": False, "cpu": ["amx_bf16"]}, 64, "32-true"),
+        ({"cpu": ["amx_bf16", "avx512_bf16"]}, 8, "bf16-mixed"),
+        ({"cpu": ["avx512_bf16"]}, 31, "32-true"),
+        ({"cpu": ["avx512_bf16"]}, 32, "bf16-mixed"),
+        ({"cpu": ["avx512_bf16"]}, None, "bf16-mixed"),
+        ({"cpu": []}, 1024, "32-true"),
+    ],
+)
+def test_the_precision_follows_hardware_and_width(machine, monkeypatch, hardware, width, precision):
+    monkeypatch.setattr(device, "WIDE", 32)
+    machine(**hardware)
+    assert precision_for(width) == precision
+
+
+def test_with_avx512_bf16_alone_no_width_has_bf16(machine):
+    machine(cpu=["avx512_bf16"])
+    assert {precision_for(width) for width in (None, 8, 64, 1024)} == {"32-true"}
+
+
+def test_mps_computes_in_float32(machine, monkeypatch):
+    machine(cpu=["amx_bf16"], mps=True)
+    monkeypatch.setenv("SPINESEG_DEVICE", "mps")
+    assert precision_for(64) == "32-true"
+
+
+@pytest.mark.parametrize(
+    ("precision", "words"), [("bf16-mixed", "bf16"), ("32-true", "float32"), (None, "float32")]
+)
+def test_a_recorded_precision_overrides_the_rule(machine, precision, words):
+    fabric = make_fabric(width=16, precision=precision)
+    assert fabric.device.type == "cpu"
+    assert fabric.world_size == 1
+    assert describe_device(fabric).endswith(f", {words}")
+
+
+@pytest.mark.parametrize(("cpu", "threads"), [(["amx_bf16"], 1), (["avx512_bf16"], 2)])
+def test_3d_convolutions_use_one_thread_with_amx(machine, cpu, threads):
+    machine(cpu=cpu)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with single_thread_for_conv3d(True):
+            assert torch.get_num_threads() == threads
+        with single_thread_for_conv3d(False):
+            assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_without_a_gpu_nothing_is_claimed(machine, monkeypatch):
+    with claim_gpu() as gpu:
+        assert gpu is None
+    machine(gpus=2)
+    monkeypatch.setenv("SPINESEG_DEVICE", "cpu")
+    with claim_gpu() as gpu:
+        assert gpu is None
+
+
+def test_processes_share_the_gpus_of_a_machine(tmp_path):
+    """Two processes get one each. A third waits until one of them is killed."""
+    folders = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(tmp_path))
+    started = []
+
+    def start() -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", CLAIM],
+            env=os.environ | folders,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    try:
+        first, second = start(), start()
+        claimed = [process.stdout.readline().strip() for process in (first, second)]
+        assert sorted(claimed) == ["0", "1"]
+        third = start()
+        assert third.stderr.readline() == "all GPUs are in use (2); waiting for one\n"
+        first.kill()
+        assert third.stdout.readline().strip() == claimed[0]
+        second.communicate()
+        fourth = start()
+        assert fourth.stdout.readline().strip() == claimed[1]
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
