@@ -1,4 +1,4 @@
-"""pyproject.toml, requirements.lock and environment.yml name the same versions."""
+"""requirements.lock fits pyproject.toml and is complete; environment.yml installs from it."""
 
 import re
 import tomllib
@@ -13,14 +13,13 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
-# torch's own wheel asks for the GPU libraries of its platform; the lock leaves them to it.
+# The torch wheel of each platform requires its own GPU libraries, so the lock leaves them out.
 GPU = re.compile(r"nvidia-|cuda-|triton")
 BROKEN_BESIDE_CPU_TORCH = {"torchvision", "timm"}
-CONDA_NAMES = {"pytorch": "torch"}
 
 
 def read_direct(text: str) -> list[Requirement]:
-    """The requirements that pyproject.toml names itself, dev extra included."""
+    """The requirements in pyproject.toml, with those of the dev extra."""
     project = tomllib.loads(text)["project"]
     return [
         Requirement(line)
@@ -32,15 +31,16 @@ def read_lock(text: str) -> list[Requirement]:
     return [Requirement(line) for line in text.splitlines() if line and not line.startswith("#")]
 
 
-def read_conda(text: str) -> dict[str, str]:
-    """environment.yml's exact pins as {PyPI name: version}; python itself is no package here."""
-    entries = [entry for entry in yaml.safe_load(text)["dependencies"] if isinstance(entry, str)]
-    pins = [entry.split("==") for entry in entries if "==" in entry]
-    return {CONDA_NAMES.get(name, name): version for name, version in pins}
+def read_conda(text: str) -> tuple[list[str], list[str]]:
+    """What environment.yml installs by conda, and its arguments for pip."""
+    entries = yaml.safe_load(text)["dependencies"]
+    by_conda = [entry for entry in entries if isinstance(entry, str)]
+    by_pip = [line for entry in entries if isinstance(entry, dict) for line in entry["pip"]]
+    return by_conda, by_pip
 
 
 def lock_faults(lock: list[Requirement]) -> list[str]:
-    """What is wrong with the lock itself: loose or double pins, packages that must not be in it."""
+    """Faults of the lock itself: loose or repeated pins, and packages that must not be in it."""
     faults = []
     names = [canonicalize_name(pin.name) for pin in lock]
     for pin, name in zip(lock, names, strict=True):
@@ -54,7 +54,7 @@ def lock_faults(lock: list[Requirement]) -> list[str]:
 
 
 def locked_versions(lock: list[Requirement]) -> dict[str, Version]:
-    """{name: version} of the pins that hold on this platform."""
+    """{name: version} of the pins that apply to this platform."""
     return {
         canonicalize_name(pin.name): Version(str(pin.specifier).removeprefix("=="))
         for pin in lock
@@ -63,6 +63,7 @@ def locked_versions(lock: list[Requirement]) -> dict[str, Version]:
 
 
 def misfit(wanted: Requirement, locked: dict[str, Version]) -> str | None:
+    """Why the lock does not satisfy a requirement, or None if it does."""
     version = locked.get(canonicalize_name(wanted.name))
     if version is None:
         return f"{wanted} is not locked"
@@ -71,19 +72,16 @@ def misfit(wanted: Requirement, locked: dict[str, Version]) -> str | None:
     return None
 
 
-def disagreements(
-    direct: list[Requirement], locked: dict[str, Version], conda: dict[str, str]
-) -> list[str]:
-    """Every direct requirement that the lock misses, every conda pin that differs from it."""
-    wanted = direct + [Requirement(f"{name}=={version}") for name, version in conda.items()]
-    return [fault for requirement in wanted if (fault := misfit(requirement, locked))]
+def disagreements(direct: list[Requirement], locked: dict[str, Version]) -> list[str]:
+    """Every direct requirement that the lock does not satisfy."""
+    return [fault for requirement in direct if (fault := misfit(requirement, locked))]
 
 
-def open_ends(direct: list[Requirement], locked: dict[str, Version]) -> list[str]:
-    """What the installed packages ask for and the lock does not give.
+def missing_pins(direct: list[Requirement], locked: dict[str, Version]) -> list[str]:
+    """Requirements of the installed packages that the lock does not satisfy.
 
-    Walks from the direct requirements through the metadata of the installed packages, extras
-    included. A package installed at another version than the locked one is not walked through.
+    The walk starts at the direct requirements and follows the metadata of the installed packages,
+    with their extras. It stops at a package whose installed version is not the locked one.
     """
     faults, seen, queue = [], set(), list(direct)
     while queue:
@@ -107,7 +105,7 @@ def open_ends(direct: list[Requirement], locked: dict[str, Version]) -> list[str
 
 
 def installed_version(name: str) -> Version | None:
-    """Without the local part: 2.13.0+cpu counts as 2.13.0."""
+    """The version without its local part: 2.13.0 for 2.13.0+cpu. None if not installed."""
     try:
         return Version(Version(metadata.version(name)).public)
     except metadata.PackageNotFoundError:
@@ -124,27 +122,27 @@ def lock() -> list[Requirement]:
     return read_lock((ROOT / "requirements.lock").read_text())
 
 
-@pytest.fixture(scope="module")
-def conda() -> dict[str, str]:
-    return read_conda((ROOT / "environment.yml").read_text())
-
-
 def test_lock_pins_exact_versions_only(lock):
     assert lock_faults(lock) == []
     assert locked_versions(lock)["torch"] == Version("2.13.0")
 
 
-def test_three_files_agree(direct, lock, conda):
-    assert {"torch", "numpy", "scipy"} <= conda.keys()
-    assert disagreements(direct, locked_versions(lock), conda) == []
+def test_lock_satisfies_the_project(direct, lock):
+    assert disagreements(direct, locked_versions(lock)) == []
 
 
-def test_lock_is_closed(direct, lock):
-    assert open_ends(direct, locked_versions(lock)) == []
+def test_conda_installs_python_and_pip_only():
+    by_conda, by_pip = read_conda((ROOT / "environment.yml").read_text())
+    assert by_conda == ["python=3.11", "pip"]
+    assert by_pip == ["-r requirements.lock", "-e ."]
+
+
+def test_lock_is_complete(direct, lock):
+    assert missing_pins(direct, locked_versions(lock)) == []
 
 
 def test_lock_needs_no_newer_python_than_the_project(lock):
-    """Every installed package at its locked version still allows the project's oldest Python."""
+    """Each package that is installed at its locked version supports the project's oldest Python."""
     too_new = []
     for name, version in locked_versions(lock).items():
         if installed_version(name) == version:
@@ -173,19 +171,22 @@ def test_a_faulty_lock_is_found(line, fault):
 
 def test_a_disagreement_is_found():
     direct = [Requirement("numpy>=2.0"), Requirement("scipy>=1.14")]
-    locked = {"numpy": Version("1.26.4")}
-    conda = read_conda("dependencies: [python=3.11, numpy==2.0.0, pip: [-e .]]")
-    assert disagreements(direct, locked, conda) == [
+    assert disagreements(direct, {"numpy": Version("1.26.4")}) == [
         "numpy>=2.0 does not allow the locked 1.26.4",
         "scipy>=1.14 is not locked",
-        "numpy==2.0.0 does not allow the locked 1.26.4",
     ]
 
 
-def test_an_open_lock_is_found(lock):
-    """pytest needs pluggy: a lock without it is not closed."""
+def test_another_package_of_conda_is_found():
+    by_conda, by_pip = read_conda("dependencies: [python=3.11, numpy==2.0.0, pip: [-e .]]")
+    assert by_conda == ["python=3.11", "numpy==2.0.0"]
+    assert by_pip == ["-e ."]
+
+
+def test_a_missing_pin_is_found(lock):
+    """pytest needs pluggy, so a lock without it is not complete."""
     locked = locked_versions(lock)
     if installed_version("pytest") != locked["pytest"]:
         pytest.skip("installed pytest is not the locked one")
     del locked["pluggy"]
-    assert any("pluggy" in fault for fault in open_ends([Requirement("pytest")], locked))
+    assert any("pluggy" in fault for fault in missing_pins([Requirement("pytest")], locked))

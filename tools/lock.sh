@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Writes requirements.lock from pyproject.toml: one exact version a package, for every platform.
-# Versions already locked stay unless they no longer fit; `tools/lock.sh --upgrade` moves them all.
-# Needs uv (pip install uv). torch's GPU libraries are left to torch's own wheel to ask for.
+# Write requirements.lock from pyproject.toml: one exact version per package, for every platform.
+# Locked versions stay if they still fit. `tools/lock.sh --upgrade` moves all of them except torch,
+# whose version is set here. Needs uv (pip install uv).
+# The lock leaves out torch's GPU libraries: the torch wheel of each platform requires its own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
