@@ -92,5 +92,5 @@ def test_summary_gives_slices_equal_weight():
         {**keys, "case": "A", "class": "L5", "aggregation": "slice", "value": 0.5, "units": 2},
     ]
     summary = summarise(pd.DataFrame(rows)).set_index("class")
-    assert summary["mean"].to_dict() == {"S": 0.25, "L5": 0.5, "mean": 0.375}
-    assert summary["cases"].to_dict() == {"S": 2, "L5": 1, "mean": 2}
+    assert summary["mean"].to_dict() == {"S": 0.25, "L5": 0.5, "all": 0.375}
+    assert summary["cases"].to_dict() == {"S": 2, "L5": 1, "all": 2}
