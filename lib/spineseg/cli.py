@@ -151,10 +151,10 @@ def _verify(options: argparse.Namespace) -> None:
 def _predict(options: argparse.Namespace) -> None:
     """Label a scan, or each scan in a folder, with a trained run. A mask has the scan's own grid
     and orientation and the challenge's labels: 1 S, 2 L5 … 6 L1, 7 T12, 8 T11."""
-    from spineseg.utils.errors import UserError
+    from spineseg.utils.errors import Problem, UserError
     from spineseg.workflow.predict import predict_all
 
-    problems = []
+    problems: list[Problem] = []
     for path, found in predict_all(options.scan, options.mask, options.run):
         if isinstance(found, UserError):
             problems += found.problems

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spineseg.data.splits import Scan, split_folds
+from spineseg.data.splits import split_folds
 from spineseg.experiment import ALL
 from spineseg.labels import CLASSES
 from spineseg.profiles import Profile
@@ -58,12 +58,12 @@ class Volume(NamedTuple):
 
 @dataclass(frozen=True)
 class CachePlan:
-    """What a cache is to hold. `identity` has `data`, `key` and, if scans have files, `data_hash`."""
+    """What a cache is to hold. `identity` has `data`, `key` and, for scan files, `data_hash`."""
 
     folder: Path
     identity: dict[str, str]
     profile: Profile
-    cases: Sequence[Scan]
+    cases: Sequence[Any]  # with `id` and `patient`
     slices: int
     size: int
 

@@ -12,7 +12,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from spineseg.data.dicom import find_series, read_series
-from spineseg.data.volume import EXTENSIONS, extension, read_mask, read_scan, to_canonical
+from spineseg.data.volume import (
+    EXTENSIONS,
+    extension,
+    geometry_mismatch,
+    read_mask,
+    read_scan,
+    to_canonical,
+)
 from spineseg.labels import CHALLENGE_LABELS, CLASSES, SPIDER_LABELS, relabel
 from spineseg.utils.errors import Problem, UserError
 
@@ -42,13 +49,17 @@ class Case:
 def read_labelled(case: Case) -> tuple[sitk.Image, np.ndarray]:
     """The canonical scan, and the class of each of its voxels as uint8 (slices, rows, columns).
 
-    Raises UserError for a file that cannot be used or a case without a mask.
+    Raises UserError for a file that cannot be used, a case without a mask, and a mask on another
+    grid.
     """
     if case.mask is None:
         raise UserError.at(case.image, "scan without a mask", "add the mask or remove the scan")
     mask = to_canonical(read_mask(case.mask))
-    classes = relabel(sitk.GetArrayViewFromImage(mask), case.labels, CLASSES)
-    return to_canonical(case.read()), classes
+    scan = to_canonical(case.read())
+    if mismatch := geometry_mismatch(mask, scan):
+        what = f"does not fit {case.image.name}: {mismatch}"
+        raise UserError.at(case.mask, what, "draw or resample it on the scan's grid")
+    return scan, relabel(sitk.GetArrayViewFromImage(mask), case.labels, CLASSES)
 
 
 class Source(ABC):

@@ -5,13 +5,14 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from joblib import cpu_count
 
 from spineseg.data.cache import INDEX, Cache, CachePlan, Volume, build_cache, cache_folder, hash_of
-from spineseg.data.layouts import Case, LabelledFolder, open_labelled, read_labelled
 from spineseg.data.check import require_valid
+from spineseg.data.layouts import Case, LabelledFolder, open_labelled, read_labelled
 from spineseg.data.preprocess import classes_to_grid, image_to_grid, target_grid
 from spineseg.data.volume import canonical_shape
 from spineseg.experiment import Experiment
@@ -48,39 +49,54 @@ def files_hash(files: Sequence[Path]) -> str:
 def prepare_scans(experiment: Experiment) -> Cache:
     """The cache of an experiment's scans; it is made if there is none of these files and settings.
 
-    Raises UserError, which lists every problem of the folder, and leaves nothing behind.
+    Each scan is decoded once. Raises UserError, which lists every problem of the folder, and leaves
+    nothing behind.
     """
     scans = files_hash(scan_files(experiment))
     settings = {"code": cache_code(), "data": scans, **experiment.profile.cache_knobs()}
     key = hash_of(settings)
     folder = cache_folder(experiment.name, key)
     if not (folder / INDEX).is_file():
-        cases = require_valid(experiment.data, progress=True)
         identity = {"data": str(experiment.data), "key": key, "data_hash": scans}
-        with folder_lock(folder, wait=True):
-            if not (folder / INDEX).is_file():
-                _build(experiment, cases, identity, folder)
+        try:
+            plan = _plan(experiment, identity, folder)
+            with folder_lock(folder, wait=True):
+                if not (folder / INDEX).is_file():
+                    _build(plan)
+        except UserError:
+            _remove_if_empty(folder.parent)
+            require_valid(experiment.data, progress=True)  # raises with every problem
+            raise
     return Cache(folder)
 
 
-def _build(
-    experiment: Experiment, cases: list[Case], identity: dict[str, str], folder: Path
-) -> None:
+def _plan(experiment: Experiment, identity: dict[str, str], folder: Path) -> CachePlan:
+    """What the cache is to hold, from the names and headers of the scans. Raises UserError."""
+    labelled = open_scans(experiment)
+    cases = labelled.cases()
+    if lone := sorted(set(labelled.masks) - set(labelled.images)):
+        raise UserError.at(labelled.masks[lone[0]][0], "mask without a scan", "add the scan")
     slices, size = _common_shape(cases)
     size = min(size, experiment.profile.image_size)
-    plan = CachePlan(folder, identity, experiment.profile, cases, slices, size)
+    return CachePlan(folder, identity, experiment.profile, cases, slices, size)
 
+
+def _build(plan: CachePlan) -> None:
     def volume_of(row: int) -> Volume:
-        image, classes = read_labelled(cases[row])
-        spacing = target_grid(image, slices, size).GetSpacing()[::-1]
+        image, classes = read_labelled(plan.cases[row])
         return Volume(
-            image_to_grid(image, slices, size),
-            classes_to_grid(classes, image, slices, size),
-            spacing,
+            image_to_grid(image, plan.slices, plan.size),
+            classes_to_grid(classes, image, plan.slices, plan.size),
+            target_grid(image, plan.slices, plan.size).GetSpacing()[::-1],
         )
 
     with ThreadPoolExecutor(cpu_count()) as pool:
         build_cache(plan, volume_of, pool)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _common_shape(cases: list[Case]) -> tuple[int, int]:

@@ -7,6 +7,7 @@ run trains and where it predicts.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -64,10 +65,12 @@ class FastASPP(ASPP):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        *branches, pooling = self.branches
+        modules: list[Any] = list(self.branches)
+        *branches, pooling = modules
         maps = torch.cat([atrous_conv(x, branch[0]) for branch in branches], dim=1)
         maps = F.relu(joint_batch_norm(maps, [branch[1] for branch in branches]))
-        convolution, norm, relu = self.project
+        layers: Any = self.project
+        convolution, norm, relu = layers
         weight, pooled_weight = convolution.weight.tensor_split([maps.shape[1]], dim=1)
         pooled = pooling.project(x.mean((2, 3), keepdim=True))
         vector = F.conv2d(pooled, pooled_weight, convolution.bias)  # (N, outputs, 1, 1)

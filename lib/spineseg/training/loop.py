@@ -23,6 +23,7 @@ from spineseg.profiles import Profile
 from spineseg.runs import LOG, RunRecord, can_resume, finish_run
 from spineseg.training.checkpoint import CHECKPOINT, load_checkpoint, load_state, save_checkpoint
 from spineseg.training.device import (
+    PRECISIONS,
     claim_gpu,
     describe_device,
     make_fabric,
@@ -68,7 +69,8 @@ def train_network(
         training.run(folder, until)
     if training.is_done:
         seconds = sum(row["seconds"] for row in training.log)
-        finish_run(folder, record, ", then ".join(training.devices), precision, seconds)
+        devices = ", then ".join(training.devices)
+        finish_run(folder, record, devices, PRECISIONS[precision], seconds)
 
 
 def batch_size(model: str, profile: Profile) -> int:

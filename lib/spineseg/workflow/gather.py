@@ -17,6 +17,7 @@ from spineseg.evaluation.result_files import (
     NOISE_EXAMPLE,
     RUNS,
     SCORES,
+    SUMMARY,
     ResultTable,
 )
 from spineseg.evaluation.scores import identify
@@ -161,11 +162,12 @@ def results_of(experiment: Experiment) -> Path:
     if not folder.is_dir():
         remedy = "run `make reproduce` with this data and profile; it trains what is missing"
         raise UserError.at(folder, "no results yet", remedy)
-    names = (RUNS, *(table.name for table in GATHERED_TABLES))
+    read = (*GATHERED_TABLES, SUMMARY)
+    names = (RUNS, *(table.name for table in read))
     if missing := [name for name in names if not (folder / name).is_file()]:
         raise UserError.at(folder, f"lacks {', '.join(missing)}", remedy)
     records = read_runs(experiment)
-    tables = {table: table.read(folder, remedy, dtype={"fold": str}) for table in GATHERED_TABLES}
+    tables = {table: table.read(folder, remedy, dtype={"fold": str}) for table in read}
     faults = [*_foreign(experiment, records, tables), *_gaps(records, tables)]
     if faults:
         raise UserError(*(Problem(f"{folder}/{file}", what, remedy) for file, what in faults))

@@ -38,7 +38,8 @@ from spineseg.evaluation.result_files import (
     VERDICTS,
 )
 from spineseg.experiment import Experiment
-from spineseg.methods import METHODS, TABLE3 as COMPARED, runnable
+from spineseg.methods import METHODS, runnable
+from spineseg.methods import TABLE3 as COMPARED
 from spineseg.profiles import load_profile
 from spineseg.utils.errors import UserError
 from spineseg.workflow.gather import GATHERED

@@ -6,7 +6,7 @@ from pathlib import Path
 from spineseg.data.cache import Cache
 from spineseg.data.check import require_valid
 from spineseg.evaluation import provenance
-from spineseg.evaluation.cases import ScoredCase, scan_cases, simulated_cases
+from spineseg.evaluation.cases import scan_cases, simulated_cases
 from spineseg.evaluation.noise import LEVELS
 from spineseg.evaluation.result_files import SCORES, SUMMARY
 from spineseg.evaluation.score_run import CLEAN, score_cases, write_scores
