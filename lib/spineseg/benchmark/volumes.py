@@ -211,8 +211,8 @@ def _nnunet_iterations(
 def labelling(experiment: Experiment, predict_scan: PredictScan) -> list[dict[str, Any]]:
     """Seconds from a scan file to its mask file, by the finished runs of an experiment.
 
-    Ours and nnU-Net's predict in this process, which opens the run each time. Ours also predicts by
-    the command.
+    The runs of ASPP-UNet and nnU-Net are opened and used in this process. The run of ASPP-UNet is
+    also used by the command.
     """
     if not (run := _finished_run(experiment, PROPOSED)):
         return []
