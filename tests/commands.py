@@ -103,6 +103,15 @@ def serve() -> None:
     import scipy.stats  # noqa: F401
     import sklearn.model_selection  # noqa: F401
 
+    import spineseg.benchmark.cost
+    import spineseg.cli
+    import spineseg.phantom
+    import spineseg.training.loop
+    import spineseg.workflow.gather
+    import spineseg.workflow.predict
+    import spineseg.workflow.score
+    import spineseg.workflow.tables  # noqa: F401
+
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:

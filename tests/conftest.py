@@ -48,7 +48,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The workspace of a smoke experiment of the mini phantom, trained and scored through the CLI."""
+    """The workspace of a smoke experiment on the mini phantom, made by the command line."""
     from spineseg import cli
 
     root = tmp_path_factory.mktemp("workspace")
@@ -59,4 +59,5 @@ def trained(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert cli.main(["train", *experiment]) == 0
         assert cli.main(["evaluate", str(run)]) == 0
         assert cli.main(["gather", *experiment, "--models", "aspp_unet"]) == 0
+        assert cli.main(["tables", *experiment]) == 0
     return root

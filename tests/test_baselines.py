@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from spineseg.models import count_parameters
 from spineseg.models.blocks import pad_to_multiple
+from spineseg.models.counting import count_parameters
 from spineseg.models.deeplabv3 import Bottleneck, DeepLabV3, ResNet101
 from spineseg.models.segnet import SegNet
 from spineseg.models.unet3d import UNet3D
@@ -117,7 +117,7 @@ def test_dilations_of_the_backbone_and_rates_of_the_head(stride, dilations, atro
     network = DeepLabV3(4, 9, 1, output_stride=stride)
     blocks = [module for module in network.backbone.modules() if isinstance(module, Bottleneck)]
     assert [block.residual[1][0].dilation[0] for block in blocks] == dilations
-    assert [branch.dilation[0] for branch in network.head[0].branches[1:4]] == atrous
+    assert [branch[0].dilation[0] for branch in network.head[0].branches[1:4]] == atrous
 
 
 def test_dilation_only_fills_in_between_the_features_of_a_strided_backbone():

@@ -140,7 +140,7 @@ def test_spider_from_check_to_scores(trained, phantom, workspace, capsys):
         (["data", "check", "{tmp}"], "holds no scans"),
         (["train", "--profile", "slow"], "no such profile; choose one of"),
         (["train", "--data", "{tmp}/none"], "no such folder"),
-        (["train", "--data", "{data}", "--profile", "smoke", "--model", "vgg"], "no such model"),
+        (["train", "--data", "{data}", "--profile", "smoke", "--model", "vgg"], "no such method"),
         (["train", "--data", "{data}", "--profile", "smoke", "--fold", "7"], "fold 7"),
         (["evaluate", "{tmp}"], "not a finished run"),
         (["gather", "--data", "{data}", "--profile", "smoke"], "not trained and scored yet"),
@@ -150,7 +150,7 @@ def test_spider_from_check_to_scores(trained, phantom, workspace, capsys):
         (["data", "convert", "{data}", "{tmp}/out"], "holds no scans named images/1_t2.mha"),
         (["predict", "{tmp}/no.nii.gz", "{tmp}/mask.nii.gz", "--run", "{run}"], "does not exist"),
         (["predict", "{data}", "{tmp}/mask.nii.gz", "--run", "{run}"], "holds 10 scans; name a"),
-        (["predict", "{data}", "{data}/masks", "--run", "{run}"], "lies within the folder"),
+        (["predict", "{data}", "{data}/masks", "--run", "{run}"], "is within the folder"),
         (["predict", "{broken}", "{tmp}/mask.mha", "--run", "{run}"], "broken.dcm: not a DICOM"),
         (["predict", "{scan}", "{tmp}/mask.nii.gz"], "no finished run"),
         (["predict", "{scan}", "{tmp}/mask.txt", "--run", "{run}"], "mask.txt"),
@@ -196,11 +196,20 @@ def test_wrong_usage_exits_with_2(arguments):
 
 def test_help_tells_of_every_command():
     help_text = subprocess.run(
-        [sys.executable, "-m", "spineseg.cli", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "spineseg", "--help"], capture_output=True, text=True, check=True
     ).stdout
     assert all(
         word in help_text
-        for word in ("data", "train", "evaluate", "gather", "report", "verify", "predict")
+        for word in (
+            "data",
+            "train",
+            "evaluate",
+            "gather",
+            "tables",
+            "report",
+            "verify",
+            "reproduce",
+        )
     )
 
 

@@ -127,21 +127,15 @@ def test_an_unsupported_gpu_is_named_once_and_not_used(monkeypatch, capsys):
         ({"gpus": 1, "bf16": True}, 8, "bf16-mixed"),
         ({"gpus": 1, "bf16": False, "cpu": ["amx_bf16"]}, 64, "32-true"),
         ({"cpu": ["amx_bf16", "avx512_bf16"]}, 8, "bf16-mixed"),
-        ({"cpu": ["avx512_bf16"]}, 31, "32-true"),
-        ({"cpu": ["avx512_bf16"]}, 32, "bf16-mixed"),
+        ({"cpu": ["avx512_bf16"]}, 63, "32-true"),
+        ({"cpu": ["avx512_bf16"]}, 64, "bf16-mixed"),
         ({"cpu": ["avx512_bf16"]}, None, "bf16-mixed"),
         ({"cpu": []}, 1024, "32-true"),
     ],
 )
-def test_the_precision_follows_hardware_and_width(machine, monkeypatch, hardware, width, precision):
-    monkeypatch.setattr(device, "WIDE", 32)
+def test_the_precision_follows_hardware_and_width(machine, hardware, width, precision):
     machine(**hardware)
     assert precision_for(width) == precision
-
-
-def test_with_avx512_bf16_alone_no_width_has_bf16(machine):
-    machine(cpu=["avx512_bf16"])
-    assert {precision_for(width) for width in (None, 8, 64, 1024)} == {"32-true"}
 
 
 def test_mps_computes_in_float32(machine, monkeypatch):

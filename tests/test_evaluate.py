@@ -7,17 +7,18 @@ import SimpleITK as sitk
 
 from spineseg.data.layouts import ChallengeFolder
 from spineseg.data.volume import to_canonical
+from spineseg.evaluation.provenance import changed_files
 from spineseg.evaluation.scores import surface_rows
 from spineseg.evaluation.summary import summarise
 from spineseg.evaluation.surface import surface_scores
 from spineseg.experiment import Experiment
-from spineseg.labels import CLASSES, FOREGROUND, NUM_CLASSES
-from spineseg.runs import RunError
-from spineseg.training.loop import load_network, train
+from spineseg.labels import ALL_CLASSES, CLASSES, FOREGROUND, NUM_CLASSES
+from spineseg.training.checkpoint import load_network
+from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_json
-from spineseg.workflow.gather import score_run
 from spineseg.workflow.predict import predict_scan
-from spineseg.workflow.provenance import changed_files
+from spineseg.workflow.score import score_on, score_run
+from spineseg.workflow.train import train
 
 RUN = "phantom-mini-smoke/aspp_unet-fold-0"
 
@@ -81,7 +82,7 @@ def test_undefined_distances_count_for_nothing():
         rows += [{**keys, **row} for row in surface_rows(case, scores)]
     summary = summarise(pd.DataFrame(rows))
     assert summary["metric"].tolist() == 4 * ["HD95"] + 4 * ["NSD"]
-    assert summary["class"].tolist() == 2 * ["S", "L5", "L4", "mean"]
+    assert summary["class"].tolist() == 2 * ["S", "L5", "L4", "all"]
     assert summary["cases"].tolist() == [2, 1, 0, 2, 2, 2, 2, 2]
     expected = [3, 5, np.nan, 4, 0.8, 0.25, 0, 1.05 / 3]
     assert summary["mean"].tolist() == pytest.approx(expected, nan_ok=True)
@@ -117,7 +118,7 @@ def test_prediction_lies_on_the_scans_own_grid(run, phantom, tmp_path):
 
 
 def test_other_data_is_scored_whole(run, phantom, trained):
-    folder = score_run(run, phantom)
+    folder = score_on(run, phantom)
     assert folder == trained / "results" / "phantom-mini-smoke-on-phantom-mini"
     assert (
         pd.read_csv(folder / "scores.csv").query("aggregation == 'volume'")["case"].nunique() == 10
@@ -134,19 +135,19 @@ def test_a_class_that_other_data_never_labels_is_not_scored(run, phantom, tmp_pa
     for case in ChallengeFolder(bodies).cases():
         mask = sitk.Cast(sitk.ReadImage(str(case.mask)), sitk.sitkUInt8)
         sitk.WriteImage(mask * sitk.Cast(mask != 1, sitk.sitkUInt8), str(case.mask))
-    folder = score_run(run, bodies)
+    folder = score_on(run, bodies)
     assert "not labelled in this data, not scored: S" in capsys.readouterr().err
     summary = pd.read_csv(folder / "summary.csv")
-    assert set(summary["class"]) == {*FOREGROUND, "mean"} - {"S"}
+    assert set(summary["class"]) == {*FOREGROUND, ALL_CLASSES} - {"S"}
 
 
 def test_a_run_on_everything_holds_nothing_out(phantom, workspace):
     run = train(Experiment.of(phantom, "smoke"), "unet", "all")
-    with pytest.raises(RunError, match="none is held out"):
+    with pytest.raises(UserError, match="none is held out"):
         score_run(run)
 
 
 def test_checkpoint_carries_the_window(run):
-    _, grid, facts = load_network(run)
-    assert (grid.slices, grid.size) == (12, 55)
-    assert list(grid.columns) == facts["grid"]["columns"]
+    _, record = load_network(run)
+    assert (record.grid.slices, record.grid.size) == (12, 55)
+    assert list(record.grid.columns) == read_json(run / "run.json")["grid"]["columns"]

@@ -26,13 +26,13 @@ from commands import Commands, Ended
 from spineseg.experiment import Experiment
 from spineseg.utils.files import read_json
 from spineseg.utils.paths import REPOSITORY
-from spineseg.workflow.gather import check_results
+from spineseg.workflow.gather import results_of
 
 EXPERIMENT = "phantom-mini-smoke"
 RUN = f"runs/{EXPERIMENT}/unet-fold-0"
 JOBS = ("prepare", "train", "evaluate", "gather", "predict", "phantom")
 BEFORE = {"phantom": None, "prepare": None, "train": "prepare", "evaluate": "train"}
-BEFORE |= {"gather": "evaluate", "predict": "train", "cost": "prepare"}
+BEFORE |= {"gather": "evaluate", "tables": "gather", "predict": "train", "cost": "prepare"}
 SMALL = {  # bytes, less than the largest file that the command writes
     **{"phantom": 4000, "prepare": 100_000, "train": 1_000_000, "evaluate": 4000, "gather": 4000},
     **{"predict": 4000, "cost": 500},
@@ -87,6 +87,7 @@ def arguments(job: str, root: Path, phantom: Path) -> list[object]:
         "evaluate": ["evaluate", root / RUN],
         "cost": ["cost", *experiment],
         "gather": ["gather", *experiment, "--models", "unet"],
+        "tables": ["tables", *experiment],
         "predict": ["predict", scan, root / "mask.nii", "--run", root / RUN],
     }[job]
 
@@ -114,7 +115,7 @@ def content(path: Path) -> object:
     if path.suffix == ".pt":
         saved = torch.load(path, weights_only=True)
         weights = {name: value.numpy().tobytes() for name, value in saved["network"].items()}
-        return weights, without_seconds(saved["log"]), saved["facts"]
+        return weights, without_seconds(saved["log"]), saved["record"]
     if path.suffix in (".gz", ".nii"):
         return sitk.GetArrayFromImage(sitk.ReadImage(path)).tobytes()
     return path.read_bytes()
@@ -334,7 +335,7 @@ def test_a_damaged_file_is_named_and_what_the_line_says_helps(
 ):
     if not every and (name, job, way) not in CHOSEN:
         pytest.skip("--faults")
-    copied(after("phantom" if job == "phantom" else "gather"), root)
+    copied(after({"phantom": "phantom", "read": "tables"}.get(job, "gather")), root)
     if job == "train":  # not finished, and from another cache where that is what is damaged
         (root / RUN / "run.json").unlink()
         if "cache" in name:
@@ -347,7 +348,7 @@ def test_a_damaged_file_is_named_and_what_the_line_says_helps(
             return commands.run(root, *arguments(job, root, phantom))
         monkeypatch.setenv("SPINESEG_ROOT", str(root))
         try:
-            check_results(Experiment.of(phantom, "smoke"))
+            results_of(Experiment.of(phantom, "smoke"))
         except ValueError as error:
             return Ended(1, "", str(error))
         return Ended(0, "", "")
@@ -366,6 +367,7 @@ def test_a_damaged_file_is_named_and_what_the_line_says_helps(
         assert commands.run(root, *arguments("evaluate", root, phantom)).code == 0
     if job == "read":
         assert commands.run(root, *arguments("gather", root, phantom)).code == 0
+        assert commands.run(root, *arguments("tables", root, phantom)).code == 0
     again = meet()
     assert again.code == 0, again.err
 
@@ -397,14 +399,14 @@ def test_a_checkpoint_of_another_run_is_not_gone_on_with(commands, after, phanto
     copied(after("train"), root)
     checkpoint = root / RUN / "checkpoint.pt"
     saved = torch.load(checkpoint, weights_only=True)
-    torch.save(saved | {"facts": saved["facts"] | {"model": "segnet"}}, checkpoint)
+    torch.save(saved | {"record": saved["record"] | {"model": "segnet"}}, checkpoint)
     predict, train = arguments("predict", root, phantom), arguments("train", root, phantom)
     assert_one_line(commands.run(root, *predict), str(root / RUN), "remove")
     (root / RUN / "run.json").unlink()
     ended = commands.run(root, *train)
     assert ended.code == 0
-    assert f"{root / RUN}: begun with other model; trained afresh" in ended.err
-    assert torch.load(checkpoint, weights_only=True)["facts"] == saved["facts"]
+    assert f"{root / RUN}: begun with other model; training starts from scratch" in ended.err
+    assert torch.load(checkpoint, weights_only=True)["record"] == saved["record"]
 
 
 def test_rows_lost_at_the_end_of_a_line_are_missed(commands, after, phantom, root):
@@ -467,7 +469,7 @@ def test_of_two_that_make_data_the_second_waits(job, at, commands, after, phanto
     assert_same(root, after(job))
 
 
-@pytest.mark.parametrize(("job", "at"), [("gather", "open .*summary.csv"), ("predict", "open")])
+@pytest.mark.parametrize(("job", "at"), [("gather", "open .*scores.csv"), ("predict", "open")])
 def test_two_that_write_the_same_files_both_end_well(job, at, commands, after, phantom, root):
     command = arguments(job, copied(after(BEFORE[job]), root), phantom)
     first = stopped(commands, root, command, at)

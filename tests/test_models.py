@@ -6,19 +6,18 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spineseg.methods import ABLATION
-from spineseg.models import MODELS, build_model, count_parameters
+from spineseg.methods import ABLATION, METHODS, OWN_NETWORKS
+from spineseg.models import build_model
 from spineseg.models.blocks import ASPP, pad_to_multiple
-from spineseg.models.folding import NORMS, fold
-from spineseg.models.plain import plain, plain_aspp
-from spineseg.paper.tables import POSITIONS
+from spineseg.models.counting import count_parameters
+from spineseg.models.fast import NORMS, atrous_conv, make_fast, memory_format
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", OWN_NETWORKS)
 @pytest.mark.parametrize("size", [(16, 16), (37, 51), (110, 58)])
 def test_any_size_goes_in_and_comes_out(name, size):
     network = build_model(name, width=4)
-    size = (5, *size) if MODELS[name].volumetric else size
+    size = (5, *size) if METHODS[name].volumetric else size
     image = torch.randn(2, 1, *size, requires_grad=True)
     logits = network(image)
     assert logits.shape == (2, 9, *size)
@@ -72,7 +71,7 @@ def test_the_ablation_differs_in_positions_alone():
         assert standing.pop(name) == [1, 2, 3, 4]
     for name, positions in standing.items():
         assert name == "aspp_unet_" + "".join(map(str, positions))
-        assert POSITIONS[name] == "+".join(map(str, positions))
+        assert METHODS[name].positions == "+".join(map(str, positions))
 
 
 def test_no_aspp_is_the_unet():
@@ -81,7 +80,7 @@ def test_no_aspp_is_the_unet():
 
 
 def test_wrong_names_and_positions_are_refused():
-    with pytest.raises(ValueError, match="no such model; choose one of unet, segnet"):
+    with pytest.raises(ValueError, match="no such network; choose one of unet, segnet"):
         build_model("resnet")
     with pytest.raises(ValueError, match="3 positions"):
         build_model("aspp_unet", aspp=(True, True, True))
@@ -95,54 +94,64 @@ def float64():
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize("name", ["aspp_unet", "aspp_unet_wide", "aspp_unet_12", "deeplabv3"])
-def test_networks_compute_what_the_figures_draw(name, channels_last, float64):
-    """Logits, gradients and running statistics, in training and in evaluation mode."""
-    fast = build_model(name, width=4)
-    for module in fast.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):  # as after some training
-            torch.nn.init.uniform_(module.weight, 0.5, 2)
-            torch.nn.init.normal_(module.bias)
-    drawn = plain(fast)
-    image = torch.randn(3, 1, 48, 37)
-    if channels_last:
-        fast = fast.to(memory_format=torch.channels_last)
-        image = image.contiguous(memory_format=torch.channels_last)
-    for network in (fast, drawn):
-        network(image).pow(2).sum().backward()
-    for training in (True, False):
-        both = (network.train(training)(image) for network in (fast, drawn))
-        torch.testing.assert_close(*both, rtol=1e-9, atol=1e-9)
-    expected = plain(fast).state_dict()
-    for key, value in drawn.state_dict().items():
-        torch.testing.assert_close(value, expected[key], rtol=1e-9, atol=1e-9)
-    for parameter in fast.parameters():  # so that each gradient goes where its weights go
-        parameter.data = parameter.grad
-    gradients = dict(plain(fast).named_parameters())
-    for key, parameter in drawn.named_parameters():
-        torch.testing.assert_close(parameter.grad, gradients[key], rtol=1e-8, atol=1e-8)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_folded_networks_compute_the_same_without_norms(name, float64):
-    network = build_model(name, width=4)
+def randomise_norms(network) -> None:
+    """Weights and statistics of BN as after some training."""
     for module in network.modules():
-        if isinstance(module, NORMS):  # as after some training
+        if isinstance(module, NORMS):
             torch.nn.init.uniform_(module.weight, 0.5, 2)
             torch.nn.init.normal_(module.bias)
             torch.nn.init.normal_(module.running_mean)
             torch.nn.init.uniform_(module.running_var, 0.5, 2)
+
+
+def image_for(name: str) -> torch.Tensor:
+    return torch.randn(3, 1, *(5,) * METHODS[name].volumetric, 48, 37)
+
+
+@pytest.mark.parametrize("name", OWN_NETWORKS)
+def test_fast_networks_train_as_plain_ones(name, float64):
+    """Logits, gradients and running statistics are those of the network as drawn."""
+    plain = build_model(name, width=4)
+    randomise_norms(plain)
+    fast = make_fast(deepcopy(plain))
+    image = image_for(name)
+    layout = memory_format(fast)
+    for network, inputs in ((plain, image), (fast, image.contiguous(memory_format=layout))):
+        network(inputs).pow(2).sum().backward()
+    torch.testing.assert_close(fast(image), plain(image), rtol=1e-9, atol=1e-9)
+    expected = plain.state_dict()
+    assert fast.state_dict().keys() == expected.keys()
+    for key, value in fast.state_dict().items():
+        torch.testing.assert_close(value, expected[key], rtol=1e-9, atol=1e-9, msg=key)
+    gradients = dict(plain.named_parameters())
+    for key, parameter in fast.named_parameters():
+        wanted = gradients[key].grad.contiguous()
+        found = parameter.grad.contiguous()
+        torch.testing.assert_close(found, wanted, rtol=1e-7, atol=1e-7, msg=key)
+
+
+@pytest.mark.parametrize("name", OWN_NETWORKS)
+def test_fast_networks_predict_the_same_without_norms(name, float64):
+    network = build_model(name, width=4)
+    randomise_norms(network)
     network.eval()
-    fast = fold(deepcopy(network))
-    image = torch.randn(2, 1, *(5,) * MODELS[name].volumetric, 48, 37)
+    fast = make_fast(deepcopy(network))
+    image = image_for(name)
     torch.testing.assert_close(fast(image), network(image), rtol=1e-9, atol=1e-9)
     assert not any(isinstance(module, NORMS) for module in fast.modules())
 
 
+@pytest.mark.parametrize("name", OWN_NETWORKS)
+def test_a_fast_network_holds_plain_weights(name):
+    """They can be loaded into the network as drawn, in both directions."""
+    fast, plain = make_fast(build_model(name, width=4)), build_model(name, width=4)
+    plain.load_state_dict(fast.state_dict())
+    fast.load_state_dict(plain.state_dict())
+
+
 def test_fig2_written_out_by_hand():
-    """The plain module against the words of section 2.2, one operation at a time."""
-    module = plain_aspp(ASPP(4, 2, rates=(2, 3), outputs=5)).eval()
+    """The module against the words of section 2.2, one operation at a time."""
+    module = ASPP(4, 2, rates=(2, 3), outputs=5).eval()
     x = torch.randn(2, 4, 9, 7)
     one, two, three, pooling = module.branches
     maps = [
@@ -151,7 +160,7 @@ def test_fig2_written_out_by_hand():
         F.conv2d(x, three[0].weight, padding=3, dilation=3),
         F.conv2d(x.mean((2, 3), keepdim=True), pooling.project[0].weight).expand(-1, -1, 9, 7),
     ]
-    scale = 1 / (1 + module.project[1].eps) ** 0.5  # of a fresh BN
+    scale = 1 / (1 + module.project[1].eps) ** 0.5  # of a new BN layer
     joined = torch.cat([(values * scale).relu() for values in maps], 1)
     expected = (F.conv2d(joined, module.project[0].weight) * scale).relu()
     torch.testing.assert_close(module(x), expected)
@@ -166,13 +175,14 @@ def test_image_pooling_reaches_every_pixel():
 
 def test_atrous_branch_is_a_dilated_convolution():
     """Against a dense 13x13 kernel with holes written out."""
-    branch = ASPP(3, 2, rates=(6,)).branches[1]
+    branch = ASPP(3, 2, rates=(6,)).branches[1][0]
     dense = torch.zeros(2, 3, 13, 13)
     dense[:, :, ::6, ::6] = branch.weight.detach()
     for size in ((29, 23), (7, 6), (6, 20), (5, 3), (1, 1)):  # of the last the middle tap is left
         image = torch.randn(1, 3, *size)
         expected = F.conv2d(image, dense, padding=6)
-        torch.testing.assert_close(branch(image), expected, atol=1e-5, rtol=1e-5)
+        for found in (branch(image), atrous_conv(image, branch)):
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 @settings(max_examples=30, deadline=None)

@@ -11,14 +11,15 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from spineseg.data.preprocess import prepare
-from spineseg.evaluation.evaluate import evaluate_run
+from spineseg.evaluation.segmenters import open_segmenter
 from spineseg.experiment import Experiment
 from spineseg.methods import nnunet_is_installed
-from spineseg.runs import RunError
-from spineseg.training.loop import load_checkpoint, train
+from spineseg.training.checkpoint import load_checkpoint
+from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_json
-from spineseg.workflow.predict import open_run
+from spineseg.workflow.prepare import prepare
+from spineseg.workflow.score import score_run
+from spineseg.workflow.train import train
 
 installed = pytest.mark.skipif(
     not nnunet_is_installed(), reason="nnunetv2 is not installed (`make nnunet`)"
@@ -30,7 +31,7 @@ class Stopped(Exception):
     pass
 
 
-def smoke_study(data) -> Experiment:
+def smoke_experiment(data) -> Experiment:
     experiment = Experiment.of(data, "smoke")
     return replace(
         experiment, profile=replace(experiment.profile, nnunet_epochs=2, nnunet_iterations=15)
@@ -40,7 +41,7 @@ def smoke_study(data) -> Experiment:
 @pytest.fixture(scope="module")
 def interrupted(phantom, tmp_path_factory):
     """The workspace of a run that was stopped after its first epoch."""
-    from spineseg.nnunet.adapter import adapter as nnunet
+    from spineseg.nnunet import trainer as nnunet
 
     whole_epoch = nnunet.Trainer.on_epoch_end
 
@@ -53,7 +54,7 @@ def interrupted(phantom, tmp_path_factory):
         patch.setenv("SPINESEG_ROOT", str(root))
         patch.setattr(nnunet.Trainer, "on_epoch_end", stop)
         with pytest.raises(Stopped):
-            train(smoke_study(phantom), "nnunet")
+            train(smoke_experiment(phantom), "nnunet")
     return root
 
 
@@ -65,7 +66,7 @@ def finished(interrupted, phantom, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPINESEG_ROOT", str(root))
         before = dict(os.environ)
-        assert train(smoke_study(phantom), "nnunet") == root / FOLDER
+        assert train(smoke_experiment(phantom), "nnunet") == root / FOLDER
         assert dict(os.environ) == before
     return root
 
@@ -77,10 +78,11 @@ def run(finished, monkeypatch):
 
 
 def test_without_the_package_one_line_says_what_installs_it(phantom, workspace, monkeypatch):
-    monkeypatch.delitem(sys.modules, "spineseg.nnunet.adapter", raising=False)
+    for name in [name for name in sys.modules if name.startswith("spineseg.nnunet.")]:
+        monkeypatch.delitem(sys.modules, name)
     for name in ["nnunetv2", *(name for name in sys.modules if name.startswith("nnunetv2."))]:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(RunError, match="`make nnunet` installs nnU-Net") as raised:
+    with pytest.raises(UserError, match="`make nnunet` installs it") as raised:
         train(Experiment.of(phantom, "smoke"), "nnunet")
     assert "\n" not in str(raised.value)
     assert not (workspace / "runs").exists()
@@ -89,7 +91,7 @@ def test_without_the_package_one_line_says_what_installs_it(phantom, workspace, 
 @installed
 def test_it_is_given_the_cached_volumes(interrupted, phantom, monkeypatch):
     monkeypatch.setenv("SPINESEG_ROOT", str(interrupted))
-    cache = prepare(smoke_study(phantom))
+    cache = prepare(smoke_experiment(phantom))
     window = slice(*cache.grid(0).columns)
     raw = interrupted / FOLDER / "nnunet" / "raw" / "Dataset001_spine"
     for row, case in enumerate(cache.index["cases"]):
@@ -106,7 +108,7 @@ def test_it_is_given_the_cached_volumes(interrupted, phantom, monkeypatch):
 @installed
 def test_the_plan_saw_no_test_case(interrupted, phantom, monkeypatch):
     monkeypatch.setenv("SPINESEG_ROOT", str(interrupted))
-    cache = prepare(smoke_study(phantom))
+    cache = prepare(smoke_experiment(phantom))
     work = interrupted / FOLDER / "nnunet"
     raw, preprocessed = (work / name / "Dataset001_spine" for name in ("raw", "preprocessed"))
     assert list(read_json(raw / "dataset.json")["dataset"]) == cache.train_ids(0)
@@ -121,7 +123,7 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(interrupted, finished, phant
     """The unbroken one sets out from the same plan; the other trains no epoch twice."""
     shutil.copytree(interrupted, workspace, dirs_exist_ok=True)
     shutil.rmtree(workspace / FOLDER / "nnunet" / "results")
-    unbroken = train(smoke_study(phantom), "nnunet")
+    unbroken = train(smoke_experiment(phantom), "nnunet")
     begun, losses, expected = (
         pd.read_csv(path / "log.csv")
         for path in (interrupted / FOLDER, finished / FOLDER, unbroken)
@@ -135,17 +137,17 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(interrupted, finished, phant
 
 @installed
 def test_other_settings_are_refused(finished, phantom, monkeypatch):
-    experiment = smoke_study(phantom)
+    experiment = smoke_experiment(phantom)
     other = replace(experiment, profile=replace(experiment.profile, nnunet_epochs=3))
     monkeypatch.setenv("SPINESEG_ROOT", str(finished))
-    with pytest.raises(RunError, match="differs in nnunet_epochs, epochs; remove the folder"):
+    with pytest.raises(UserError, match="differs in nnunet_epochs, epochs; remove the folder"):
         train(other, "nnunet")
 
 
 @installed
 def test_a_finished_run_keeps_what_prediction_needs(run, phantom):
     written = (run / "checkpoint.pt").stat().st_mtime_ns
-    assert train(smoke_study(phantom), "nnunet") == run
+    assert train(smoke_experiment(phantom), "nnunet") == run
     assert (run / "checkpoint.pt").stat().st_mtime_ns == written
     kept = {"checkpoint.pt", "dataset.json", "log.csv", "nnunet.log", "plans.json", "run.json"}
     assert kept <= {path.name for path in run.iterdir()}
@@ -171,7 +173,7 @@ def test_nothing_lies_outside_the_run(finished):
 
 @installed
 def test_a_run_is_scored_as_any_other(run, capfd):
-    scores = pd.read_csv(evaluate_run(run) / "scores.csv")
+    scores = pd.read_csv(score_run(run) / "scores.csv")
     assert set(scores["case"]) == {*read_json(run / "run.json")["test"], "all"}
     assert set(scores["model"]) == {"nnunet"}
     assert capfd.readouterr().out == ""
@@ -187,7 +189,7 @@ def test_probabilities_lie_on_the_given_pixels(run):
             logits[:, 0], logits[:, 1] = 0, 50 * image[:, 0]
             return logits
 
-    segmenter = open_run(run)
+    segmenter = open_segmenter(run)
     segmenter.predictor.network, segmenter.predictor.list_of_parameters = Bright(), [{}]
     first, last = segmenter.grid.columns
     shape = (segmenter.grid.slices, segmenter.grid.size, last - first)
@@ -212,9 +214,9 @@ def test_the_whole_data_set_can_be_trained_on(phantom, workspace, monkeypatch):
 def test_the_papers_profile_keeps_nnunets_own_recipe():
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-    from spineseg.nnunet.adapter import Trainer
+    from spineseg.nnunet.trainer import Trainer
 
     ours = {name for name in vars(Trainer) if hasattr(nnUNetTrainer, name)}
-    reports = {"on_train_epoch_start", "train_step", "on_epoch_end"}
+    reports = {"on_epoch_start", "on_train_epoch_start", "train_step", "on_epoch_end"}
     files = {"save_checkpoint", "load_checkpoint"}
     assert {name for name in ours if not name.startswith("__")} == reports | files

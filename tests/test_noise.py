@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from spineseg.evaluation.noise import LEVELS, noisy
-from spineseg.paper.printed import tables
+from spineseg.paper import tables
 from spineseg.utils.files import read_json
 
 RUN = "phantom-mini-smoke/aspp_unet-fold-0"

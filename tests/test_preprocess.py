@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from scans import make_scan, write_case
 from spineseg.data.cache import Grid, crop_window, label_band
-from spineseg.data.preprocess import classes_to_grid, image_to_grid, prepare, target_grid
+from spineseg.data.preprocess import classes_to_grid, image_to_grid, target_grid
 from spineseg.experiment import Experiment
+from spineseg.inference.segmenter import to_scan_grid
 from spineseg.labels import NUM_CLASSES
 from spineseg.utils.errors import UserError
-from spineseg.workflow.predict import to_scan_grid
+from spineseg.workflow.prepare import prepare
 
 
 def test_window_of_the_paper():

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from spineseg.evaluation.provenance import changed_files
 from spineseg.experiment import Experiment
+from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_json
-from spineseg.workflow.gather import ResultsError
-from spineseg.workflow.provenance import changed_files
 from spineseg.workflow.report import report
 
 # One gray pixel.
@@ -45,7 +45,7 @@ def test_the_page_holds_every_notebook_in_order(experiment):
     places = [page.index(words) for words in ("#chapter-1", "#chapter-2", 'id="chapter-1"')]
     places += [page.rindex(words) for words in ("The first", "The second", "Still running")]
     assert places == sorted(places)
-    assert f"{experiment.name}: 2 held-out cases" in summary
+    assert f"{experiment.name}: 2 test cases" in summary
     assert str(experiment.runs / "report.html") in summary
 
 
@@ -69,6 +69,6 @@ def test_incomplete_results_make_no_page(experiment):
     scores = experiment.results / "scores.csv"
     table = pd.read_csv(scores)
     table[table["case"] != table["case"][0]].to_csv(scores, index=False)
-    with pytest.raises(ResultsError, match="lacks"):
+    with pytest.raises(UserError, match="lacks"):
         report(experiment)
     assert not (experiment.runs / "report.html").exists()

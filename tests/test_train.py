@@ -13,15 +13,18 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from spineseg.data.preprocess import prepare
 from spineseg.experiment import Experiment
 from spineseg.models import build_model
-from spineseg.runs import RunError, is_finished, run_facts
+from spineseg.runs import RunRecord, is_finished
+from spineseg.training.checkpoint import load_checkpoint, load_network
 from spineseg.training.device import make_fabric
-from spineseg.training.loop import Training, epoch_order, load_checkpoint, load_network, train
+from spineseg.training.loop import Training, epoch_order
 from spineseg.training.transforms import add_noise, augment, standardise
+from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_json, write_json
 from spineseg.utils.paths import PROFILES
+from spineseg.workflow.prepare import prepare
+from spineseg.workflow.train import train
 
 RUN = "phantom-mini-smoke/aspp_unet-fold-0"
 
@@ -47,42 +50,44 @@ def test_other_data_or_settings_are_refused(trained, phantom, tmp_path, monkeypa
     edited = (PROFILES / "smoke.yaml").read_text().replace("epochs: 3", "epochs: 4")
     (tmp_path / "profiles" / "smoke.yaml").write_text(edited)
     monkeypatch.setattr("spineseg.profiles.PROFILES", tmp_path / "profiles")
-    with pytest.raises(RunError, match="differs in epochs; remove the folder"):
+    with pytest.raises(UserError, match="differs in epochs; remove the folder"):
         train(Experiment.of(phantom, "smoke"))
 
 
-def test_other_code_is_refused_and_what_it_began_is_begun_afresh(
+def test_other_code_is_refused_and_what_it_began_starts_from_scratch(
     trained, phantom, tmp_path, monkeypatch, capsys
 ):
     shutil.copytree(trained / "runs", tmp_path / "runs")
     monkeypatch.setenv("SPINESEG_ROOT", str(tmp_path))
     run = tmp_path / "runs" / RUN
-    saved = load_checkpoint(run)
-    saved["facts"]["code"] = "another"
+    saved = torch.load(run / "checkpoint.pt", weights_only=True)
+    saved["record"]["code"] = "another"
     torch.save(saved, run / "checkpoint.pt")
     write_json(run / "run.json", {**read_json(run / "run.json"), "code": "another"})
-    with pytest.raises(RunError, match="differs in code; remove the folder"):
+    with pytest.raises(UserError, match="differs in code; remove the folder"):
         train(Experiment.of(phantom, "smoke"))
     (run / "run.json").unlink()
     train(Experiment.of(phantom, "smoke"))
-    assert f"{run}: begun with other code; trained afresh" in capsys.readouterr().err
+    assert f"{run}: begun with other code; training starts from scratch" in capsys.readouterr().err
     unbroken, again = load_checkpoint(trained / "runs" / RUN), load_checkpoint(run)
-    assert again["facts"]["code"] == unbroken["facts"]["code"]
+    assert again["record"].code == unbroken["record"].code
     assert again["log"][0]["seconds"] != unbroken["log"][0]["seconds"]
     for name, value in unbroken["network"].items():
         assert torch.equal(value, again["network"][name]), name
 
 
-def test_knobs_that_no_weights_rest_on_keep_a_run(trained, phantom, monkeypatch):
+def test_settings_that_no_weights_depend_on_keep_a_run(trained, phantom, monkeypatch):
     monkeypatch.setenv("SPINESEG_ROOT", str(trained))
     experiment = Experiment.of(phantom, "smoke")
-    other = replace(experiment, profile=replace(experiment.profile, held_out=10, benchmark_rows=32))
+    other = replace(
+        experiment, profile=replace(experiment.profile, min_test_patients=10, benchmark_rows=32)
+    )
     assert train(other) == trained / "runs" / RUN
 
 
 def test_killed_run_ends_with_the_weights_of_an_unbroken_one(trained, phantom, tmp_path):
     """kill -9 during the second epoch or later, then the same command again."""
-    command = [sys.executable, "-m", "spineseg.cli", "train", "--data", str(phantom)]
+    command = [sys.executable, "-m", "spineseg", "train", "--data", str(phantom)]
     command += ["--profile", "smoke"]
     environment = {**os.environ, "SPINESEG_ROOT": str(tmp_path)}
     run = tmp_path / "runs" / RUN
@@ -108,8 +113,8 @@ def test_plain_loop_gives_the_same_weights(phantom, workspace):
     profile = replace(experiment.profile, optimizer="sgd", schedule="exponential", augment=False)
     experiment = replace(experiment, profile=profile)
     cache = prepare(experiment)
-    facts = run_facts(experiment, cache, "unet", 0, experiment.epochs)
-    training = Training(facts, cache, profile, make_fabric())
+    record = RunRecord.of(experiment, cache, "unet", 0, experiment.epochs)
+    training = Training(record, cache, make_fabric())
     training._train_epoch(0, tqdm(disable=True))
 
     torch.manual_seed(profile.seed)
@@ -170,8 +175,8 @@ def test_checkpoints_from_outside_cannot_run_code(tmp_path):
         def __reduce__(self):
             return (open, (str(tmp_path / "owned"), "w"))
 
-    torch.save({"facts": Evil()}, tmp_path / "checkpoint.pt")
-    with pytest.raises(RunError, match="not a readable checkpoint"):
+    torch.save({"record": Evil()}, tmp_path / "checkpoint.pt")
+    with pytest.raises(UserError, match="not a readable checkpoint"):
         load_network(tmp_path)
     assert not (tmp_path / "owned").exists()
 
@@ -219,8 +224,8 @@ def test_noise_is_for_training_alone(phantom, workspace):
     cache = prepare(experiment)
     losses = {}
     for model in ("aspp_unet", "aspp_unet_noise"):
-        facts = run_facts(experiment, cache, model, 0, experiment.epochs)
-        training = Training(facts, cache, experiment.profile, make_fabric())
+        record = RunRecord.of(experiment, cache, model, 0, experiment.epochs)
+        training = Training(record, cache, make_fabric())
         losses[model] = training._test_loss(), training._train_epoch(0, tqdm(disable=True))
     assert losses["aspp_unet"][0] == losses["aspp_unet_noise"][0]
     assert losses["aspp_unet"][1] != losses["aspp_unet_noise"][1]
@@ -230,8 +235,8 @@ def test_volumes_are_counted_in_slices(phantom, workspace):
     """64 slices an epoch are five volumes of twelve."""
     experiment = Experiment.of(phantom, "smoke")
     cache = prepare(experiment)
-    facts = run_facts(experiment, cache, "unet3d", 0, experiment.epochs)
-    training = Training(facts, cache, experiment.profile, make_fabric())
+    record = RunRecord.of(experiment, cache, "unet3d", 0, experiment.epochs)
+    training = Training(record, cache, make_fabric())
     assert training.images.ndim == 4
     assert (training.epoch_size, training.batches) == (5, 5)
     run = train(experiment, "unet3d")

@@ -10,14 +10,15 @@ import pandas as pd
 import pytest
 
 from spineseg import cli
+from spineseg.evaluation.provenance import changed_files, record
+from spineseg.evaluation.result_files import AUDIT, PROVENANCE, SUMMARY, TABLE3
 from spineseg.experiment import Experiment
+from spineseg.utils import versions
+from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_json
 from spineseg.utils.paths import REPOSITORY
-from spineseg.workflow import provenance
-from spineseg.workflow.gather import ResultsError
-from spineseg.workflow.provenance import PROVENANCE, changed_files, record
-from spineseg.workflow.tables import DERIVED
-from spineseg.workflow.verify import differences, verify, with_sources
+from spineseg.workflow.tables import DERIVED, derived_table
+from spineseg.workflow.verify import REGENERATE, differences, verify, with_sources
 
 COMMITTED = sorted(path.parent for path in (REPOSITORY / "results").glob(f"*/{PROVENANCE}"))
 ORIGIN = {"data": "phantom", "commit": "abc", "seed": 0}
@@ -53,7 +54,7 @@ def test_committed_results_are_those_recorded(folder):
 
 def test_committed_tables_match_to_the_last_digit(experiment):
     lines = list(verify(experiment))
-    assert [line.partition(":")[0] for line in lines] == list(DERIVED)
+    assert [line.partition(":")[0] for line in lines] == [table.name for table in DERIVED]
 
 
 def test_a_changed_digit_is_found(experiment):
@@ -63,39 +64,39 @@ def test_a_changed_digit_is_found(experiment):
     true = table.loc[row, "ours"]
     table.loc[row, "ours"] = f"{float(true) + 0.01:.2f}"
     table.to_csv(path, index=False)
-    (found,) = differences(experiment, "table3.csv")
+    (found,) = differences(experiment, TABLE3)
     assert found == f"row {row + 1}, ours: stored {table.loc[row, 'ours']}, recomputed {true}"
-    with pytest.raises(ResultsError) as error:
+    with pytest.raises(UserError) as error:
         list(verify(experiment, ["table3"]))
     assert str(error.value).splitlines() == [
-        f"{path}: changed since it was recorded",
-        f"{path}: {found}",
+        f"{path}: changed since it was recorded; {REGENERATE}",
+        f"{path}: {found}; {REGENERATE}",
     ]
 
 
-def test_a_changed_score_shows_in_every_table_that_rests_on_it(experiment):
+def test_a_changed_score_shows_in_every_table_computed_from_it(experiment):
     path = experiment.results / "scores.csv"
     scores = pd.read_csv(path)
     hit = scores.query("model == 'unet' and aggregation == 'volume' and metric == 'DSC'").index[0]
     scores.loc[hit, "value"] -= 0.5
     scores.to_csv(path, index=False)
-    with pytest.raises(ResultsError) as error:
+    with pytest.raises(UserError) as error:
         list(verify(experiment, ["table3", "comparison"]))
     named = [Path(line.partition(":")[0]).name for line in str(error.value).splitlines()]
     assert named == ["scores.csv", "summary.csv", "comparison.csv"]
 
 
-def test_tables_bring_the_tables_they_rest_on():
-    assert with_sources(["table3.csv"]) == ["summary.csv", "table3.csv"]
-    assert with_sources(["audit.csv"]) == ["audit.csv"]
-    with pytest.raises(ResultsError, match=r"table9\.csv: no such table; choose from summary\.csv"):
-        with_sources(["table9.csv"])
+def test_tables_bring_the_tables_they_are_computed_from():
+    assert with_sources([TABLE3]) == [SUMMARY, TABLE3]
+    assert with_sources([AUDIT]) == [AUDIT]
+    with pytest.raises(UserError, match=r"table9\.csv: no such table; choose from summary\.csv"):
+        derived_table("table9.csv")
 
 
 def test_missing_files_are_named(experiment, capsys):
     (experiment.results / "cost.csv").unlink()
     assert cli.main(["verify", "table4"]) == 1
-    assert "lacks cost.csv, from which table4.csv follows" in capsys.readouterr().err
+    assert "lacks cost.csv, from which table4.csv is computed" in capsys.readouterr().err
     (experiment.results / PROVENANCE).unlink()
     assert cli.main(["verify", "table3"]) == 1
     assert "lacks provenance.json" in capsys.readouterr().err
@@ -128,18 +129,18 @@ def test_two_origins_of_one_commit_stay_apart(tmp_path):
 
 
 def test_commit_tells_of_uncommitted_code(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance.paths, "REPOSITORY", tmp_path)
-    assert provenance.commit() == "unknown"
+    monkeypatch.setattr(versions.paths, "REPOSITORY", tmp_path)
+    assert versions.commit() == "unknown"
     (tmp_path / "lib").mkdir()
     (tmp_path / "profiles").mkdir()
     (tmp_path / "lib" / "a.py").write_text("a = 1\n")
-    provenance._git("init", "-q")
-    provenance._git("add", "-A")
+    versions._git("init", "-q")
+    versions._git("add", "-A")
     who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
-    provenance._git(*who, "commit", "-qm", "first")
-    clean = provenance.commit()
+    versions._git(*who, "commit", "-qm", "first")
+    clean = versions.commit()
     assert len(clean) == 12
     (tmp_path / "results.csv").write_text("1\n")
-    assert provenance.commit() == clean
+    assert versions.commit() == clean
     (tmp_path / "lib" / "a.py").write_text("a = 2\n")
-    assert provenance.commit() == f"{clean}+changes"
+    assert versions.commit() == f"{clean}+changes"

@@ -70,7 +70,8 @@ def tables_code() -> str:
 
 def cost_code() -> str:
     """The code that measures the cost of the networks."""
-    return fingerprint("models", "training/device.py", "benchmark/cost.py", "benchmark/timing.py")
+    timing = ("training/device.py", "benchmark/cost.py", "benchmark/timing.py")
+    return fingerprint("models", "nnunet/network.py", *timing)
 
 
 def report_code() -> str:

@@ -8,6 +8,9 @@ from matplotlib.figure import Figure
 from spineseg.figures.style import PAGE_WIDTH
 from spineseg.methods import METHODS
 
+# A peer may have run in bf16 at one width and in float32 at another.
+KIND_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
+
 
 def speed(table: pd.DataFrame) -> Figure:
     """Time of other versions relative to ours, by part (speed.csv of the benchmark).
@@ -29,7 +32,7 @@ def speed(table: pd.DataFrame) -> Figure:
         sharex=True,
         layout="constrained",
     )
-    kinds = dict(zip(rows["kind"].unique(), ("#0072B2", "#E69F00", "#009E73"), strict=False))
+    kinds = dict(zip(rows["kind"].unique(), KIND_COLOURS, strict=False))
     for axes, part in zip(panels, parts, strict=True):
         shown = rows[rows["part"] == part]
         places = {label: -place for place, label in enumerate(shown["label"].unique())}

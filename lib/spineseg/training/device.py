@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import re
@@ -29,14 +28,14 @@ Device = Literal["cpu", "cuda", "mps"]
 DEVICE_VARIABLE = "SPINESEG_DEVICE"
 PRECISIONS = {"bf16-mixed": "bf16", "32-true": "float32", "64-true": "float64"}
 LARGEST_WIDTH = 1024  # of a profile
-# Smallest width from which bf16 is faster than float32 on a CPU with AVX512-BF16 but without AMX.
-# Measured: none. Milliseconds per training step, float32 / bf16 (torch 2.13, Intel Xeon, one
-# thread, batch 4 of 112 x 64, channels last, medians of interleaved steps; width 128: CPU time):
-#     width            16         32           64          128
-#     U-Net        90 / 121  274 / 406  1016 / 1555  4429 / 6268
-#     ASPP-UNet   143 / 185  411 / 564  1362 / 2016  6707 / 8225
-# The reason is the hardware: matrix products reach 163 Gflop/s in float32 and 83 in bf16.
-WIDE = math.inf
+# From this width on, bf16 is used on CPUs with AVX512-BF16 but without AMX. Processors differ: on
+# one, bf16 trained ASPP-UNet of width 64 2.8 times as fast as float32 with channels first; on an
+# Intel Xeon it was slower at all widths. For the Xeon, milliseconds per training step, float32 /
+# bf16 (torch 2.13, one thread, batch 4 of 112 x 64, channels last, medians of interleaved steps):
+#     width            16         32           64
+#     U-Net        90 / 121  274 / 406  1016 / 1555
+#     ASPP-UNet   143 / 185  411 / 564  1362 / 2016
+WIDE = 64
 SECONDS_BETWEEN_TRIES = 1.0
 
 

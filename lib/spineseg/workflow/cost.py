@@ -11,12 +11,12 @@ from spineseg.utils.files import write_csv
 
 def write_cost(experiment: Experiment) -> Path:
     """Measure all networks of Table 4 and write results/<experiment>/cost.csv."""
-    from spineseg.benchmark.cost import measure_cost
+    from spineseg.benchmark.cost import PAPER_WIDTH, measure_cost
     from spineseg.training.device import describe_device, make_fabric
 
     path = experiment.results / COST.name
     table = measure_cost(experiment.profile.benchmark_rows)
-    write_csv(path, experiment.stamp(table, describe_device(make_fabric())))
+    write_csv(path, experiment.stamp(table, describe_device(make_fabric(PAPER_WIDTH))))
     return path
 
 

@@ -1,4 +1,4 @@
-"""results/<experiment>/ is whole and of the experiment that asks for it, or it is refused by name."""
+"""Results that are incomplete or of another experiment are refused, and each fault is named."""
 
 import shutil
 
@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from spineseg.experiment import Experiment
-from spineseg.paper.printed import tables
-from spineseg.runs import RunError
+from spineseg.paper import tables
+from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_json, write_json
-from spineseg.workflow.gather import ResultsError, check_results, gather, results_of
+from spineseg.workflow.gather import gather, results_of
 
 RUN = "phantom-mini-smoke/aspp_unet-fold-0"
 
@@ -56,7 +56,7 @@ def test_whole_results_are_read(experiment):
 )
 def test_gaps_and_foreign_rows_are_named(experiment, name, change, words):
     edit(experiment, name, change)
-    with pytest.raises(ResultsError) as error:
+    with pytest.raises(UserError) as error:
         results_of(experiment)
     assert words in str(error.value)
     assert f"remove {experiment.results}" in str(error.value)
@@ -72,8 +72,8 @@ def test_a_method_that_lacks_a_class_or_a_fold_is_named(experiment):
 
     for name in ("scores.csv", "curves.csv", "noise.csv"):
         edit(experiment, name, add)
-    with pytest.raises(ResultsError) as error:
-        check_results(experiment)
+    with pytest.raises(UserError) as error:
+        results_of(experiment)
     assert "runs.json: aspp_unet lacks fold 1" in str(error.value)
     assert "runs.json: unet lacks fold 0" in str(error.value)
     assert "scores.csv: unet has no L3" in str(error.value)
@@ -84,26 +84,28 @@ def test_another_profile_of_the_same_name_is_refused(experiment):
     runs[0]["profile"]["epochs"] = 99
     write_json(experiment.results / "runs.json", runs)
     with pytest.raises(
-        ResultsError, match=r"aspp_unet fold 0 is of phantom-mini-smoke with other epochs"
+        UserError, match=r"aspp_unet fold 0 is of phantom-mini-smoke with other epochs"
     ):
-        check_results(experiment)
+        results_of(experiment)
 
 
 def test_a_missing_file_is_named(experiment):
     (experiment.results / "noise.csv").unlink()
-    with pytest.raises(ResultsError, match=r"lacks noise\.csv"):
+    with pytest.raises(UserError, match=r"lacks noise\.csv"):
         results_of(experiment)
 
 
 def test_nothing_is_averaged_over_missing_runs(experiment):
-    with pytest.raises(RunError, match=r"not trained and scored yet: .*unet-fold-0"):
-        gather(experiment, ["aspp_unet", "unet"])
-    assert gather(experiment, ["aspp_unet"])["cases"].max() == 2
+    with pytest.raises(UserError, match=r"not trained and scored yet: .*unet-fold-0"):
+        gather(experiment, ["aspp_unet", "unet"], [0])
+    folder = gather(experiment, ["aspp_unet"], [0])
+    scores = pd.read_csv(folder / "scores.csv").query("aggregation == 'volume'")
+    assert scores["case"].nunique() == 2
 
 
 def test_methods_outside_table_3_alone_are_refused(experiment):
-    with pytest.raises(RunError, match="aspp_unet_1: add one of unet, segnet"):
-        gather(experiment, ["aspp_unet_1"])
+    with pytest.raises(UserError, match="aspp_unet_1: not in Table 3; add one of unet, segnet"):
+        gather(experiment, ["aspp_unet_1"], [0])
 
 
 def test_examples_are_ranked_by_the_proposed_method(experiment):
@@ -139,6 +141,6 @@ def test_means_over_other_classes_have_no_difference(experiment):
     summary = pd.read_csv(experiment.results / "summary.csv").query("`class` != 'S'")
     table = tables.beside_table3(summary).query("model == 'aspp_unet' and metric == 'DSC'")
     table = table.set_index("class")
-    assert table["difference"].drop(["S", "mean"]).notna().all()
-    assert table.loc[["S", "mean"], "difference"].isna().all()
-    assert table.loc["mean", "note"] == "without S, so no difference of means"
+    assert table["difference"].drop(["S", "all"]).notna().all()
+    assert table.loc[["S", "all"], "difference"].isna().all()
+    assert table.loc["all", "note"] == "without S, so no difference of means"
