@@ -58,7 +58,7 @@ class RunRecord:
         epochs: int,
         start: Path | None = None,
     ) -> RunRecord:
-        """The record of a run that is to be trained, perhaps from the weights of the run `start`."""
+        """The record of a run to be trained, perhaps from the weights of the run `start`."""
         origin = asdict(load_record(start)) if start else {}
         return cls(
             experiment=experiment.name,

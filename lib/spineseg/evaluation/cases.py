@@ -1,4 +1,4 @@
-"""The cases that a run is scored on: what the network sees, and the truth on the scan's own grid."""
+"""The cases that a run is scored on: what the network sees, and the truth on the scan's grid."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class ResNet101(nn.Sequential):
             outputs = EXPANSION * channels
             self.append(
                 nn.Sequential(
-                    # The first block's input has the spacing of the stage before, so it takes that rate.
+                    # Its input has the spacing of the stage before, so it takes that rate.
                     Bottleneck(inputs, channels, stride, previous_rate),
                     *(Bottleneck(outputs, channels, 1, rate) for _ in range(BLOCKS[stage] - 1)),
                 )

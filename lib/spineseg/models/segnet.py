@@ -1,4 +1,4 @@
-"""SegNet (Badrinarayanan et al., 2017) of the paper's size. A baseline of the paper (section 2.8)."""
+"""SegNet (Badrinarayanan et al., 2017) of the paper's size, one of its baselines (section 2.8)."""
 
 from itertools import pairwise
 

@@ -16,7 +16,7 @@ import pandas as pd
 from spineseg.utils.errors import REMOVE, UserError, write_error
 from spineseg.utils.locks import file_lock
 
-CSV_FORMAT: dict[str, Any] = {"index": False, "float_format": "%.6g"}
+CSV_FORMAT: dict[str, Any] = {"index": False, "float_format": "%.6g", "lineterminator": "\n"}
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def _flush(path: Path) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write indented JSON atomically."""
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8", newline="\n")
 
 
 def read_json(path: Path, keys: Sequence[str] = (), remedy: str = REMOVE) -> Any:

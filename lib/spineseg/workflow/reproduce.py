@@ -1,4 +1,4 @@
-"""All steps of an experiment one after another, without Snakemake: for a machine that has little."""
+"""All steps of an experiment one after another, on a machine without Snakemake."""
 
 import math
 import sys

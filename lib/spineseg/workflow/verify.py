@@ -18,7 +18,7 @@ REGENERATE = "run `make reproduce` with this data and profile"
 
 
 def verify(experiment: Experiment, tables: Sequence[str] = ()) -> Iterator[str]:
-    """Recompute these tables (default: all) and their derived sources; a line for each that matches.
+    """Recompute these tables (default: all) and their derived sources; yields a line per match.
 
     Tables are compared as text, cell by cell, sources first. Raises UserError, which names each, if
     tables do not match or files are not those recorded.
