@@ -6,7 +6,6 @@ run trains and where it predicts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,17 +23,18 @@ NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 def make_fast(network: nn.Module) -> nn.Module:
     """Make a network of `build_model` fast, in place, and return it.
 
-    In training mode the names and shapes in its state dict stay those of the plain network, so its
-    weights can be saved and loaded as plain ones. In evaluation mode batch normalisation is fused
-    into the convolutions: such a network can predict and no more.
+    In training mode its state dict stays that of the plain network, so its weights are saved and
+    loaded as plain ones. In evaluation mode batch normalisation is fused into the convolutions, and
+    the network can predict and no more.
     """
+    if not network.training:
+        fuse_batchnorm(network)
     for module in network.modules():
         if isinstance(module, ASPP):
             module.__class__ = FastASPP
+            FastASPP.join_norms(module)  # type: ignore[arg-type]
         elif isinstance(module, UNet3D):
             module.head.__class__ = PlanarConv3d
-    if not network.training:
-        fuse_batchnorm(network)
     return network.to(memory_format=memory_format(network))  # type: ignore[call-overload]
 
 
@@ -64,17 +64,71 @@ class FastASPP(ASPP):
     image.
     """
 
+    norm: nn.Module
+
+    def join_norms(self) -> None:
+        """Replace the BN layers of the branches by one layer with all their channels.
+
+        In the state dict they stay apart. Fused branches have no BN layers to join.
+        """
+        norms = [branch[1] for branch in self._convolutions()]
+        self.norm = nn.Identity()
+        if isinstance(norms[0], nn.BatchNorm2d):
+            channels = sum(norm.num_features for norm in norms)
+            self.norm = nn.BatchNorm2d(channels, device=norms[0].weight.device)
+            self.norm.load_state_dict(_joined([norm.state_dict() for norm in norms]))
+            for branch in self._convolutions():
+                branch[1] = nn.Identity()
+            self.register_state_dict_post_hook(_split_norms)
+            self.register_load_state_dict_pre_hook(_join_norms)
+
+    def _convolutions(self) -> list[Any]:
+        """All branches except image pooling."""
+        return list(self.branches)[:-1]
+
     def forward(self, x: Tensor) -> Tensor:
-        modules: list[Any] = list(self.branches)
-        *branches, pooling = modules
-        maps = torch.cat([atrous_conv(x, branch[0]) for branch in branches], dim=1)
-        maps = F.relu(joint_batch_norm(maps, [branch[1] for branch in branches]))
+        maps = torch.cat([atrous_conv(x, branch[0]) for branch in self._convolutions()], dim=1)
+        maps = F.relu(self.norm(maps))
         layers: Any = self.project
         convolution, norm, relu = layers
         weight, pooled_weight = convolution.weight.tensor_split([maps.shape[1]], dim=1)
+        pooling: Any = self.branches[-1]
         pooled = pooling.project(x.mean((2, 3), keepdim=True))
         vector = F.conv2d(pooled, pooled_weight, convolution.bias)  # (N, outputs, 1, 1)
         return relu(norm(F.conv2d(maps, weight) + vector))
+
+
+def _split_norms(module: Any, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    """Give the state dict of a FastASPP the names of the plain module."""
+    names = module.norm.state_dict().keys()
+    joined = {name: state.pop(f"{prefix}norm.{name}") for name in names}
+    branches = len(module.branches) - 1
+    for name, values in joined.items():
+        parts = values.chunk(branches) if values.ndim else [values.clone() for _ in range(branches)]
+        for index, part in enumerate(parts):
+            state[f"{prefix}branches.{index}.1.{name}"] = part
+
+
+def _join_norms(module: Any, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Give a plain state dict the names of a FastASPP. What is missing stays missing."""
+    parts = [
+        {
+            name: state.pop(key)
+            for name in module.norm.state_dict()
+            if (key := f"{prefix}branches.{index}.1.{name}") in state
+        }
+        for index in range(len(module.branches) - 1)
+    ]
+    if all(part.keys() == parts[0].keys() for part in parts):
+        state |= {f"{prefix}norm.{name}": value for name, value in _joined(parts).items()}
+
+
+def _joined(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The state of BN layers as that of one layer with all their channels."""
+    return {
+        name: torch.cat([state[name] for state in states]) if value.ndim else value
+        for name, value in states[0].items()
+    }
 
 
 def atrous_conv(x: Tensor, convolution: nn.Conv2d) -> Tensor:
@@ -89,39 +143,6 @@ def atrous_conv(x: Tensor, convolution: nn.Conv2d) -> Tensor:
         kernel = kernel[:, :, rows, columns]
     padding = [rate if taps == 3 else 0 for taps in kernel.shape[2:]]
     return F.conv2d(x, kernel, convolution.bias, 1, padding, rate)
-
-
-def joint_batch_norm(maps: Tensor, norms: Sequence[nn.Module]) -> Tensor:
-    """Normalise concatenated maps (N, channels of all, H, W) by the BN layers of their parts.
-
-    In training mode it updates the running statistics of each layer. Layers that were fused into
-    their convolutions leave the maps as they are.
-    """
-    layers = [norm for norm in norms if isinstance(norm, nn.BatchNorm2d)]
-    if not layers:
-        return maps
-    mean = torch.cat([layer.running_mean for layer in layers])  # type: ignore[misc]
-    variance = torch.cat([layer.running_var for layer in layers])  # type: ignore[misc]
-    weight = torch.cat([layer.weight for layer in layers])
-    bias = torch.cat([layer.bias for layer in layers])
-    first = layers[0]
-    normalised = F.batch_norm(
-        maps, mean, variance, weight, bias, first.training, first.momentum or 0.0, first.eps
-    )
-    if first.training:
-        _store_statistics(layers, mean, variance)
-    return normalised
-
-
-@torch.no_grad()
-def _store_statistics(layers: Sequence[nn.BatchNorm2d], mean: Tensor, variance: Tensor) -> None:
-    sizes = [layer.num_features for layer in layers]
-    for layer, own_mean, own_variance in zip(
-        layers, mean.split(sizes), variance.split(sizes), strict=True
-    ):
-        layer.running_mean.copy_(own_mean)  # type: ignore[union-attr, operator]
-        layer.running_var.copy_(own_variance)  # type: ignore[union-attr, operator]
-        layer.num_batches_tracked.add_(1)  # type: ignore[union-attr, operator]
 
 
 class PlanarConv3d(nn.Conv3d):
