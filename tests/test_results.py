@@ -1,7 +1,7 @@
 """The graph from nothing: are results, figures and notebooks made, and are the numbers the same?
 
-By default on the mini phantom and the smoke profile; `--experiment quick` (make test-quick) regenerates
-what README and notebooks show.
+By default on the mini phantom and the smoke profile. `--experiment quick` (make test-quick)
+regenerates what README and notebooks show.
 """
 
 import os
@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from spineseg.models import MODELS
+from spineseg.methods import OWN_NETWORKS
 from spineseg.utils.paths import REPOSITORY
 
 COMMITTED = {"smoke": "phantom-mini-smoke", "quick": "phantom-quick"}
@@ -44,7 +44,7 @@ def config(experiment, phantom) -> dict[str, object]:
     """Under smoke without nnU-Net, which is not installed everywhere."""
     if experiment == "quick":
         return {"profile": experiment}
-    return {"profile": experiment, "data": phantom, "models": " ".join(MODELS)}
+    return {"profile": experiment, "data": phantom, "models": " ".join(OWN_NETWORKS)}
 
 
 @pytest.fixture(scope="module")

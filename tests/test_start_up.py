@@ -10,20 +10,15 @@ from spineseg.utils.paths import REPOSITORY
 LATER = ["lightning_fabric", "monai", "sklearn", "nbconvert", "nbformat"]
 HEAVY = ["torch", *LATER]
 LIGHT = (
-    *("audit", "claims", "cli", "derived", "evaluate", "explore", "files", "fingerprint"),
-    *("labels", "methods", "metrics", "models", "noise", "paper", "paths", "plots", "profiles"),
-    *(
-        "progress",
-        "provenance",
-        "report",
-        "results",
-        "runs",
-        "statistics",
-        "experiment",
-        "surfaces",
-    ),
-    *("tables", "verify", "data.check", "data.convert", "data.dicom", "data.phantom"),
-    *("data.preprocess", "data.sources", "data.splits", "data.volume"),
+    *("cli", "experiment", "fingerprint", "labels", "methods", "models", "profiles", "runs"),
+    *("data.check", "data.convert", "data.dicom", "data.layouts", "data.overview"),
+    *("data.prepare", "data.preprocess", "data.splits", "data.volume", "phantom"),
+    *("evaluation.metrics", "evaluation.noise", "evaluation.provenance", "evaluation.scores"),
+    *("evaluation.statistics", "evaluation.summary", "evaluation.surface", "figures"),
+    *("inference.segmenter", "paper.consistency", "paper.printed", "paper.tables"),
+    *("paper.verdicts", "utils.files", "utils.paths", "utils.progress", "workflow.gather"),
+    *("workflow.graph", "workflow.report", "workflow.score", "workflow.tables"),
+    *("workflow.train", "workflow.verify"),
 )
 PROBE = """
 import json, sys

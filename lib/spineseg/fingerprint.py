@@ -15,16 +15,15 @@ from pathlib import Path
 from spineseg.methods import METHODS, NNUNET
 
 PACKAGE = Path(__file__).parent
-PREPROCESSING = (
-    *("labels.py", "data/volume.py", "data/dicom.py", "data/layouts.py", "data/splits.py"),
-    *("data/preprocess.py", "data/cache.py"),
-)
+READING = ("labels.py", "data/volume.py", "data/headers.py", "data/dicom.py", "data/layouts.py")
+ON_GRID = ("data/preprocess.py", "data/gray.py")
+PREPROCESSING = (*READING, *ON_GRID, "data/splits.py", "data/cache.py", "data/prepare.py")
 SIMULATION = ("labels.py", "phantom")
 TRAINING = ("training", "models/__init__.py", "models/blocks.py", "models/fast.py")
 SCORING = (
-    *("labels.py", "data/volume.py", "data/layouts.py", "data/preprocess.py", "inference"),
+    *(*READING, *ON_GRID, "inference", "training/transforms.py", "evaluation/cases.py"),
     *("evaluation/metrics.py", "evaluation/surface.py", "evaluation/scores.py"),
-    *("evaluation/noise.py", "evaluation/score_run.py"),
+    *("evaluation/noise.py", "evaluation/score_run.py", "evaluation/segmenters.py"),
 )
 TABLES = ("labels.py", "methods.py", "evaluation", "paper")
 
@@ -41,13 +40,13 @@ def cache_code() -> str:
 
 def simulated_cache_code() -> str:
     """The code that simulates scans on the target grid itself."""
-    return fingerprint(*SIMULATION, "data/cache.py", "data/splits.py")
+    return fingerprint(*SIMULATION, "data/gray.py", "data/cache.py", "data/splits.py")
 
 
 def training_code(model: str) -> str:
     """The code that trains a method's runs, given the cache."""
     if model == NNUNET:
-        return fingerprint("nnunet", "labels.py")
+        return fingerprint("nnunet", "labels.py", "training/device.py")
     method = METHODS[model]
     network = f"models/{method.network.partition('.')[0]}.py"
     return fingerprint(*TRAINING, network, also=repr(method))

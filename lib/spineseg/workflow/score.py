@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 from spineseg.data.cache import Cache
-from spineseg.data.check import require_valid
 from spineseg.evaluation import provenance
 from spineseg.evaluation.cases import scan_cases, simulated_cases
 from spineseg.evaluation.noise import LEVELS
@@ -58,6 +57,7 @@ def score_on(run: Path, data: Path) -> Path:
     results/<experiment>-on-<data>/ and returns that folder. Classes that the data never label are
     not scored. Raises UserError for an unfinished run and for bad scans.
     """
+    from spineseg.data.check import require_valid
     from spineseg.data.prepare import files_hash, scan_files
 
     segmenter = open_segmenter(run)
