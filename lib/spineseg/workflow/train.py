@@ -3,8 +3,10 @@
 import math
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+from spineseg.data.cache import Cache
 from spineseg.experiment import ALL, Experiment
 from spineseg.methods import METHODS, NNUNET, PROPOSED
 from spineseg.runs import RunRecord, is_finished, load_record, require_same_record
@@ -38,9 +40,10 @@ def train(
     """
     if model not in METHODS:
         raise UserError.at(model, "no such method", f"choose one of {', '.join(METHODS)}")
-    start = (
-        _phantom_run(experiment, model, until) if starts_from_phantom(experiment, model) else None
-    )
+    train_run = _trainer(model)
+    start = None
+    if starts_from_phantom(experiment, model):
+        start = train(experiment.phantom, model, ALL, until)
     cache = prepare(experiment)
     folder = experiment.run(model, fold)
     if start and not is_finished(start):
@@ -51,21 +54,21 @@ def train(
         require_same_record(load_record(folder), record, folder)
         return folder
     with folder_lock(folder):
-        if model == NNUNET:
-            from spineseg.nnunet.train import train_nnunet
-
-            train_nnunet(record, cache, folder, until)
-        else:
-            from spineseg.training.loop import train_network
-
-            train_network(record, cache, folder, start, until)
+        train_run(record, cache, folder, start, until)
     return folder
+
+
+def _trainer(model: str) -> Callable[[RunRecord, Cache, Path, Path | None, float], None]:
+    """What trains a method. Raises UserError if nnU-Net is not installed."""
+    if model == NNUNET:
+        from spineseg.nnunet.train import train_nnunet
+
+        return train_nnunet
+    from spineseg.training.loop import train_network
+
+    return train_network
 
 
 def starts_from_phantom(experiment: Experiment, model: str) -> bool:
     """Whether a run starts from the weights of a run on the phantom; nnU-Net's never do."""
     return experiment.starts_from_phantom and model != NNUNET
-
-
-def _phantom_run(experiment: Experiment, model: str, until: float) -> Path:
-    return train(experiment.phantom, model, ALL, until)
