@@ -150,4 +150,4 @@ def read_table(experiment: Experiment, table: ResultTable) -> pd.DataFrame:
     """
     remedy = "run `make reproduce` with this data and profile"
     stored = table.read(experiment.results, remedy, dtype={"note": str})
-    return stored.drop(columns=["data", "profile", "device"])
+    return stored.drop(columns=["data", "profile", "device"]).fillna({"note": ""})
