@@ -146,9 +146,10 @@ for name, notebook in NOTEBOOKS.items():
             notebook=target,
         params:
             code=graph.notebook_code(name),
+            command=graph.notebook_command(source, target),
         resources: **graph.resources("notebook")
         shell:
-            graph.notebook_command(source, target)
+            "{params.command}"  # an expression here would see the last notebook of the loop
 
 
 rule report:

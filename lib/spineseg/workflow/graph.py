@@ -23,14 +23,9 @@ from spineseg.evaluation.result_files import (
     COMPARISON,
     CONVEXITY,
     COST,
-    CURVES,
-    EXAMPLES,
     FAILURES,
-    NOISE,
     NOISE_CURVES,
-    NOISE_EXAMPLE,
     RUNS,
-    SCORES,
     SUMMARY,
     TABLE2,
     TABLE3,
@@ -61,6 +56,7 @@ class Notebook:
     figures: Sequence[str] = ()
 
 
+VALIDATED = (*GATHERED, SUMMARY.name)  # what `results_of` reads
 NOTEBOOKS = {
     "01_data_exploration": Notebook(
         writes=["shapes.csv", "measured.csv", "slice.npz"],
@@ -71,22 +67,14 @@ NOTEBOOKS = {
         writes=["network.csv", "receptive_field.npz", "receptive_field.csv"],
         figures=["fig2", "fig3", "fig4", "receptive_field"],
     ),
-    "04_training": Notebook(
-        [RUNS, CURVES.name, SUMMARY.name, SCORES.name, EXAMPLES],
-        figures=["training", "scores", "examples"],
-    ),
-    "05_ablation": Notebook([SUMMARY.name, TABLE2.name], figures=["ablation"]),
+    "04_training": Notebook(VALIDATED, figures=["training", "scores", "examples"]),
+    "05_ablation": Notebook([*VALIDATED, TABLE2.name], figures=["ablation"]),
     "06_baselines": Notebook(
-        [RUNS, SUMMARY.name, SCORES.name, EXAMPLES, TABLE3.name, COMPARISON.name, FAILURES.name],
-        figures=["fig7", "comparison"],
+        [*VALIDATED, TABLE3.name, COMPARISON.name, FAILURES.name], figures=["fig7", "comparison"]
     ),
-    "07_noise": Notebook(
-        [NOISE.name, NOISE_CURVES.name, NOISE_EXAMPLE], figures=["fig5", "fig6", "noise"]
-    ),
+    "07_noise": Notebook([*VALIDATED, NOISE_CURVES.name], figures=["fig5", "fig6", "noise"]),
     "08_cost": Notebook([COST.name, TABLE4.name], figures=["cost"]),
-    "09_figures": Notebook(
-        [CURVES.name, EXAMPLES, NOISE_EXAMPLE, "fig1.npz"], figures=["fig8", "fig9"]
-    ),
+    "09_figures": Notebook([*VALIDATED, "fig1.npz"], figures=["fig8", "fig9"]),
     "10_audit": Notebook([AUDIT.name, CONVEXITY.name, VERDICTS.name], figures=["convexity"]),
     "11_speed": Notebook(
         [RUNS, *(str(table_file(name)) for name in TABLES)], figures=["speed", "growth"]
