@@ -66,7 +66,7 @@ rule prepare:
         update(graph.split),
     params:
         code=fingerprint.cache_code(),
-        knobs=experiment.profile.cache_knobs(),
+        settings=experiment.profile.cache_settings(),
     threads: graph.threads("prepare", workflow)
     resources: **graph.resources("prepare")
     shell:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -84,7 +85,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _minutes(text: str) -> float:
-    if not 0 < (minutes := float(text)) < float("inf"):
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0
+    if not 0 < minutes < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return minutes
 
@@ -173,10 +178,13 @@ def reproduce_command(
     """Snakemake on the whole graph. Paths may be relative to the caller's folder."""
     where = ["--profile", f"cluster/{cluster}"] if cluster else ["--cores", "all"]
     limit = ["--keep-going"] if minutes else []
-    config = [
-        f"data={_absolute(data) if data and not SIMULATED.fullmatch(data) else data}",
-        f"profile={_absolute(profile) if profile.endswith('.yaml') else profile}",
-        f"models={' '.join(models)}",
+    values = {
+        "data": _absolute(data) if data and not SIMULATED.fullmatch(data) else data,
+        "profile": _absolute(profile) if profile.endswith(".yaml") else profile,
+        "models": " ".join(models),
+    }
+    config = [  # Snakemake reads each value as YAML, of which JSON is a part
+        *(f"{name}={json.dumps(text, ensure_ascii=False)}" for name, text in values.items()),
         *([f"minutes={minutes:g}"] if minutes else []),
     ]
     options = ["--quiet", "rules", "--rerun-incomplete", *limit, "--config", *config]

@@ -506,7 +506,7 @@ YAML_LINES = (
     "colour: red\n",
     "\t\n",
     "# " + "c" * 30000 + "\n",
-    "".join(f"knob{i}: {i}\n" for i in range(3000)),
+    "".join(f"setting{i}: {i}\n" for i in range(3000)),
     "A" * 5000 + ": 5\n",
     "\x1b]0;title\x07: 5\n",
     "\u2028: 5\n",
@@ -529,27 +529,27 @@ def _damage_profile(rng: random.Random) -> tuple[bytes, str]:
     done = []
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         at = rng.randrange(len(lines))
-        knob = lines[at].split(":")[0]
+        setting = lines[at].split(":")[0]
         name = rng.choice(
             (*("value",) * 8, "drop", "repeat", "contradict", "part", "laughs", "indent", "nothing")
         )
         if name == "value":
-            lines[at] = f"{knob}: {rng.choice(YAML_VALUES)}\n"
+            lines[at] = f"{setting}: {rng.choice(YAML_VALUES)}\n"
         elif name == "drop":
             del lines[at]
         elif name == "repeat":
             lines.insert(rng.randrange(len(lines)), lines[at])
         elif name == "contradict":
-            lines.insert(rng.randrange(len(lines)), f"{knob}: {rng.choice(YAML_VALUES)}\n")
+            lines.insert(rng.randrange(len(lines)), f"{setting}: {rng.choice(YAML_VALUES)}\n")
         elif name == "part":
             lines.insert(rng.randrange(len(lines)), rng.choice(YAML_LINES))
         elif name == "laughs":
             at = rng.randrange(len(lines))
             lines.insert(at, _nested_aliases(rng.choice((2, 5, 9)), rng.random() < 0.5))
-            lines.append(f"{knob}: *a1\n")
+            lines.append(f"{setting}: *a1\n")
         elif name == "indent":
             lines[at] = rng.choice((" ", "  ", "\t")) + lines[at]
-        done.append(f"{name} {knob}" if name == "value" else name)
+        done.append(f"{name} {setting}" if name == "value" else name)
     data = "".join(lines).encode()
     encoding = rng.choice((*("utf-8",) * 12, "utf-8-sig", "utf-16", "utf-32"))
     if encoding != "utf-8":

@@ -211,7 +211,7 @@ def test_a_mask_with_a_thousand_odd_labels_gets_a_short_note(tmp_path):
 def profile_text(**changed) -> str:
     lines = (PROFILES / "quick.yaml").read_text().splitlines()
     kept = [line for line in lines if line.split(":")[0] not in changed]
-    return "\n".join([*kept, *(f"{knob}: {value}" for knob, value in changed.items())]) + "\n"
+    return "\n".join([*kept, *(f"{setting}: {value}" for setting, value in changed.items())]) + "\n"
 
 
 LAUGHS = "a: &a [x, x]\n" + "".join(
@@ -234,18 +234,18 @@ LAUGHS = "a: &a [x, x]\n" + "".join(
         (profile_text(seed="9" * 5000), "not readable as a profile"),
         (profile_text(seed="0x" + "f" * 9000), "seed is about 10^10837"),
         (profile_text(epochs="2001-99-99"), "not readable as a profile"),
-        (profile_text(epochs="!!python/object/apply:os.system [x]"), "more than a knob"),
-        (profile_text(epochs="!!int 5"), "more than a knob"),
-        (profile_text(epochs="!!bool maybe"), "more than a knob"),
-        (profile_text(epochs="&a 5", width="*a"), "more than a knob"),
-        (profile_text() + LAUGHS, "more than a knob"),
-        (profile_text() + "epochs: 5\n", "repeated knobs: epochs"),
-        (profile_text(epochs="[" * 20_000), "more than a knob"),
+        (profile_text(epochs="!!python/object/apply:os.system [x]"), "more than a setting"),
+        (profile_text(epochs="!!int 5"), "more than a setting"),
+        (profile_text(epochs="!!bool maybe"), "more than a setting"),
+        (profile_text(epochs="&a 5", width="*a"), "more than a setting"),
+        (profile_text() + LAUGHS, "more than a setting"),
+        (profile_text() + "epochs: 5\n", "repeated settings: epochs"),
+        (profile_text(epochs="[" * 20_000), "more than a setting"),
         (profile_text() + "# " + "x" * 70_000, "larger than 64 KiB"),
         (profile_text() + "".join(f"k{i}: 1\n" for i in range(99)), "and 90 more"),
-        ("- a\n- b\n", "line 1 is more than a knob"),
-        ("five", "line 1 is more than a knob"),
-        ("", "has no knobs"),
+        ("- a\n- b\n", "line 1 is more than a setting"),
+        ("five", "line 1 is more than a setting"),
+        ("", "has no settings"),
         ("\x00", "not readable as a profile"),
     ],
 )

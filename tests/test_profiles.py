@@ -29,14 +29,14 @@ def changed_quick(**changed) -> str:
     """The text of the profile `quick` with other values, added at its end."""
     lines = (PROFILES / "quick.yaml").read_text().splitlines()
     kept = [line for line in lines if line.split(":")[0] not in changed]
-    return "\n".join([*kept, *(f"{knob}: {value}" for knob, value in changed.items())]) + "\n"
+    return "\n".join([*kept, *(f"{setting}: {value}" for setting, value in changed.items())]) + "\n"
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"colour": "red"}, "unknown knobs: colour; remove them"),
-        ({"name": "mine"}, "unknown knobs: name; remove them"),
+        ({"colour": "red"}, "unknown settings: colour; remove them"),
+        ({"name": "mine"}, "unknown settings: name; remove them"),
         ({"epochs": "many"}, "epochs is 'many'; it should be a valid integer"),
         ({"epochs": "true"}, "epochs is True; it should be a valid integer"),
         ({"epochs": "5.0"}, "epochs is 5.0; it should be a valid integer"),
@@ -45,13 +45,13 @@ def changed_quick(**changed) -> str:
         ({"learning_rate": ".nan"}, "learning_rate is nan; it should be a finite number"),
         ({"optimizer": "adam"}, "optimizer is 'adam'; it should be 'sgd' or 'adamw'"),
         ({"augment": "1"}, "augment is 1; it should be a valid boolean"),
-        ({"epochs": "["}, "line 24 is more than a knob and its value"),
+        ({"epochs": "["}, "line 24 is more than a setting and its value"),
         ({"epochs": '"x'}, "not readable as a profile"),
         ({"batch_size": "1"}, "it should be greater than or equal to 2"),
         ({"batch_size": "10001"}, "it should be less than or equal to 10000"),
     ],
 )
-def test_bad_knobs_are_named(tmp_path, change, words):
+def test_bad_settings_are_named(tmp_path, change, words):
     path = tmp_path / "mine.yaml"
     path.write_text(changed_quick(**change))
     with pytest.raises(UserError, match=r"mine\.yaml") as error:
@@ -69,8 +69,8 @@ def test_every_fault_has_a_line(tmp_path):
     assert str(error.value).splitlines() == [
         f"{path}: epochs is 0; it should be greater than or equal to 1",
         f"{path}: optimizer is 'adam'; it should be 'sgd' or 'adamw'",
-        f"{path}: unknown knobs: colour, sound; remove them",
-        f"{path}: missing knobs: folds, seed; add them as in profiles/quick.yaml",
+        f"{path}: unknown settings: colour, sound; remove them",
+        f"{path}: missing settings: folds, seed; add them as in profiles/quick.yaml",
     ]
 
 

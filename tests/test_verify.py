@@ -17,8 +17,9 @@ from spineseg.utils import versions
 from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_json
 from spineseg.utils.paths import REPOSITORY
+from spineseg.workflow.gather import REMAKE
 from spineseg.workflow.tables import DERIVED, derived_table
-from spineseg.workflow.verify import REGENERATE, differences, verify, with_sources
+from spineseg.workflow.verify import differences, verify, with_sources
 
 COMMITTED = sorted(path.parent for path in (REPOSITORY / "results").glob(f"*/{PROVENANCE}"))
 ORIGIN = {"data": "phantom", "commit": "abc", "seed": 0}
@@ -69,8 +70,8 @@ def test_a_changed_digit_is_found(experiment):
     with pytest.raises(UserError) as error:
         list(verify(experiment, ["table3"]))
     assert str(error.value).splitlines() == [
-        f"{path}: changed since it was recorded; {REGENERATE}",
-        f"{path}: {found}; {REGENERATE}",
+        f"{path}: changed since it was recorded; {REMAKE}",
+        f"{path}: {found}; {REMAKE}",
     ]
 
 

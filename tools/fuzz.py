@@ -128,7 +128,7 @@ def compare(path: Path, accepted: Any) -> bool:
     """Whether the oracle reads the file too. Raises RuleBroken if it reads anything else."""
     if isinstance(accepted, Profile):
         if yaml.safe_load(path.read_bytes()) | {"name": accepted.name} != vars(accepted):
-            raise RuleBroken("wrong", "PyYAML reads other knobs")
+            raise RuleBroken("wrong", "PyYAML reads other settings")
         return True
     image = read_volume(path)
     values = sitk.GetArrayViewFromImage(image)

@@ -114,12 +114,12 @@ def _cost(options: argparse.Namespace) -> None:
 def _gather(options: argparse.Namespace) -> None:
     """Collect the scores of all folds that the profile asks for. The last line on stdout is their
     folder."""
-    from spineseg.methods import runnable
     from spineseg.workflow.gather import gather
     from spineseg.workflow.prepare import folds_to_run
+    from spineseg.workflow.train import known_models
 
     experiment = _experiment(options)
-    print(gather(experiment, options.models or runnable(), folds_to_run(experiment)))
+    print(gather(experiment, known_models(options.models or ()), folds_to_run(experiment)))
 
 
 def _tables(options: argparse.Namespace) -> None:
@@ -179,13 +179,12 @@ def _reproduce(options: argparse.Namespace) -> int:
     Snakemake. Draws no figures and executes no notebooks. The same command resumes, also on another
     machine to which the experiment's folders in runs/ and results/ were copied. The last line on
     stdout is the folder of the results."""
-    from spineseg.methods import runnable
     from spineseg.workflow.prepare import folds_to_run
     from spineseg.workflow.reproduce import reproduce
 
     experiment = _experiment(options)
-    models = options.models or runnable()
-    folds = options.folds or folds_to_run(experiment)
+    models = options.models or ()
+    folds = list(dict.fromkeys(options.folds or folds_to_run(experiment)))
     complete = reproduce(experiment, models, folds, options.minutes)
     print(experiment.results)
     return 0 if complete else TIME_IS_UP
@@ -200,22 +199,40 @@ def _experiment(options: argparse.Namespace):
 # --- their arguments
 
 
+def _number(text: str, kind: type, fits: Callable[[Any], bool], words: str) -> Any:
+    """The number that a text stands for; argparse tells if there is none or it does not fit."""
+    try:
+        if fits(number := kind(text)):
+            return number
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text} is not {words}")
+
+
 def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return number
+    return _number(text, int, lambda number: number > 0, "a positive whole number")
+
+
+def _minutes(text: str) -> float:
+    return _number(text, float, lambda number: 0 < number < math.inf, "a positive number")
 
 
 def _scale(text: str) -> float:
-    if not 0 < (number := float(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
-    return number
+    return _number(text, float, lambda number: 0 < number <= 1, "above 0 and at most 1")
+
+
+def _seed(text: str) -> int:
+    return _number(text, int, lambda number: number >= 0, "a whole number from 0 on")
+
+
+def _fold_number(text: str) -> int:
+    return _number(text, int, lambda number: number >= 0, "a fold's number")
 
 
 def _fold(text: str) -> str:
-    if text != "all" and not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is neither a fold's number nor all")
-    return text
+    if text == "all":
+        return text
+    return str(_number(text, int, lambda number: number >= 0, "a fold's number or all"))
 
 
 @dataclass(frozen=True)
@@ -245,7 +262,7 @@ PROFILE = _argument(
 EXPERIMENT = (DATA, PROFILE)
 MINUTES = _argument(
     "--minutes",
-    type=float,
+    type=_minutes,
     default=math.inf,
     metavar="M",
     help="begin no epoch that would end later than this",
@@ -269,7 +286,7 @@ DATA_COMMANDS: dict[str, Command] = {
                 metavar="S",
                 help="in-plane size as a fraction of the challenge's 880 pixels (default: 0.125)",
             ),
-            _argument("--seed", type=int, default=0, metavar="K", help="default: 0"),
+            _argument("--seed", type=_seed, default=0, metavar="K", help="default: 0"),
             _argument(
                 "--bodies-only", action="store_true", help="leave posterior elements unlabelled"
             ),
@@ -351,7 +368,11 @@ COMMANDS: dict[str, Command] = {
             *EXPERIMENT,
             MODELS,
             _argument(
-                "--folds", type=int, nargs="+", metavar="K", help="default: those of the profile"
+                "--folds",
+                type=_fold_number,
+                nargs="+",
+                metavar="K",
+                help="default: those of the profile",
             ),
             MINUTES,
         ),

@@ -21,7 +21,8 @@ PREPROCESSING = (*READING, *ON_GRID, "data/splits.py", "data/cache.py", "data/pr
 SIMULATION = ("labels.py", "phantom")
 TRAINING = ("training", "models/__init__.py", "models/blocks.py", "models/fast.py")
 SCORING = (
-    *(*READING, *ON_GRID, "inference", "training/transforms.py", "evaluation/cases.py"),
+    *(*READING, *ON_GRID, "data/overview.py", "inference", "training/transforms.py"),
+    *("workflow/score.py", "evaluation/cases.py"),
     *("evaluation/metrics.py", "evaluation/surface.py", "evaluation/scores.py"),
     *("evaluation/noise.py", "evaluation/score_run.py", "evaluation/segmenters.py"),
 )

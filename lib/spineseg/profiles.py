@@ -1,4 +1,4 @@
-"""Settings: every knob of an experiment, read from profiles/*.yaml and validated."""
+"""Settings: every setting of an experiment, read from profiles/*.yaml and validated."""
 
 import math
 import reprlib
@@ -16,11 +16,11 @@ from spineseg.methods import NNUNET
 from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.paths import PROFILES, slug
 
-CACHE_KNOBS = ("image_size", "margin", "folds", "seed")
-NNUNET_KNOBS = ("optimizer", "nnunet_epochs", "nnunet_iterations", "seed")
-KNOBS_AFTER_TRAINING = ("name", "min_test_patients", "benchmark_rows")
+CACHE_SETTINGS = ("image_size", "margin", "folds", "seed")
+NNUNET_SETTINGS = ("optimizer", "nnunet_epochs", "nnunet_iterations", "seed")
+SETTINGS_AFTER_TRAINING = ("name", "min_test_patients", "benchmark_rows")
 LARGEST_FILE = 1 << 16  # bytes
-ONE_PER_LINE = "write one `knob: value` per line"
+ONE_PER_LINE = "write one `setting: value` per line"
 UNKNOWN = ("unexpected_keyword_argument", "multiple_argument_values")  # errors of pydantic
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -58,16 +58,19 @@ class Profile:
     benchmark_rows: Rows  # rows of the slices for time and memory, 880 in the paper
     seed: Annotated[int, Field(ge=0, le=4000)]  # seed * 1_000_003 must fit 32 bits
 
-    def cache_knobs(self) -> dict[str, Any]:
-        """The knobs that preprocessed scans depend on."""
-        return {knob: getattr(self, knob) for knob in CACHE_KNOBS}
+    def cache_settings(self) -> dict[str, Any]:
+        """The settings that preprocessed scans depend on."""
+        return {setting: getattr(self, setting) for setting in CACHE_SETTINGS}
 
-    def training_knobs(self, model: str) -> dict[str, Any]:
-        """The knobs that the weights of a method depend on, given the cache."""
+    def training_settings(self, model: str) -> dict[str, Any]:
+        """The settings that the weights of a method depend on, given the cache."""
         if model == NNUNET:
-            return {knob: getattr(self, knob) for knob in NNUNET_KNOBS}
-        others = {*CACHE_KNOBS, *NNUNET_KNOBS, *KNOBS_AFTER_TRAINING} - {"optimizer", "seed"}
-        return {knob: value for knob, value in asdict(self).items() if knob not in others}
+            return {setting: getattr(self, setting) for setting in NNUNET_SETTINGS}
+        others = {*CACHE_SETTINGS, *NNUNET_SETTINGS, *SETTINGS_AFTER_TRAINING} - {
+            "optimizer",
+            "seed",
+        }
+        return {setting: value for setting, value in asdict(self).items() if setting not in others}
 
     def folds_to_run(self, patients: int) -> list[int]:
         """The first folds that together test at least `min_test_patients` patients, or all folds.
@@ -85,20 +88,20 @@ def load_profile(name: str | Path) -> Profile:
     """Read the profile of that name in profiles/, or the given .yaml file.
 
     Raises UserError for an unknown name and for a file that cannot be read. For a file with bad
-    knobs, the error has one problem for all unknown ones, one for all missing ones, and one for
+    settings, the error has one problem for all unknown ones, one for all missing ones, and one for
     each bad value.
     """
     path = Path(name) if str(name).endswith(".yaml") else PROFILES / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml")))
         raise UserError.at(name, "no such profile", f"choose one of {known}, or give a .yaml file")
-    knobs = _read_knobs(path)
+    settings = _read_settings(path)
     name = slug(path.stem)
     if (PROFILES / f"{name}.yaml").is_file() and path.resolve().parent != PROFILES:
         what = f"{name} is the name of a profile of the project"
         raise UserError.at(path, what, "rename the file")
     try:
-        return Profile(name, **knobs)
+        return Profile(name, **settings)
     except ValidationError as error:
         raise UserError(*_problems(error, path)) from None
 
@@ -114,7 +117,7 @@ class _FlatLoader(yaml.SafeLoader):
         expected = yaml.ScalarEvent if parent else yaml.MappingStartEvent
         if not isinstance(event, expected) or event.tag is not None:
             line = event.start_mark.line + 1  # type: ignore[union-attr]
-            raise yaml.YAMLError(f"line {line} is more than a knob and its value")
+            raise yaml.YAMLError(f"line {line} is more than a setting and its value")
         node = super().compose_node(parent, index)
         assert node is not None
         return node
@@ -122,18 +125,18 @@ class _FlatLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [key.value for key, _ in node.value]
         if repeated := sorted({key for key in keys if keys.count(key) > 1}):
-            raise yaml.YAMLError(f"repeated knobs: {_listed(repeated)}")
+            raise yaml.YAMLError(f"repeated settings: {_listed(repeated)}")
         return super().construct_mapping(node, deep)
 
 
-def _read_knobs(path: Path) -> dict[str, Any]:
-    """The knobs of a file and their values, not validated yet."""
+def _read_settings(path: Path) -> dict[str, Any]:
+    """The settings of a file and their values, not validated yet."""
     try:
         with path.open("rb") as file:
             data = file.read(LARGEST_FILE + 1)
         if len(data) > LARGEST_FILE:
             raise UserError.at(path, f"larger than {LARGEST_FILE // 1024} KiB", ONE_PER_LINE)
-        knobs = yaml.load(data.decode("utf-8-sig"), _FlatLoader)
+        settings = yaml.load(data.decode("utf-8-sig"), _FlatLoader)
     except OSError as error:
         what, remedy = f"cannot be read ({error.strerror})", "check its permissions"
         raise UserError.at(path, what, remedy) from None
@@ -145,9 +148,9 @@ def _read_knobs(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())[:400]
         raise UserError.at(path, f"not readable as a profile ({reason})", ONE_PER_LINE) from None
-    if knobs is None:
-        raise UserError.at(path, "has no knobs", ONE_PER_LINE)
-    return {str(knob): value for knob, value in knobs.items()}
+    if settings is None:
+        raise UserError.at(path, "has no settings", ONE_PER_LINE)
+    return {str(setting): value for setting, value in settings.items()}
 
 
 def _problems(error: ValidationError, path: Path) -> list[Problem]:
@@ -156,10 +159,10 @@ def _problems(error: ValidationError, path: Path) -> list[Problem]:
     missing = [str(fault["loc"][0]) for fault in faults if fault["type"] == "missing"]
     problems = [_bad_value(f, path) for f in faults if f["type"] not in (*UNKNOWN, "missing")]
     if unknown:
-        problems.append(Problem(path, f"unknown knobs: {_listed(unknown)}", "remove them"))
+        problems.append(Problem(path, f"unknown settings: {_listed(unknown)}", "remove them"))
     if missing:
         remedy = "add them as in profiles/quick.yaml"
-        problems.append(Problem(path, f"missing knobs: {_listed(missing)}", remedy))
+        problems.append(Problem(path, f"missing settings: {_listed(missing)}", remedy))
     return problems
 
 

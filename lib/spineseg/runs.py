@@ -117,8 +117,10 @@ class RunRecord:
         names = []
         for key in WHAT_TO_TRAIN:
             if key == "profile":
-                mine, theirs = (each.profile.training_knobs(self.model) for each in (self, wanted))
-                names += [knob for knob in theirs if mine[knob] != theirs[knob]]
+                mine, theirs = (
+                    each.profile.training_settings(self.model) for each in (self, wanted)
+                )
+                names += [setting for setting in theirs if mine[setting] != theirs[setting]]
             elif key != "data" and getattr(self, key) != getattr(wanted, key):
                 names.append(key)
         return list(dict.fromkeys(names))  # `epochs` is a setting and a fact

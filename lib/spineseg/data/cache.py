@@ -113,7 +113,7 @@ class Cache:
         folds = self.index["folds"]
         if fold == ALL:
             return []
-        if int(fold) >= len(folds):
+        if not 0 <= int(fold) < len(folds):
             raise UserError.at(
                 f"fold {fold}", "no such fold", f"choose 0 to {len(folds) - 1}, or all"
             )

@@ -53,7 +53,7 @@ def prepare_scans(experiment: Experiment) -> Cache:
     nothing behind.
     """
     scans = files_hash(scan_files(experiment))
-    settings = {"code": cache_code(), "data": scans, **experiment.profile.cache_knobs()}
+    settings = {"code": cache_code(), "data": scans, **experiment.profile.cache_settings()}
     key = hash_of(settings)
     folder = cache_folder(experiment.name, key)
     if not (folder / INDEX).is_file():

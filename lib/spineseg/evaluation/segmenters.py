@@ -7,12 +7,15 @@ from spineseg.methods import NNUNET
 from spineseg.runs import load_record
 
 
-def open_segmenter(run: Path) -> Segmenter:
-    """Load a finished run for prediction. Raises UserError for any other folder."""
+def open_segmenter(run: Path, gpu: int = 0) -> Segmenter:
+    """Load a finished run for prediction, on the GPU of that index if there are GPUs.
+
+    Raises UserError for any other folder.
+    """
     if load_record(run).model == NNUNET:
         from spineseg.nnunet.segmenter import NnunetSegmenter
 
-        return NnunetSegmenter(run)
+        return NnunetSegmenter(run, gpu)
     from spineseg.inference.network import NetworkSegmenter
 
-    return NetworkSegmenter(run)
+    return NetworkSegmenter(run, gpu)

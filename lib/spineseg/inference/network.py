@@ -17,9 +17,9 @@ from spineseg.training.transforms import standardise
 class NetworkSegmenter(Segmenter):
     """A run of one of our own networks, on this machine's device."""
 
-    def __init__(self, run: Path):
+    def __init__(self, run: Path, gpu: int = 0):
         network, self.record = load_network(run)
-        self.fabric = make_fabric(self.record.profile.width)
+        self.fabric = make_fabric(self.record.profile.width, gpu=gpu)
         self.memory_format = memory_format(network)
         self.network = self.fabric.setup_module(make_fast(network))
 

@@ -25,8 +25,10 @@ def make_fast(network: nn.Module) -> nn.Module:
 
     In training mode its state dict stays that of the plain network, so its weights are saved and
     loaded as plain ones. In evaluation mode batch normalisation is fused into the convolutions, and
-    the network can predict and no more.
+    the network can predict and no more. Raises ValueError for a network that is fast already.
     """
+    if any(isinstance(module, FastASPP | PlanarConv3d) for module in network.modules()):
+        raise ValueError("this network is fast already; load its state dict into a new one")
     if not network.training:
         fuse_batchnorm(network)
     for module in network.modules():

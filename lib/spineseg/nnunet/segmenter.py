@@ -35,7 +35,7 @@ PLANNED_NAMES = {
 class NnunetSegmenter(Segmenter):
     """nnU-Net's own predictor: tiles that overlap by half, mirrored if they were in training."""
 
-    def __init__(self, run: Path):
+    def __init__(self, run: Path, gpu: int = 0):
         self.record = load_record(run)
         plans = PlansManager(read_plans(run))
         dataset = read_json(run / DATASET_JSON, ("labels",), retrain_remedy(run))
@@ -44,7 +44,7 @@ class NnunetSegmenter(Segmenter):
         classes = plans.get_label_manager(dataset).num_segmentation_heads
         network = nnUNetTrainer.build_network_architecture(plans, configuration, 1, classes, False)
         with redirect_stdout(None):
-            device = make_fabric(precision="32-true").device
+            device = make_fabric(precision="32-true", gpu=gpu).device
             self.predictor = nnUNetPredictor(device=device, allow_tqdm=False)
         saved = load_checkpoint(run, ("network", "mirror_axes"))
         self.predictor.manual_initialization(

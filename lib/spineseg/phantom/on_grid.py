@@ -1,8 +1,8 @@
 """Patients simulated on the target grid itself, straight into a cache.
 
-They are the patients of the phantom (seed 0), each on 12 slices of equal size, whichever of
-Table 1's shapes its scan has there. Nothing is resampled. Neither SimpleITK nor files of scans are
-needed.
+They are the patients of the phantom (seed 0). Here each has 12 slices of equal size, while the
+phantom's scans have the shapes of Table 1. Nothing is resampled. Neither SimpleITK nor files of
+scans are needed.
 """
 
 from concurrent.futures import ProcessPoolExecutor
@@ -42,7 +42,7 @@ def prepare_simulated(experiment: Experiment) -> Cache:
     """
     profile, cases = experiment.profile, experiment.simulated_patients
     size = min(SIZE, profile.image_size)
-    settings = {"cases": cases, "seed": SEED, **profile.cache_knobs()}
+    settings = {"cases": cases, "seed": SEED, **profile.cache_settings()}
     key = hash_of({"code": simulated_cache_code(), **settings})
     folder = cache_folder(f"simulated-{SLICES}x{size}", key)
     with folder_lock(folder, wait=True):

@@ -66,7 +66,7 @@ def load_network(folder: Path) -> tuple[nn.Module, RunRecord]:
     record = saved["record"]
     if is_finished(folder):
         finished = load_record(folder)
-        if finished.what_to_train() != record.what_to_train():
+        if record.differences(finished):
             what = f"of another run than {FINISHED}"
             raise UserError.at(folder / CHECKPOINT, what, retrain_remedy(folder))
         record = finished

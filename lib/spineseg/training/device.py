@@ -134,7 +134,7 @@ def claim_gpu() -> Iterator[int | None]:
     if choose_device() != "cuda":
         yield None
         return
-    locks = {index: FileLock(_lock_path(gpu)) for index, gpu in gpu_ids().items()}
+    locks = {index: FileLock(_lock_path(gpu), mode=0o666) for index, gpu in gpu_ids().items()}
     index = _lock_first_free(locks)
     if index is None:
         print(f"all GPUs are in use ({len(locks)}); waiting for one", file=sys.stderr)

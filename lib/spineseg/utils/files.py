@@ -16,6 +16,7 @@ import pandas as pd
 from spineseg.utils.errors import REMOVE, UserError, write_error
 from spineseg.utils.locks import file_lock
 
+READABLE = "make it readable for you"
 CSV_FORMAT: dict[str, Any] = {"index": False, "float_format": "%.6g", "lineterminator": "\n"}
 
 
@@ -62,6 +63,8 @@ def read_json(path: Path, keys: Sequence[str] = (), remedy: str = REMOVE) -> Any
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError.at(path, "does not exist", remedy) from None
+    except OSError as error:
+        raise UserError.at(path, f"cannot be read ({error.strerror})", READABLE) from None
     except (ValueError, RecursionError) as error:
         raise UserError.at(path, f"damaged: not JSON ({error})", remedy) from None
     found = content if isinstance(content, dict) else {}
@@ -93,6 +96,8 @@ def read_csv(
         table = pd.read_csv(StringIO(text), **options)
     except FileNotFoundError:
         raise UserError.at(path, "does not exist", remedy) from None
+    except OSError as error:
+        raise UserError.at(path, f"cannot be read ({error.strerror})", READABLE) from None
     except ValueError as error:
         raise UserError.at(path, f"damaged: not a table ({error})", remedy) from None
     if lacking := [name for name in (*filled, *others) if name not in table]:

@@ -61,11 +61,11 @@ def folder_lock(folder: Path, wait: bool = False) -> Iterator[None]:
 def _sign(lock: Path) -> None:
     """Write into a held lock who holds it. Windows lets nobody write there."""
     with suppress(PermissionError):
-        lock.write_text(f"process {os.getpid()} on {platform.node()}")
+        lock.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
 
 
 def _holder(lock: Path) -> str:
     try:
-        return lock.read_text() or "another process"
-    except OSError:
+        return lock.read_text(encoding="utf-8") or "another process"
+    except (OSError, ValueError):
         return "another process"

@@ -1,4 +1,4 @@
-"""Where things lie. SPINESEG_ROOT moves data, cache, runs, results and figures elsewhere."""
+"""Where files are. SPINESEG_ROOT moves data, cache, runs, results and figures elsewhere."""
 
 import os
 import re
@@ -7,7 +7,6 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[3]
 PROFILES = REPOSITORY / "profiles"
 PAPER = REPOSITORY / "results" / "paper"
-COST = "cost.csv"  # in the results of an experiment
 
 
 def root() -> Path:

@@ -7,6 +7,7 @@ import pandas as pd
 from spineseg.evaluation.result_files import COST
 from spineseg.experiment import Experiment
 from spineseg.utils.files import write_csv
+from spineseg.workflow.gather import REMAKE
 
 
 def write_cost(experiment: Experiment) -> Path:
@@ -22,5 +23,4 @@ def write_cost(experiment: Experiment) -> Path:
 
 def read_cost(experiment: Experiment) -> pd.DataFrame:
     """The stored cost of the networks. Raises UserError if it is missing or damaged."""
-    remedy = "run `make reproduce` with this data and profile"
-    return COST.read(experiment.results, remedy, dtype={"note": str})
+    return COST.read(experiment.results, REMAKE, dtype={"note": str})

@@ -30,6 +30,7 @@ from spineseg.utils.files import atomic_write, read_arrays, read_json, write_csv
 from spineseg.workflow.prepare import prepare
 from spineseg.workflow.score import is_scored
 
+REMAKE = "run `make reproduce` with this data and profile"
 GATHERED_TABLES = (SCORES, CURVES, NOISE)
 GATHERED = (RUNS, *(table.name for table in GATHERED_TABLES), EXAMPLES, NOISE_EXAMPLE)
 
@@ -45,9 +46,9 @@ def gather(experiment: Experiment, models: Sequence[str], folds: Sequence[int]) 
     """
     shown = _shown(models)
     runs = [experiment.run(model, fold) for model in models for fold in folds]
-    if missing := [str(run) for run in runs if not (is_finished(run) and is_scored(run))]:
-        what = f"not trained and scored yet: {', '.join(missing)}"
-        raise UserError.at(experiment.runs, what, "run `make reproduce`")
+    if missing := [run for run in runs if not (is_finished(run) and is_scored(run))]:
+        what, remedy = "not trained and scored yet", "run `make reproduce`"
+        raise UserError(*(Problem(run, what, remedy) for run in missing))
     records = [load_record(run) for run in runs]
     if stale := _stale(dict(zip(runs, records, strict=True)), experiment):
         raise UserError(*stale)
@@ -160,8 +161,7 @@ def results_of(experiment: Experiment) -> Path:
     """
     folder, remedy = experiment.results, _remedy(experiment)
     if not folder.is_dir():
-        remedy = "run `make reproduce` with this data and profile; it trains what is missing"
-        raise UserError.at(folder, "no results yet", remedy)
+        raise UserError.at(folder, "no results yet", REMAKE)
     read = (*GATHERED_TABLES, SUMMARY)
     names = (RUNS, *(table.name for table in read))
     if missing := [name for name in names if not (folder / name).is_file()]:
@@ -181,6 +181,8 @@ def _remedy(experiment: Experiment) -> str:
 def read_runs(experiment: Experiment) -> list[RunRecord]:
     """The records of the gathered runs. Raises UserError if they are missing or damaged."""
     path, remedy = experiment.results / RUNS, _remedy(experiment)
+    if not path.is_file():
+        raise UserError.at(path, "no results yet", REMAKE)
     content: Any = read_json(path, remedy=remedy)
     try:
         return [RunRecord.from_json(run) for run in content]
@@ -202,8 +204,8 @@ def _foreign(
                 yield table.name, f"holds {key} {', '.join(sorted(map(str, others)))}, not {value}"
     for record in records:
         own = asdict(record.profile)
-        knobs = asdict(experiment.profile)
-        others = {knob for knob in knobs if own[knob] != knobs[knob]}
+        settings = asdict(experiment.profile)
+        others = {setting for setting in settings if own[setting] != settings[setting]}
         if record.experiment != experiment.name or others:
             words = f" with other {', '.join(sorted(others))}" if others else ""
             yield RUNS, f"{record.model} fold {record.fold} is of {record.experiment}{words}"

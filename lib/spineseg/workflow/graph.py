@@ -1,5 +1,6 @@
 """What the Snakefile's rules are made of: inputs, outputs, commands and resources."""
 
+import math
 import os
 import shlex
 import shutil
@@ -33,14 +34,13 @@ from spineseg.evaluation.result_files import (
     VERDICTS,
 )
 from spineseg.experiment import Experiment
-from spineseg.methods import METHODS, runnable
-from spineseg.methods import TABLE3 as COMPARED
 from spineseg.profiles import load_profile
+from spineseg.utils import paths
 from spineseg.utils.errors import UserError
 from spineseg.workflow.gather import GATHERED
 from spineseg.workflow.prepare import SPLIT, folds_to_run
 from spineseg.workflow.tables import DERIVED
-from spineseg.workflow.train import DEADLINE, starts_from_phantom
+from spineseg.workflow.train import DEADLINE, known_models, starts_from_phantom
 
 PHANTOM_CASES = 172
 FILLED_IN = ("--model", "{wildcards.model}", "--threads", "{threads}")
@@ -89,11 +89,14 @@ class Graph:
         self.repository = repository
         profile = str(config.get("profile", "quick"))
         self.profile = str(Path(profile).resolve()) if profile.endswith(".yaml") else profile
-        self.models = _known_models(str(config.get("models") or ""))
+        self.models = known_models(str(config.get("models") or "").split())
         self.experiment = Experiment.of(str(config.get("data") or ""), self.profile)
         self.phantom = self.experiment.phantom
-        if minutes := config.get("minutes"):
-            os.environ[DEADLINE] = str(time.time() + 60 * float(minutes))
+        if "minutes" in config:  # a job of a cluster reads the Snakefile again
+            os.environ.setdefault(DEADLINE, str(time.time() + 60 * _minutes(config["minutes"])))
+        for path in (self.profile, str(self.experiment.data), str(repository), str(paths.root())):
+            if set("{}") & set(path):
+                raise UserError.at(path, "Snakemake takes no path with braces", "rename it")
 
     @property
     def uses_phantom(self) -> bool:
@@ -188,7 +191,7 @@ class Graph:
     def training(self, wildcards: Any) -> list[Any]:
         """What a run depends on besides its scans."""
         model = wildcards.model
-        return [fingerprint.training_code(model), self.experiment.profile.training_knobs(model)]
+        return [fingerprint.training_code(model), self.experiment.profile.training_settings(model)]
 
     def notebook_code(self, name: str) -> str:
         return fingerprint.notebook_code(self.repository / "notebooks" / f"{name}.ipynb")
@@ -246,16 +249,14 @@ class Graph:
         return len(LONGEST_FIRST) - LONGEST_FIRST.index(wildcards.model)
 
 
-def _known_models(names: str) -> list[str]:
-    """The methods that were asked for, or all that run here. Raises UserError for unknown ones."""
-    models = names.split() or list(runnable())
-    if unknown := sorted(set(models) - set(METHODS)):
-        remedy = f"choose from {', '.join(METHODS)}"
-        raise UserError.at(", ".join(unknown), "no such method", remedy)
-    if not set(models) & set(COMPARED):
-        remedy = f"add one of {', '.join(COMPARED)}"
-        raise UserError.at(", ".join(models), "not in Table 3", remedy)
-    return models
+def _minutes(value: Any) -> float:
+    try:
+        minutes = float(value)
+    except (TypeError, ValueError):
+        minutes = 0.0
+    if not 0 < minutes < math.inf:
+        raise UserError.at(f"minutes={value}", "not a positive number", "give one, such as 30")
+    return minutes
 
 
 def spineseg_line(*arguments: str) -> str:
@@ -269,10 +270,13 @@ def shell_line(command: Sequence[str]) -> str:
 
 
 def count_gpus() -> int:
-    """The number of Nvidia GPUs of this machine, as its driver lists them."""
-    if not shutil.which("nvidia-smi"):
+    """The number of Nvidia GPUs to use: the visible ones, or all that the driver lists."""
+    if os.environ.get("SPINESEG_DEVICE", "cuda") != "cuda" or not shutil.which("nvidia-smi"):
         return 0
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return len([gpu for gpu in visible.split(",") if gpu.strip() not in ("", "-1")])
+    command = ["nvidia-smi", "-L"]
+    listed = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
 
 

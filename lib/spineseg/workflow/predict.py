@@ -52,7 +52,6 @@ def predict_all(
         except UserError as error:
             yield case.image, error
             continue
-        mask.parent.mkdir(parents=True, exist_ok=True)
         yield mask, _write_mask(segmenter, image, mask)
 
 

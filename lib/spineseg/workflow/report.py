@@ -100,7 +100,7 @@ def write_report(experiment: Experiment, summary: str, devices: str) -> None:
         },
     )
     with atomic_write(experiment.runs / REPORT) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8", newline="\n")
 
 
 def _notebooks(experiment: Experiment) -> list[Path]:

@@ -2,7 +2,6 @@
 
 import math
 import sys
-import time
 from collections.abc import Sequence
 
 import torch
@@ -10,32 +9,39 @@ import torch
 from spineseg.evaluation import provenance
 from spineseg.evaluation.result_files import COST
 from spineseg.experiment import Experiment
+from spineseg.methods import TABLE3
 from spineseg.runs import is_finished, load_record
 from spineseg.utils.locks import folder_lock
 from spineseg.workflow.cost import write_cost
 from spineseg.workflow.gather import gather
+from spineseg.workflow.prepare import prepare
 from spineseg.workflow.score import is_scored, score_run
 from spineseg.workflow.tables import write_tables
-from spineseg.workflow.train import train
+from spineseg.workflow.train import known_models, time_limit, train
 
 
 def reproduce(
     experiment: Experiment, models: Sequence[str], folds: Sequence[int], minutes: float = math.inf
 ) -> bool:
-    """Measure costs, train and score what is missing, then write the tables.
+    """Train and score what is missing, measure costs, and write the tables.
 
     No epoch begins that would not end within `minutes`. The methods whose folds are all scored by
-    then are gathered. A method that does not fit into the device's memory is left out, which stderr
-    says. Everything that the next call needs is in runs/<experiment>/ and results/<experiment>/.
+    then are gathered, if one of them is in Table 3. A method that does not fit into the device's
+    memory is left out, which stderr says. Everything that the next call needs is in
+    runs/<experiment>/ and results/<experiment>/.
     Returns whether all methods are scored. Raises UserError for bad scans, and if another process
     works on the same experiment.
     """
-    until = time.monotonic() + 60 * minutes
+    until = time_limit(minutes)
+    models = known_models(models)
+    cache = prepare(experiment)
+    for fold in folds:
+        cache.test_ids(fold)  # an unknown fold is told before any work
     with folder_lock(experiment.runs):
-        if not (experiment.results / COST.name).is_file():
-            write_cost(experiment)
         scored = [name for name in models if _train_and_score(experiment, name, folds, until)]
-        if scored:
+        if set(scored) & set(TABLE3):
+            if not (experiment.results / COST.name).is_file():
+                write_cost(experiment)
             _write_results(experiment, scored, folds)
     return len(scored) == len(models)
 

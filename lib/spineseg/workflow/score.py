@@ -33,15 +33,18 @@ def score_run(run: Path) -> Path:
     noise.csv and noise.npz into the folder. Raises UserError for an unfinished run, for one that
     tests on no case, and if the scans changed since it was trained.
     """
+    from spineseg.training.device import claim_gpu
+
     record = load_record(run)
     if not record.test:
         raise UserError.at(
             run, "trained on every case, so none is held out", "score it with --data"
         )
     cache = _cache_of(record, run)
-    segmenter = open_segmenter(run)
     levels = LEVELS if record.model in NOISE_METHODS else (CLEAN,)
-    scores = score_cases(segmenter, _test_cases(record, cache), len(record.test), levels)
+    cases, count = _test_cases(record, cache), len(record.test)
+    with claim_gpu() as gpu:
+        scores = score_cases(open_segmenter(run, gpu or 0), cases, count, levels)
     labelled = cache.index["classes"]
     if not set(labelled) & set(FOREGROUND):
         raise _nothing_labelled(Path(record.data))
@@ -59,11 +62,13 @@ def score_on(run: Path, data: Path) -> Path:
     """
     from spineseg.data.check import require_valid
     from spineseg.data.prepare import files_hash, scan_files
+    from spineseg.training.device import claim_gpu
 
-    segmenter = open_segmenter(run)
-    record = segmenter.record
+    record = load_record(run)
     cases = require_valid(data, progress=True)
-    scores = score_cases(segmenter, scan_cases(cases, segmenter.grid), len(cases))
+    with claim_gpu() as gpu:
+        segmenter = open_segmenter(run, gpu or 0)
+        scores = score_cases(segmenter, scan_cases(cases, record.grid), len(cases))
     labelled = scores.classes_in_truth()
     if not set(labelled) & set(FOREGROUND):
         raise _nothing_labelled(data)

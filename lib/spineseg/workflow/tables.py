@@ -14,6 +14,7 @@ from spineseg.evaluation.result_files import (
     FAILURES,
     NOISE,
     NOISE_CURVES,
+    RUNS,
     SCORES,
     SUMMARY,
     TABLE2,
@@ -29,6 +30,7 @@ from spineseg.paper import consistency, printed, tables
 from spineseg.paper.verdicts import Measured, judge
 from spineseg.utils.errors import UserError
 from spineseg.utils.files import write_csv
+from spineseg.workflow.gather import REMAKE
 
 
 @dataclass(frozen=True)
@@ -117,14 +119,15 @@ def compute(experiment: Experiment, table: ResultTable) -> pd.DataFrame:
 
     Raises UserError if a source is missing.
     """
-    sources = DERIVED[table].sources
     if missing := missing_sources(experiment, table):
         names = ", ".join(source.name for source in missing)
         what = f"lacks {names}, from which {table.name} is computed"
-        remedy = "run `make reproduce` with this data and profile"
-        raise UserError.at(experiment.results, what, remedy)
-    paths = (experiment.results / source.name for source in sources)
-    return DERIVED[table].make(experiment, *(pd.read_csv(p, dtype={"note": str}) for p in paths))
+        raise UserError.at(experiment.results, what, REMAKE)
+    sources = (
+        source.read(experiment.results, f"remove it and {REMAKE}", dtype={"note": str})
+        for source in DERIVED[table].sources
+    )
+    return DERIVED[table].make(experiment, *sources)
 
 
 def missing_sources(experiment: Experiment, table: ResultTable) -> Sequence[ResultTable]:
@@ -134,7 +137,12 @@ def missing_sources(experiment: Experiment, table: ResultTable) -> Sequence[Resu
 
 
 def write_tables(experiment: Experiment) -> list[ResultTable]:
-    """Write every derived table whose sources are stored, and return these tables."""
+    """Write every derived table whose sources are stored, and return these tables.
+
+    Raises UserError if no run was gathered yet.
+    """
+    if not (experiment.results / RUNS).is_file():
+        raise UserError.at(experiment.results, "no results yet", REMAKE)
     written = []
     for table in DERIVED:
         if not missing_sources(experiment, table):
@@ -148,6 +156,5 @@ def read_table(experiment: Experiment, table: ResultTable) -> pd.DataFrame:
 
     Raises UserError if it is missing or damaged.
     """
-    remedy = "run `make reproduce` with this data and profile"
-    stored = table.read(experiment.results, remedy, dtype={"note": str})
+    stored = table.read(experiment.results, REMAKE, dtype={"note": str})
     return stored.drop(columns=["data", "profile", "device"]).fillna({"note": ""})

@@ -3,12 +3,12 @@
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from spineseg.data.cache import Cache
 from spineseg.experiment import ALL, Experiment
-from spineseg.methods import METHODS, NNUNET, PROPOSED
+from spineseg.methods import METHODS, NNUNET, PROPOSED, TABLE3, runnable
 from spineseg.runs import RunRecord, is_finished, load_record, require_same_record
 from spineseg.utils.errors import UserError
 from spineseg.utils.locks import folder_lock
@@ -21,6 +21,20 @@ def time_limit(minutes: float = math.inf) -> float:
     """The time of `time.monotonic` at which training ends: in `minutes`, or at the DEADLINE."""
     deadline = float(os.environ.get(DEADLINE, math.inf))
     return time.monotonic() + min(60 * minutes, deadline - time.time())
+
+
+def known_models(names: Sequence[str]) -> list[str]:
+    """These methods once each, or all that run here if none is named.
+
+    Raises UserError if a method is unknown, or if none of them is in Table 3.
+    """
+    models = list(dict.fromkeys(names)) or list(runnable())
+    if unknown := sorted(set(models) - set(METHODS)):
+        remedy = f"choose from {', '.join(METHODS)}"
+        raise UserError.at(", ".join(unknown), "no such method", remedy)
+    if not set(models) & set(TABLE3):
+        raise UserError.at(", ".join(models), "not in Table 3", f"add one of {', '.join(TABLE3)}")
+    return models
 
 
 def train(

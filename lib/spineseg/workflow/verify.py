@@ -11,10 +11,10 @@ from spineseg.evaluation.result_files import ResultTable
 from spineseg.experiment import Experiment
 from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.files import CSV_FORMAT
+from spineseg.workflow.gather import REMAKE
 from spineseg.workflow.tables import DERIVED, compute, derived_table
 
 SHOWN = 3  # differing cells named per table
-REGENERATE = "run `make reproduce` with this data and profile"
 
 
 def verify(experiment: Experiment, tables: Sequence[str] = ()) -> Iterator[str]:
@@ -25,7 +25,7 @@ def verify(experiment: Experiment, tables: Sequence[str] = ()) -> Iterator[str]:
     """
     names = [name if name.endswith(".csv") else f"{name}.csv" for name in tables]
     problems = [
-        Problem(experiment.results / name, "changed since it was recorded", REGENERATE)
+        Problem(experiment.results / name, "changed since it was recorded", REMAKE)
         for name in changed_files(experiment.results)
     ]
     for table in with_sources([derived_table(name) for name in names] or list(DERIVED)):
@@ -33,7 +33,7 @@ def verify(experiment: Experiment, tables: Sequence[str] = ()) -> Iterator[str]:
         if cells := differences(experiment, table):
             more = f" and {len(cells) - SHOWN} more cells" if len(cells) > SHOWN else ""
             what = f"{', '.join(cells[:SHOWN])}{more}"
-            problems.append(Problem(experiment.results / table.name, what, REGENERATE))
+            problems.append(Problem(experiment.results / table.name, what, REMAKE))
         else:
             yield f"{table.name}: matches to the last digit (from {sources})"
     if problems:
@@ -55,7 +55,7 @@ def differences(experiment: Experiment, table: ResultTable) -> list[str]:
     """
     path = experiment.results / table.name
     if not path.is_file():
-        raise UserError.at(path, "does not exist", REGENERATE)
+        raise UserError.at(path, "does not exist", REMAKE)
     stored = _as_text(path)
     wanted = _as_text(io.StringIO(compute(experiment, table).to_csv(**CSV_FORMAT)))
     if list(stored.columns) != list(wanted.columns):
