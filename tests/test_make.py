@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from snakemake.cli import parse_config
 
 from spineseg.utils.paths import REPOSITORY
 
@@ -107,12 +108,18 @@ def test_a_python_that_cannot_build_it_is_refused_in_one_line(version, has_ensur
     assert make.refusal((3, 12), True) == ""
 
 
+def config_of(command: list[str]) -> dict[str, object]:
+    """The values as Snakemake understands them."""
+    return parse_config(command[command.index("--config") + 1 :])
+
+
 def test_reproduce_hands_the_graph_to_snakemake(commands, capsys):
     assert make.main(["reproduce"]) == 0
     (command,) = commands
     assert command[:3] == [str(make.in_venv("python")), "-m", "snakemake"]
     assert command[3:8] == ["--cores", "all", "--quiet", "rules", "--rerun-incomplete"]
-    assert command[8:] == ["--config", "data=", "profile=quick", "models="]
+    assert command[8] == "--config"
+    assert config_of(command) == {"data": "", "profile": "quick", "models": ""}
     assert capsys.readouterr().out == "everything took 0 min 00 s\n"
 
 
@@ -122,17 +129,24 @@ def test_reproduce_passes_its_options_on(commands, monkeypatch, tmp_path):
     assert make.main(["reproduce", *options, "--minutes", "8"]) == 0
     (command,) = commands
     assert "--keep-going" in command
-    assert command[command.index("--config") + 1 :] == [
-        f"data={tmp_path / 'scans'}",
-        f"profile={tmp_path / 'own.yaml'}",
-        "models=unet aspp_unet",
-        "minutes=8",
-    ]
+    assert config_of(command) == {
+        "data": str(tmp_path / "scans"),
+        "profile": str(tmp_path / "own.yaml"),
+        "models": "unet aspp_unet",
+        "minutes": 8,
+    }
+
+
+@pytest.mark.parametrize("name", ["my #1 scans", "a: b", "'quoted'", "größe", "007"])
+def test_a_folder_of_any_name_reaches_the_graph(name, tmp_path):
+    """Snakemake reads the values as YAML."""
+    config = config_of(make.reproduce_command(data=str(tmp_path / name)))
+    assert config["data"] == str(tmp_path / name)
 
 
 def test_simulated_patients_are_no_folder():
-    assert "data=simulated" in make.reproduce_command(data="simulated")
-    assert "data=simulated-20" in make.reproduce_command(data="simulated-20")
+    for name in ("simulated", "simulated-20"):
+        assert config_of(make.reproduce_command(data=name))["data"] == name
 
 
 def test_a_cluster_gets_its_plugin_and_its_profile(commands):

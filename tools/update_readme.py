@@ -166,7 +166,7 @@ def outcome() -> str:
         f"**The paper claims** that {title} reaches a mean DSC of "
         f"{100 * stated['headline', title]:.1f} % on 172 patients, "
         f"{leads[METHODS[UNET].title]:.2f} points above {METHODS[UNET].title} and "
-        f"{leads.min():.2f} above {leads.idxmin()}, the best of the other five methods.\n",
+        f"{leads.min():.2f} above {leads.idxmin()}, the second best.\n",
         "**What came out here:**\n",
     ]
     lines += [f"- {_lead(name, words)}" for name, words in EXPERIMENTS.items() if _has_lead(name)]
