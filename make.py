@@ -183,8 +183,8 @@ def reproduce_command(
         "profile": _absolute(profile) if profile.endswith(".yaml") else profile,
         "models": " ".join(models),
     }
-    config = [  # Snakemake reads each value as YAML, of which JSON is a part
-        *(f"{name}={json.dumps(text, ensure_ascii=False)}" for name, text in values.items()),
+    config = [  # Snakemake reads each value as YAML, after it removed quotes from its ends
+        *(f"{name}= {json.dumps(text, ensure_ascii=False)} " for name, text in values.items()),
         *([f"minutes={minutes:g}"] if minutes else []),
     ]
     options = ["--quiet", "rules", "--rerun-incomplete", *limit, "--config", *config]
