@@ -1,4 +1,4 @@
-"""CLI commands as processes of their own, and ways for them to come to grief.
+"""Commands in processes of their own, and faults to inject into them.
 
 Each is forked from a server that has imported everything and computed nothing, which saves the
 seconds that a fresh interpreter takes to import torch.
@@ -73,16 +73,16 @@ class Commands:
             env=environment,
         )
 
-    def start(self, root: Path, *arguments: object, **grief: object) -> Running:
-        """Start `spineseg ARGUMENTS` with SPINESEG_ROOT at `root`; see `_come_to` for `grief`."""
+    def start(self, root: Path, *arguments: object, **fault: object) -> Running:
+        """Start `spineseg ARGUMENTS` with SPINESEG_ROOT at `root`; see `_inject` for `fault`."""
         prints = self.prints / str(next(self.numbers))
-        request = {"root": str(root), "arguments": list(map(str, arguments)), "grief": grief}
+        request = {"root": str(root), "arguments": list(map(str, arguments)), "fault": fault}
         running = Running(self, self._ask(request | {"prints": str(prints)}), prints)
         self.running.add(running.pid)
         return running
 
-    def run(self, root: Path, *arguments: object, **grief: object) -> Ended:
-        return self.start(root, *arguments, **grief).end()
+    def run(self, root: Path, *arguments: object, **fault: object) -> Ended:
+        return self.start(root, *arguments, **fault).end()
 
     def _ask(self, request: dict) -> int:
         self.server.stdin.write(json.dumps(request) + "\n")
@@ -121,7 +121,7 @@ def serve() -> None:
         print(answer, flush=True)
 
 
-def _obey(root: str, arguments: list[str], prints: str, grief: dict) -> None:
+def _obey(root: str, arguments: list[str], prints: str, fault: dict) -> None:
     from spineseg import cli
 
     os.setsid()
@@ -131,7 +131,7 @@ def _obey(root: str, arguments: list[str], prints: str, grief: dict) -> None:
     os.environ["SPINESEG_ROOT"] = root
     code = 99
     try:
-        _come_to(**grief)
+        _inject(**fault)
         code = cli.main(arguments)
     except BaseException:
         sys.excepthook(*sys.exc_info())
@@ -140,7 +140,7 @@ def _obey(root: str, arguments: list[str], prints: str, grief: dict) -> None:
         os._exit(code)
 
 
-def _come_to(
+def _inject(
     at: str = "",
     nth: int = 0,
     by: int = signal.SIGKILL,
@@ -150,7 +150,7 @@ def _come_to(
     user: int = 0,
     clock: list[float] | None = None,
 ) -> None:
-    """The grief to come: send itself the signal `by` at the `nth` touch of a path that matches `at`
+    """Inject a fault: send itself the signal `by` at the `nth` touch of a path that matches `at`
     (`list_to`: list all such touches in that file instead); be unable to write files beyond
     `file_size` bytes, and, if `fatal`, die of the attempt; be another user; or have a clock that
     jumps by these seconds in turn whenever it is read.

@@ -76,7 +76,7 @@ def test_deeplab_parameters_by_hand():
     head = aspp + conv(256, 256, 3) + 9 * 256 + 9
     with torch.device("meta"):
         counts = [count_parameters(DeepLabV3(64, 9, channels)) for channels in (1, 3)]
-    assert counts == [conv(3, 64, 7) + stages + head] * 2  # gray is given thrice
+    assert counts == [conv(3, 64, 7) + stages + head] * 2  # the gray image is repeated
     assert counts == [58_627_913] * 2  # torchvision's, without auxiliary head
 
 

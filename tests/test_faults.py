@@ -1,4 +1,4 @@
-"""What goes wrong outside the program: nothing is lost, and the next command goes on or says how.
+"""Faults outside the program: nothing is lost, and the next command resumes or says how.
 
 `--faults` (`make test-faults`) kills every command before each single thing that it does to the
 disk, and damages every file in every way; by default a choice of these is made. The faults are
@@ -223,8 +223,8 @@ def test_a_file_that_cannot_be_finished(job, fatal, commands, after, phantom, ro
         pytest.skip("long; --faults")
     before = after(BEFORE[job])
     command = arguments(job, copied(before, root), phantom)
-    grief = {"file_size": SMALL[job], "fatal": fatal}
-    ended = commands.run(root, *command, **grief)
+    fault = {"file_size": SMALL[job], "fatal": fatal}
+    ended = commands.run(root, *command, **fault)
     if fatal and job != "phantom":  # ITK stops at the first write that comes out short
         assert ended.code == -signal.SIGXFSZ
     else:
@@ -430,7 +430,7 @@ def stopped(commands, root, command, at) -> object:
 
 
 def test_a_training_is_refused_while_another_process_is_at_it(commands, after, phantom, root):
-    """The first sleeps, as on a laptop that is shut, then goes on as if nothing had been."""
+    """The first sleeps, as on a closed laptop, and then continues undisturbed."""
     command = arguments("train", copied(after("prepare"), root), phantom)
     first = stopped(commands, root, command, r"rename .*checkpoint\.pt")
     second = commands.run(root, *command)
@@ -506,14 +506,14 @@ def elsewhere(phantom) -> Iterator[Path]:
 @pytest.mark.parametrize("job", ["prepare", "train", "gather", "predict"])
 def test_a_folder_that_may_only_be_read(job, commands, after, phantom, elsewhere):
     """What is not done yet is refused in a line; what is finished can be used."""
-    grief = {} if os.getuid() else {"user": NOBODY}
+    fault = {} if os.getuid() else {"user": NOBODY}
     scans, root = elsewhere / phantom.name, elsewhere / "root"
     before = after(BEFORE[job])
     shutil.copytree(before, root)
     folders = [root, *(path for path in root.rglob("*") if path.is_dir())]
     for folder in folders:
         folder.chmod(0o555)
-    ended = commands.run(root, *arguments(job, root, scans), **grief)
+    ended = commands.run(root, *arguments(job, root, scans), **fault)
     assert_one_line(ended, "not written", "Permission denied", "make its folder writable")
     for folder in folders:
         folder.chmod(0o755)
@@ -523,7 +523,7 @@ def test_a_folder_that_may_only_be_read(job, commands, after, phantom, elsewhere
 def test_finished_work_can_be_used_from_a_folder_that_may_only_be_read(
     commands, after, phantom, elsewhere
 ):
-    grief = {} if os.getuid() else {"user": NOBODY}
+    fault = {} if os.getuid() else {"user": NOBODY}
     scans, root = elsewhere / phantom.name, elsewhere / "root"
     shutil.copytree(after("train"), root)
     folders = [root, *(path for path in root.rglob("*") if path.is_dir())]
@@ -534,7 +534,7 @@ def test_finished_work_can_be_used_from_a_folder_that_may_only_be_read(
     command = arguments("predict", root, scans)
     command[2] = elsewhere / "masks" / "mask.nii"
     for finished in (arguments("prepare", root, scans), arguments("train", root, scans), command):
-        ended = commands.run(root, *finished, **grief)
+        ended = commands.run(root, *finished, **fault)
         assert ended.code == 0, ended.err
     for folder in folders:
         folder.chmod(0o755)

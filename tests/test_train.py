@@ -232,7 +232,7 @@ def test_noise_is_for_training_alone(phantom, workspace):
 
 
 def test_volumes_are_counted_in_slices(phantom, workspace):
-    """64 slices an epoch are five volumes of twelve."""
+    """64 slices per epoch are five volumes of twelve."""
     experiment = Experiment.of(phantom, "smoke")
     cache = prepare(experiment)
     record = RunRecord.of(experiment, cache, "unet3d", 0, experiment.epochs)

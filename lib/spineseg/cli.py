@@ -200,7 +200,7 @@ def _experiment(options: argparse.Namespace):
 
 
 def _number(text: str, kind: type, fits: Callable[[Any], bool], words: str) -> Any:
-    """The number that a text stands for; argparse tells if there is none or it does not fit."""
+    """The number in a text. Raises ArgumentTypeError if there is none or it does not fit."""
     try:
         if fits(number := kind(text)):
             return number
