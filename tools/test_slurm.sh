@@ -175,7 +175,7 @@ head -n "$(rows "$work/before.csv")" "$run/log.csv" | cmp - "$work/before.csv" |
 [ "$(rows "$run/log.csv")" = 13 ] || fail "$killed did not train 12 epochs"
 say "$killed resumed after its last finished epoch"
 
-untimed() { grep -v "takes only slightly more time" "$1"; } # a claim about seconds
+untimed() { grep -v "needs only slightly more time" "$1"; } # a claim about seconds
 compared=0
 for file in "$work/local/results/$experiment"/*.csv; do
     name=$(basename "$file")
