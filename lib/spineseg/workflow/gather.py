@@ -175,7 +175,7 @@ def results_of(experiment: Experiment) -> Path:
 
 
 def _remedy(experiment: Experiment) -> str:
-    return f"remove {experiment.results} and run `make reproduce` with this data and profile"
+    return f"remove {experiment.results} and {REMAKE}"
 
 
 def read_runs(experiment: Experiment) -> list[RunRecord]:

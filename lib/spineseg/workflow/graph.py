@@ -33,7 +33,7 @@ from spineseg.evaluation.result_files import (
     TABLE4,
     VERDICTS,
 )
-from spineseg.experiment import Experiment
+from spineseg.experiment import PATIENTS, Experiment
 from spineseg.profiles import load_profile
 from spineseg.utils import paths
 from spineseg.utils.errors import UserError
@@ -42,7 +42,6 @@ from spineseg.workflow.prepare import SPLIT, folds_to_run
 from spineseg.workflow.tables import DERIVED
 from spineseg.workflow.train import DEADLINE, known_models, starts_from_phantom
 
-PHANTOM_CASES = 172
 FILLED_IN = ("--model", "{wildcards.model}", "--threads", "{threads}")
 LONGEST_FIRST = ("deeplabv3", "aspp_unet_wide", "aspp_unet_noise", "nnunet", "aspp_unet", "unet3d")
 
@@ -106,7 +105,7 @@ class Graph:
     def folds(self) -> list[int]:
         """The folds to run. The phantom, which may not exist yet, has a known size."""
         if self.uses_phantom:
-            return self.experiment.profile.folds_to_run(PHANTOM_CASES)
+            return self.experiment.profile.folds_to_run(PATIENTS)
         return folds_to_run(self.experiment)
 
     # --- files
@@ -168,9 +167,7 @@ class Graph:
         return spineseg_line(*arguments, *of_experiment)
 
     def phantom_command(self) -> str:
-        return spineseg_line(
-            "data", "phantom", str(self.phantom.data), "--cases", str(PHANTOM_CASES)
-        )
+        return spineseg_line("data", "phantom", str(self.phantom.data), "--cases", str(PATIENTS))
 
     def train_command(self) -> str:
         """Snakemake fills in the braces."""

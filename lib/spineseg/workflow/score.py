@@ -41,14 +41,14 @@ def score_run(run: Path) -> Path:
             run, "trained on every case, so none is held out", "score it with --data"
         )
     cache = _cache_of(record, run)
-    levels = LEVELS if record.model in NOISE_METHODS else (CLEAN,)
-    cases, count = _test_cases(record, cache), len(record.test)
-    with claim_gpu() as gpu:
-        scores = score_cases(open_segmenter(run, gpu or 0), cases, count, levels)
     labelled = cache.index["classes"]
     if not set(labelled) & set(FOREGROUND):
         raise _nothing_labelled(Path(record.data))
     _say_unlabelled(labelled)
+    levels = LEVELS if record.model in NOISE_METHODS else (CLEAN,)
+    cases, count = _test_cases(record, cache), len(record.test)
+    with claim_gpu() as gpu:
+        scores = score_cases(open_segmenter(run, gpu or 0), cases, count, levels)
     write_scores(run, scores, record, labelled, record.data_name)
     return run
 
