@@ -38,26 +38,73 @@ DISCS = ("L5/S", "L4/L5", "L3/L4", "L2/L3", "L1/L2", "T12/L1", "T11/T12", "T10/T
 CHALLENGE_LABELS = ("BG", "S", *VERTEBRAE, *DISCS)
 
 
-def _spider_labels() -> tuple[str, ...]:
-    """1..25 vertebrae, 100 the canal, 101..125 partly visible vertebrae, 201..225 discs."""
-    names = ["BG"] + [""] * 225
-    names[1:26] = VERTEBRAE + ("vertebra above T9",) * (25 - len(VERTEBRAE))
-    names[100] = "spinal canal"
-    names[101:126] = ("partly visible vertebra",) * 25
-    names[201:226] = DISCS + ("disc above T9/T10",) * (25 - len(DISCS))
-    return tuple(names)
+THORACIC = tuple(f"T{number}" for number in range(1, 13))
+LUMBAR = tuple(f"L{number}" for number in range(1, 6))
+CERVICAL = tuple(f"C{number}" for number in range(1, 8))
 
 
-# Labels of SPIDER (Zenodo record 10159290). It does not label the sacrum.
-SPIDER_LABELS = _spider_labels()
+def _label_set(names: dict[int, tuple[str, ...]]) -> tuple[str, ...]:
+    """The label set with these names from each of these labels on."""
+    labels = ["BG"] + [""] * max(first + len(row) - 1 for first, row in names.items())
+    for first, row in names.items():
+        labels[first : first + len(row)] = row
+    return tuple(labels)
+
+
+# Labels of SPIDER (Zenodo record 10159290): 1..25 vertebrae, 100 the canal, 101..125 partly visible
+# vertebrae, 201..225 discs. It does not label the sacrum.
+SPIDER_LABELS = _label_set(
+    {
+        1: VERTEBRAE + ("vertebra above T9",) * (25 - len(VERTEBRAE)),
+        100: ("spinal canal",),
+        101: ("partly visible vertebra",) * 25,
+        201: DISCS + ("disc above T9/T10",) * (25 - len(DISCS)),
+    }
+)
+
+# Labels of the VerSe challenge (Sekuboyina et al. 2021), which number the vertebrae from the head.
+_VERSE = {1: CERVICAL, 8: THORACIC, 20: (*LUMBAR, "L6"), 26: ("S", "coccyx", "T13")}
+
+# The label sets that a mask can have, by the names that `--labels` takes.
+LABEL_SETS = {
+    "challenge": CHALLENGE_LABELS,
+    "spider": SPIDER_LABELS,
+    "verse": _label_set(_VERSE),
+    # Yaseen et al. 2025: discs after C2 from 63, after C7 from 71, after T12 from 91.
+    "totalspineseg": _label_set(
+        {
+            1: ("spinal cord", "spinal canal"),
+            11: CERVICAL,
+            21: THORACIC,
+            41: LUMBAR,
+            50: ("S",),
+            63: ("cervical disc",) * 5,
+            71: ("thoracic disc",) * 9 + ("T9/T10", "T10/T11", "T11/T12"),
+            91: ("T12/L1", "L1/L2", "L2/L3", "L3/L4", "L4/L5"),
+            100: ("L5/S",),
+        }
+    ),
+    # The vertebra masks of SPINEPS (Möller et al. 2024): as VerSe, with 100 more for the disc
+    # below a vertebra and 200 more for its endplate.
+    "spineps": _label_set(
+        _VERSE
+        | {
+            102: ("cervical disc",) * 6 + ("thoracic disc",) * 8,
+            116: ("T9/T10", "T10/T11", "T11/T12", "T12/L1"),
+            120: ("L1/L2", "L2/L3", "L3/L4", "L4/L5", "L5/S", "disc below L6"),
+            202: ("endplate",) * 27,
+        }
+    ),
+}
 
 
 def relabel(mask: np.ndarray, labels: tuple[str, ...], wanted: tuple[str, ...]) -> np.ndarray:
     """Map a mask (any shape, integers 0 and up) from one label set to another, uint8.
 
-    Labels whose name is not in `wanted`, and labels beyond the end of `labels`, become 0.
+    Labels without a name, labels whose name is not in `wanted`, and labels beyond the end of
+    `labels` become 0.
     """
-    table = [wanted.index(name) if name in wanted else 0 for name in labels]
+    table = [wanted.index(name) if name and name in wanted else 0 for name in labels]
     return np.array(table, np.uint8)[np.where(mask < len(labels), mask, 0)]
 
 
