@@ -19,27 +19,38 @@ from spineseg.utils.errors import Problem, UserError
 
 IMAGE_IO = "GDCMImageIO"
 MAGIC = b"DICM"
-PREAMBLE_BYTES = 128  # before the magic
-DICOM_SUFFIXES = (".dcm", ".ima")  # files of that name should be DICOM, even without the magic
-META_BYTES = 1024  # enough of a file to hold its file meta information, which comes first
-STORAGE_CLASS, TRANSFER_SYNTAX = b"\x02\x00\x02\x00", b"\x02\x00\x10\x00"
+PREAMBLE_BYTES = 128  # before the magic; old archives leave both out
+DICOM_SUFFIXES = (".dcm", ".ima")  # files of that name should be DICOM, whatever they begin with
 IMPLICIT, EXPLICIT, BIG_ENDIAN = (f"1.2.840.10008.1.2{tail}" for tail in ("", ".1", ".2"))
 UNCOMPRESSED = (IMPLICIT, EXPLICIT, BIG_ENDIAN)
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
 # Value representations (VR): those with a length of four bytes, and those in the meta information.
 LONG_VRS = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT")
+LONG_VRS += (b"SV", b"UV")
 META_VRS = (b"AE", b"OB", b"SH", b"UI", b"UL", b"UR")
-PIXEL_DATA, ITEM_GROUP = (0x7FE0, 0x0010), 0xFFFE
+META_GROUP, ITEM_GROUP = 0x0002, 0xFFFE
+FIRST_TAG = rb"[\x02\x08]\0.\0|\0\x08\0."  # of a file without a preamble, in either byte order
+PIXEL_DATA = (0x7FE0, 0x0010)
 UNDEFINED_LENGTH = 0xFFFFFFFF  # the element extends to a delimiter
 
-# Storage classes: directories, raw data, presentation states, reports and documents.
-CLASSES_WITHOUT_IMAGE = (
-    "1.2.840.10008.1.3.10",
-    *(f"1.2.840.10008.5.1.4.1.1.{kind}" for kind in ("66", "11.", "88.", "104.")),
-)
+# What an image is, and how it is stored: in the meta information, then in the data set itself.
+META_CLASS, TRANSFER_SYNTAX, STORAGE_CLASS = (0x0002, 0x0002), (0x0002, 0x0010), (0x0008, 0x0016)
+MAX_UID_BYTES = 64
 
-PATIENT_ID, SERIES_UID = "0010|0020", "0020|000e"
+# Storage classes: directories, raw data and segmentations, presentation states, reports, documents,
+# waveforms, spectra, radiotherapy.
+CLASSES_WITHOUT_SCAN = (
+    "1.2.840.10008.1.3.10",
+    *(
+        f"1.2.840.10008.5.1.4.1.1.{kind}"
+        for kind in ("66", "11.", "88.", "104.", "9.", "4.2", "481.")
+    ),
+)
+SCREENSHOT = "1.2.840.10008.5.1.4.1.1.7"  # a secondary capture
+
+PATIENT_ID, SERIES_UID, INSTANCE_UID = "0010|0020", "0020|000e", "0008|0018"
+ECHO_TIME = "0018|0081"
 IMAGE_POSITION, IMAGE_ORIENTATION = "0020|0032", "0020|0037"
 SAMPLES_PER_PIXEL, BITS_ALLOCATED = "0028|0002", "0028|0100"
 
@@ -48,9 +59,11 @@ SAMPLES_PER_PIXEL, BITS_ALLOCATED = "0028|0002", "0028|0100"
 GEOMETRY_TOLERANCE = 1e-3
 POSITION_TOLERANCE = 0.05
 
+MIN_MAIN_STACK = 3  # a series is its largest stack if that has this many times the other slices
+LOCALIZER_PLANES = 3
+
 GIVE_WHOLE_SERIES = "give the folder that holds the whole series"
-EXPORT_SLICES = "export the series with one slice per file"
-EXPORT_VOLUMES = "export one volume per series"
+CONVERT = "convert the series with `dcm2niix`, which writes one file per volume"
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,9 @@ class SliceHeader:
     axes: tuple[float, ...]  # directions along a row and down a column; empty if not given
     components: int
     type: int  # SimpleITK's pixel type
+    instance: str = ""  # the image's UID
+    echo: str = ""  # echo time
+    storage_class: str = ""
 
 
 @dataclass
@@ -85,48 +101,47 @@ def find_series(files: Iterable[Path]) -> SeriesSearch:
     found = SeriesSearch()
     for path in files:
         try:
-            if not _is_dicom(path):
-                found.strays.append(path)
-                continue
-            header = read_slice_header(path)
-            found.series.setdefault(header.series, []).append(header)
+            header = read_slice_header(path) if _is_dicom(path) else None
         except UserError as error:
             found.problems.extend(error.problems)
+            continue
+        if header is None:
+            found.strays.append(path)
+        else:
+            found.series.setdefault(header.series, []).append(header)
     return found
 
 
 def _is_dicom(path: Path) -> bool:
-    """Whether a file is a DICOM file with an image, or should be one by its name."""
+    """Whether a file is DICOM by its first bytes, or should be by its name."""
+    if not path.is_file():
+        return False
     start = _first_bytes(path)
-    if not start[PREAMBLE_BYTES:].startswith(MAGIC):
-        return path.suffix.lower() in DICOM_SUFFIXES
-    return not _meta_uid(start, STORAGE_CLASS).startswith(CLASSES_WITHOUT_IMAGE)
+    is_bare = re.match(FIRST_TAG, start, re.DOTALL) is not None
+    return _has_preamble(start) or is_bare or path.suffix.lower() in DICOM_SUFFIXES
 
 
 def _first_bytes(path: Path) -> bytes:
-    if not path.is_file():
-        return b""
     try:
         with open(path, "rb") as file:
-            return file.read(META_BYTES)
+            return file.read(PREAMBLE_BYTES + len(MAGIC))
     except OSError as error:
         raise UserError.at(path, f"cannot be read ({error.strerror})", COPY_AGAIN) from None
 
 
-def _meta_uid(start: bytes, tag: bytes) -> str:
-    """A UID of the file meta information, or ''."""
-    found = re.search(re.escape(tag) + rb"UI..([0-9.]+)", start, re.DOTALL)
-    return found[1].decode() if found else ""
+def _has_preamble(start: bytes) -> bool:
+    return start[PREAMBLE_BYTES:] == MAGIC
 
 
-def read_slice_header(path: Path) -> SliceHeader:
-    """The header of a DICOM image. Raises UserError if it is missing or damaged."""
-    start = _first_bytes(path)
-    if not start[PREAMBLE_BYTES:].startswith(MAGIC):
-        raise UserError.at(path, "not a DICOM file", COPY_AGAIN)
-    syntax = _meta_uid(start, TRANSFER_SYNTAX)
-    if not syntax.startswith(IMPLICIT) or not _lengths_fit(path, syntax):
-        raise UserError.at(path, "not a DICOM image, or damaged", COPY_AGAIN)
+def read_slice_header(path: Path) -> SliceHeader | None:
+    """The header of a DICOM image, or None if the file holds no image by its storage class.
+
+    Raises UserError if the header is missing or damaged.
+    """
+    values = _identify(path)
+    storage_class = values.get(META_CLASS) or values.get(STORAGE_CLASS, "")
+    if storage_class.startswith(CLASSES_WITHOUT_SCAN):
+        return None
     reader = sitk.ImageFileReader()
     reader.SetImageIO(IMAGE_IO)
     reader.SetFileName(str(path))
@@ -145,7 +160,7 @@ def read_slice_header(path: Path) -> SliceHeader:
     size = reader.GetSize()
     (samples,) = _parse_numbers(text(SAMPLES_PER_PIXEL), 1) or (1,)
     (bits,) = _parse_numbers(text(BITS_ALLOCATED), 1) or (1,)
-    plain = syntax in UNCOMPRESSED and samples == 1
+    plain = values.get(TRANSFER_SYNTAX, IMPLICIT) in UNCOMPRESSED and samples == 1
     if plain and math.prod(size) * bits > 8 * path.stat().st_size:
         shape = " x ".join(map(str, size[:2]))
         what = f"truncated: the header claims {shape} voxels, more than the file holds"
@@ -160,32 +175,43 @@ def read_slice_header(path: Path) -> SliceHeader:
         _parse_numbers(text(IMAGE_ORIENTATION), 6),
         reader.GetNumberOfComponents(),
         reader.GetPixelID(),
+        text(INSTANCE_UID),
+        text(ECHO_TIME),
+        storage_class,
     )
 
 
-def _lengths_fit(path: Path, syntax: str) -> bool:
-    """Whether no element claims more bytes than follow it. GDCM would allocate them first.
+def _identify(path: Path) -> dict[tuple[int, int], str]:
+    """The storage class and the transfer syntax that a file states.
 
-    Also checks the elements inside sequences. Returns True at an encoding that it does not know.
+    Raises UserError if it is not DICOM, or if an element, also one in a sequence, claims more bytes
+    than follow it: GDCM would allocate them first. At an encoding that is not known here, the rest
+    of the file is not checked.
     """
+    damaged = UserError.at(path, "not a DICOM image, or damaged", COPY_AGAIN)
+    values: dict[tuple[int, int], str] = {}
     end = path.stat().st_size
-    place = PREAMBLE_BYTES + len(MAGIC)
-    order, explicit, in_pixels = "<", True, False
+    start = _first_bytes(path)
+    place = PREAMBLE_BYTES + len(MAGIC) if _has_preamble(start) else 0
+    order, explicit, in_pixels, in_meta = "<", True, False, True
     with open(path, "rb") as file:
         while place + 8 <= end:
             file.seek(place)
             raw = file.read(12).ljust(12, b"\0")
-            in_meta = raw[:2] == b"\x02\x00"  # always explicit and little-endian
-            if not in_meta:
+            if in_meta and raw[:2] != META_GROUP.to_bytes(2, "little"):
+                in_meta = False  # which is always explicit and little-endian
+                syntax = values.get(TRANSFER_SYNTAX) or _guess_syntax(raw)
                 if syntax == DEFLATED:
-                    return True
+                    break
+                if not syntax.startswith(IMPLICIT):
+                    raise damaged
                 order, explicit = ">" if syntax == BIG_ENDIAN else "<", syntax != IMPLICIT
             tag = struct.unpack_from(f"{order}2H", raw)
             vr = raw[4:6] if explicit and tag[0] != ITEM_GROUP else b""
             if in_meta and vr not in META_VRS:
-                return False
+                raise damaged
             if vr and not vr.isalpha():
-                return True
+                break
             if vr and vr not in LONG_VRS:
                 place, length = place + 8, struct.unpack_from(f"{order}H", raw, 6)[0]
             elif vr:
@@ -194,13 +220,27 @@ def _lengths_fit(path: Path, syntax: str) -> bool:
                 place, length = place + 8, struct.unpack_from(f"{order}I", raw, 4)[0]
             if length == UNDEFINED_LENGTH:
                 if vr == b"UN":
-                    return True
+                    break
                 in_pixels = in_pixels or tag == PIXEL_DATA
-            elif place + length > end:
-                return False
-            elif vr != b"SQ" and (tag[0] != ITEM_GROUP or in_pixels):
+                continue
+            if place + length > end:
+                raise damaged
+            if tag in (META_CLASS, TRANSFER_SYNTAX, STORAGE_CLASS) and length <= MAX_UID_BYTES:
+                file.seek(place)
+                values.setdefault(tag, file.read(length).decode("ascii", "replace").strip("\0 "))
+            if vr != b"SQ" and (tag[0] != ITEM_GROUP or in_pixels):
                 place += length
-    return True
+    if not values and in_meta:
+        raise damaged
+    return values
+
+
+def _guess_syntax(element: bytes) -> str:
+    """The transfer syntax of a data set, from the first bytes of its first element."""
+    order = "little" if element[1] == 0 else "big"
+    if not element[4:6].isalpha():
+        return IMPLICIT if order == "little" else ""
+    return EXPLICIT if order == "little" else BIG_ENDIAN
 
 
 def _parse_numbers(text: str, count: int) -> tuple[float, ...]:
@@ -212,17 +252,36 @@ def _parse_numbers(text: str, count: int) -> tuple[float, ...]:
     return numbers if len(numbers) == count and np.isfinite(numbers).all() else ()
 
 
-def read_series(files: Sequence[Path]) -> sitk.Image:
-    """Read the volume that these files hold, in any order.
+def not_a_volume(slices: Sequence[SliceHeader]) -> str:
+    """Why a series is no volume although nothing is wrong with it; empty if it should be one."""
+    slices = _without_copies(slices)
+    if all(each.storage_class.startswith(SCREENSHOT) and not each.position for each in slices):
+        return "a secondary capture, not a scan"
+    if any(math.prod(each.size[2:]) > 1 for each in slices):
+        return ""
+    if len(slices) == 1:
+        return "a single slice"
+    stacks = _stacks(slices)
+    if len(stacks) == len(slices) or (
+        len(stacks) >= LOCALIZER_PLANES and len(stacks[0]) < MIN_MAIN_STACK * len(stacks[1])
+    ):
+        return f"slices in {len(stacks)} directions or sizes, as of a localizer"
+    return ""
 
-    Raises UserError, usually naming the first file, unless each file holds one gray-scale slice,
-    all have the same size, spacing and direction, and their distances along the normal are equal.
+
+def read_series(files: Sequence[Path], notes: list[Problem] | None = None) -> sitk.Image:
+    """Read the volume that these files hold, in any order, as `sort_slices` finds it.
+
+    Adds to `notes` what is left out. Raises UserError, usually naming the first file.
     """
-    slices = sort_slices([read_slice_header(path) for path in files])
+    headers = [read_slice_header(path) for path in files]
+    slices = sort_slices([each for each in headers if each], notes)
     first = files[0]
     reader = sitk.ImageSeriesReader()
     reader.SetImageIO(IMAGE_IO)
     reader.SetFileNames([str(each.path) for each in slices])
+    if len({each.type for each in slices}) > 1:  # each slice is scaled to whole or broken numbers
+        reader.SetOutputPixelType(sitk.sitkFloat32)
     try:
         with ITK_LOCK:
             image = reader.Execute()
@@ -233,27 +292,78 @@ def read_series(files: Sequence[Path]) -> sitk.Image:
     return as_scan(image, first)
 
 
-def sort_slices(slices: Sequence[SliceHeader]) -> list[SliceHeader]:
-    """Sort the slices of one volume along their normal. Raises UserError if they form none."""
-    first = slices[0]
-    if odd := next((each for each in slices if each.components > 1), None):
-        raise UserError.at(odd.path, "a colour image", SAVE_GRAY)
-    if odd := next((each for each in slices if math.prod(each.size[2:]) > 1), None):
-        raise UserError.at(odd.path, f"{odd.size[2]} frames in one file", EXPORT_SLICES)
-    if len(slices) == 1:
+def sort_slices(
+    slices: Sequence[SliceHeader], notes: list[Problem] | None = None
+) -> list[SliceHeader]:
+    """The slices of the one volume that a series holds, sorted along their normal.
+
+    Copies of a slice, and a few slices of another size, spacing or direction, as of a localizer,
+    are left out and added to `notes`. Raises UserError, usually naming the first file, unless the
+    other files hold one gray-scale slice each, at even distances along the normal.
+    """
+    single = _without_copies(slices)
+    stack, *others = _stacks(single)
+    first, left_out = stack[0], [each for other in others for each in other]
+    if first.components > 1:
+        raise UserError.at(first.path, "a colour image", SAVE_GRAY)
+    if math.prod(first.size[2:]) > 1:
+        raise UserError.at(first.path, f"{first.size[2]} frames in one file", CONVERT)
+    if len(single) == 1:
         raise UserError.at(first.path, "a single slice", GIVE_WHOLE_SERIES)
-    if odd := next((each for each in slices if not (each.position and each.axes)), None):
-        raise UserError.at(odd.path, "does not say where its slice is", EXPORT_AGAIN)
-    for what in ("size", "spacing", "axes", "type"):
-        values = np.array([getattr(each, what) for each in slices])
-        if np.ptp(values, axis=0).max() > GEOMETRY_TOLERANCE:
-            raise UserError.at(
-                first.path, f"the slices of its series differ in {what}", EXPORT_VOLUMES
-            )
-    voxels = math.prod(first.size[:2]) * len(slices)
+    if len(stack) < MIN_MAIN_STACK * len(left_out):
+        counts = " and ".join(str(len(each)) for each in (stack, *others))
+        what = f"its series holds {counts} slices that differ in {_difference(first, left_out[0])}"
+        raise UserError.at(first.path, what, CONVERT)
+    if not (first.position and first.axes):
+        raise UserError.at(first.path, "does not say where its slice is", EXPORT_AGAIN)
+    voxels = math.prod(first.size[:2]) * len(stack)
     if voxels > MAX_VOXELS:
         raise UserError.at(first.path, f"the headers claim {voxels} voxels", EXPORT_AGAIN)
-    return _sort_by_position(slices)
+    in_order = _sort_by_position(stack)
+    if notes is not None:
+        kept = {each.path for each in single}
+        for each in slices:
+            if each.path not in kept:
+                notes.append(Problem(each.path, "a copy of another slice", "used once"))
+        for each in left_out:
+            what = f"differs from its series in {_difference(first, each)}, as a localizer does"
+            notes.append(Problem(each.path, what, "left out"))
+    return in_order
+
+
+def _without_copies(slices: Sequence[SliceHeader]) -> list[SliceHeader]:
+    """The slices without repeated ones. A copy has the UID, place and echo time of another."""
+    first: dict[tuple, SliceHeader] = {}
+    for each in sorted(slices, key=lambda each: str(each.path)):
+        key = (each.instance, each.position, each.axes, each.echo)
+        first.setdefault(key if each.instance else (each.path,), each)
+    return list(first.values())
+
+
+def _stacks(slices: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
+    """Group slices that agree in `_difference`; the largest group first."""
+    stacks: list[list[SliceHeader]] = []
+    for each in slices:
+        fitting = (stack for stack in stacks if not _difference(stack[0], each))
+        if (stack := next(fitting, None)) is None:
+            stacks.append([each])
+        else:
+            stack.append(each)
+    return sorted(stacks, key=len, reverse=True)
+
+
+def _difference(one: SliceHeader, other: SliceHeader) -> str:
+    """In what two slices cannot belong to one volume, whatever their places; empty if they can."""
+    if one.components != other.components:
+        return "colour"
+    if bool(one.position) != bool(other.position):
+        return "position"
+    for what in ("size", "spacing", "axes"):
+        ours, theirs = getattr(one, what), getattr(other, what)
+        apart = (abs(a - b) for a, b in zip(ours, theirs, strict=False))
+        if len(ours) != len(theirs) or any(each > GEOMETRY_TOLERANCE for each in apart):
+            return "direction" if what == "axes" else what
+    return ""
 
 
 def _sort_by_position(slices: Sequence[SliceHeader]) -> list[SliceHeader]:
@@ -265,8 +375,9 @@ def _sort_by_position(slices: Sequence[SliceHeader]) -> list[SliceHeader]:
     gaps = np.diff(heights[order])
     step = float(np.median(gaps))
     if gaps.min() <= POSITION_TOLERANCE * step:
-        what = f"two of its series' {len(slices)} slices are in the same place"
-        raise UserError.at(first, what, EXPORT_VOLUMES)
+        places = 1 + int((gaps > POSITION_TOLERANCE * max(step, gaps.max())).sum())
+        what = f"its series has {len(slices)} slices in {places} places, as several echoes have"
+        raise UserError.at(first, what, CONVERT)
     if gaps.max() > (1 + POSITION_TOLERANCE) * step or gaps.min() < (1 - POSITION_TOLERANCE) * step:
         what = f"uneven spacing: slices {gaps.min():.3g} to {gaps.max():.3g} mm apart"
         raise UserError.at(first, what, "copy the series again, a slice may be missing")
