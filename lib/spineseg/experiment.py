@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from spineseg.profiles import Profile, load_profile
 from spineseg.utils import paths
 from spineseg.utils.errors import UserError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 ALL = "all"  # in place of a fold: train on every case
-# In place of a folder: patients simulated on the target grid, 172 or the given number of them.
-SIMULATED = re.compile(r"simulated(?:-([1-9][0-9]{0,3}))?")
+# In place of a folder: patients simulated on the target grid, 172 or the given number of them,
+# as the phantom shows them or with any contrast (see `phantom/randomised.py`).
+SIMULATED = re.compile(r"(simulated|randomised)(?:-([1-9][0-9]{0,3}))?")
 PATIENTS = 172  # of the paper
 
 
@@ -29,7 +32,8 @@ class Experiment:
     def of(cls, data: str | Path | None = None, profile: str | Path = "quick") -> Experiment:
         """The experiment of a data folder and a profile's name or file.
 
-        `data` may also be empty (the phantom), `simulated` or, for fewer patients, `simulated-20`.
+        `data` may also be empty (the phantom), `simulated` or, for fewer patients, `simulated-20`,
+        and likewise `randomised`.
         Raises UserError if there is no such folder or profile.
         """
         if SIMULATED.fullmatch(str(data)):
@@ -59,7 +63,13 @@ class Experiment:
     def simulated_patients(self) -> int:
         """The number of patients to simulate on the target grid."""
         found = SIMULATED.fullmatch(str(self.data))
-        return int(found[1]) if found and found[1] else PATIENTS
+        return int(found[2]) if found and found[2] else PATIENTS
+
+    @property
+    def is_randomised(self) -> bool:
+        """Whether the simulated scans have any contrast, resolution and quality."""
+        found = SIMULATED.fullmatch(str(self.data))
+        return found is not None and found[1] == "randomised"
 
     @property
     def starts_from_phantom(self) -> bool:
@@ -103,5 +113,7 @@ class Experiment:
 
         The device `any` means that the numbers do not depend on it.
         """
+        import pandas as pd
+
         keys = {"data": self.data_name, "profile": self.profile.name}
         return pd.DataFrame({**keys, "device": device}, index=table.index).join(table)

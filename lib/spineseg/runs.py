@@ -83,7 +83,8 @@ class RunRecord:
         known = {"data": "", **{key: content[key] for key in REQUIRED}}
         known |= {each.name: content[each.name] for each in fields(cls) if each.name in content}
         grid = known["grid"]
-        known["grid"] = Grid(grid["slices"], grid["size"], tuple(grid["columns"]))
+        columns = tuple(grid["columns"])
+        known["grid"] = Grid(grid["slices"], grid["size"], columns, grid.get("pixel"))
         known["profile"] = Profile(**known["profile"])
         known["train"], known["test"] = tuple(known["train"]), tuple(known["test"])
         return cls(**known)
@@ -92,6 +93,8 @@ class RunRecord:
         """Plain values, lists in place of tuples."""
         content = asdict(self)
         content["grid"]["columns"] = list(self.grid.columns)
+        if self.grid.pixel is None:  # records of an older version lack it
+            del content["grid"]["pixel"]
         return content | {"train": list(self.train), "test": list(self.test)}
 
     def what_to_train(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,23 +29,33 @@ from spineseg.utils.progress import progress_bar
 COLUMN_STEP = 16  # the networks halve a slice four times
 INDEX, IMAGES, MASKS = "index.json", "images.npy", "masks.npy"
 INDEX_KEYS = (
-    *("key", "data_hash", "split_hash", "cases", "folds", "slices", "size", "spacings"),
-    *("classes", "bands", "windows", "sha256"),
+    *("key", "data_hash", "split_hash", "cases", "folds", "slices", "size", "pixel"),
+    *("spacings", "classes", "bands", "windows", "sha256"),
 )
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The target grid of all volumes, and the columns of it that a network sees."""
+    """The target grid of all volumes, and the columns of it that a network sees.
+
+    With `pixel`, the network sees the scan's own slices with pixels of that size, as many rows and
+    columns as the scan has image, and all columns. Then the other fields do not matter.
+    """
 
     slices: int
     size: int  # rows and columns of a slice, pixels
     columns: tuple[int, int]  # first, and one past the last
+    pixel: float | None = None  # mm
 
     @property
     def window(self) -> slice:
         """The columns as a slice of the last axis."""
-        return slice(*self.columns)
+        return slice(None) if self.pixel is not None else slice(*self.columns)
+
+    @property
+    def all_columns(self) -> "Grid":
+        """The same grid with nothing cropped."""
+        return replace(self, columns=(0, self.size))
 
 
 class Volume(NamedTuple):
@@ -66,6 +76,7 @@ class CachePlan:
     cases: Sequence[Any]  # with `id` and `patient`
     slices: int
     size: int
+    pixel: float | None = None  # mm, of `Grid`
 
 
 @dataclass(frozen=True)
@@ -126,7 +137,8 @@ class Cache:
         """
         self.test_ids(fold)
         index = self.index
-        return Grid(index["slices"], index["size"], tuple(index["windows"][str(fold)]))
+        columns = tuple(index["windows"][str(fold)])
+        return Grid(index["slices"], index["size"], columns, index["pixel"])
 
     def spacing(self, case: str) -> tuple[float, ...]:
         """Spacing of a case on the target grid, mm between slices, rows, columns."""
@@ -200,6 +212,7 @@ def _index(
         "folds": folds,
         "slices": plan.slices,
         "size": plan.size,
+        "pixel": plan.pixel,
         "spacings": {case: found.spacing for case, found in zip(ids, written, strict=True)},
         "classes": [CLASSES[index] for index in sorted(labels)],
         "bands": bands,

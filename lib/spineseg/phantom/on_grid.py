@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 
+import numpy as np
 from joblib import cpu_count
 
 from spineseg.data.cache import INDEX, Cache, CachePlan, Volume, build_cache, cache_folder, hash_of
@@ -17,12 +18,14 @@ from spineseg.data.gray import gray_range, to_gray
 from spineseg.experiment import Experiment
 from spineseg.fingerprint import simulated_cache_code
 from spineseg.labels import challenge_to_class
-from spineseg.phantom import simulate
+from spineseg.phantom import Phantom, simulate
 from spineseg.phantom.dataset import plan_cases
+from spineseg.phantom.randomised import simulate_randomised
 from spineseg.utils.locks import folder_lock
 from spineseg.utils.processes import end_with_parent
 
 SLICES, SIZE = 12, 880  # the paper's most common shape (Table 1)
+RANDOMISED_PIXEL_MM = 2.4
 SEED = 0
 
 
@@ -37,21 +40,21 @@ class SimulatedScan:
 def prepare_simulated(experiment: Experiment) -> Cache:
     """The cache of the simulated patients of an experiment, 12 x 880 x 880 or smaller.
 
-    The profile bounds the size in plane. The patients are simulated, one process per core, if there
-    is no cache of this code and these settings.
+    The profile bounds the size in plane. Randomised scans have pixels of RANDOMISED_PIXEL_MM. The
+    patients are simulated, one process per core, if there is no cache of this code and these
+    settings.
     """
     profile, cases = experiment.profile, experiment.simulated_patients
     size = min(SIZE, profile.image_size)
-    settings = {"cases": cases, "seed": SEED, **profile.cache_settings()}
+    pixel = RANDOMISED_PIXEL_MM if experiment.is_randomised else None
+    settings = {"cases": cases, "seed": SEED, "pixel": pixel, **profile.cache_settings()}
     key = hash_of({"code": simulated_cache_code(), **settings})
-    folder = cache_folder(f"simulated-{SLICES}x{size}", key)
+    data = "randomised" if experiment.is_randomised else "simulated"
+    folder = cache_folder(f"{data}-{SLICES}x{size}", key)
     with folder_lock(folder, wait=True):
         if not (folder / INDEX).is_file():
-            _build(
-                CachePlan(
-                    folder, {"data": "simulated", "key": key}, profile, _scans(cases), SLICES, size
-                )
-            )
+            identity = {"data": data, "key": key}
+            _build(CachePlan(folder, identity, profile, _scans(cases), SLICES, size, pixel))
     return Cache(folder)
 
 
@@ -66,11 +69,19 @@ def _build(plan: CachePlan) -> None:
         min(cpu_count(), cases), get_context("spawn"), initializer=end_with_parent
     )
     with pool:
-        build_cache(plan, partial(_simulated, cases, plan.size), pool)
+        build_cache(plan, partial(_simulated, cases, plan.size, plan.pixel), pool)
 
 
-def _simulated(cases: int, size: int, row: int) -> Volume:
-    plan = plan_cases(cases, 1.0, SEED, False)[row]
-    phantom = simulate((SLICES, size, size), plan.seed)
+def _simulated(cases: int, size: int, pixel: float | None, row: int) -> Volume:
+    phantom = _randomised(size, pixel, row) if pixel else _as_phantom(cases, size, row)
     gray = to_gray(phantom.image, *gray_range(phantom.image))
     return Volume(gray, challenge_to_class(phantom.mask), phantom.spacing)
+
+
+def _as_phantom(cases: int, size: int, row: int) -> Phantom:
+    plan = plan_cases(cases, 1.0, SEED, False)[row]
+    return simulate((SLICES, size, size), plan.seed)
+
+
+def _randomised(size: int, pixel: float, row: int) -> Phantom:
+    return simulate_randomised(SLICES, size, pixel, np.random.SeedSequence(SEED, spawn_key=(row,)))

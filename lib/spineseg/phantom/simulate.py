@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spineseg.phantom.acquisition import acquire, draw_scanner
+from spineseg.phantom.acquisition import Scanner, acquire, draw_scanner
 from spineseg.phantom.anatomy import View, draw_patient
 from spineseg.phantom.canvas import Canvas
 from spineseg.phantom.grid import VoxelGrid
-from spineseg.phantom.signals import draw_signals
-from spineseg.phantom.spine import build_spine, fit_view
+from spineseg.phantom.signals import Signals, draw_signals
+from spineseg.phantom.spine import Spine, build_spine, fit_view
 from spineseg.phantom.structures import Painter
 from spineseg.phantom.surroundings import draw_habitus, paint_surroundings
 
@@ -42,13 +42,26 @@ def simulate(shape: tuple[int, int, int], seed: Seed, *, bodies_only: bool = Fal
     spine = build_spine(patient)
     grid = place_grid(shape, fit_view(spine))
     scanner = draw_scanner(scanner_rng)
-    signals, habitus = draw_signals(tissue_rng), draw_habitus(tissue_rng)
+    signals = draw_signals(tissue_rng)
+    image, labels = scan(grid, spine, signals, scanner, tissue_rng, scanner_rng, bodies_only)
+    return Phantom(image, labels, (patient.view.thickness, grid.pixel, grid.pixel))
 
+
+def scan(
+    grid: VoxelGrid,
+    spine: Spine,
+    signals: Signals,
+    scanner: Scanner,
+    tissue_rng: np.random.Generator,
+    scanner_rng: np.random.Generator,
+    bodies_only: bool,
+) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+    """The image and the challenge's labels of a spine on a grid, both (slices, rows, columns)."""
+    habitus = draw_habitus(tissue_rng)
     surroundings = paint_surroundings(grid, spine, signals, habitus, tissue_rng)
     canvas = Canvas(grid, surroundings, scanner.blur)
     Painter(canvas, spine, signals, habitus, tissue_rng, bodies_only).paint()
-    image = acquire(canvas, spine, scanner, scanner_rng)
-    return Phantom(image, canvas.labels, (patient.view.thickness, grid.pixel, grid.pixel))
+    return acquire(canvas, spine, scanner, scanner_rng), canvas.labels
 
 
 def place_grid(shape: tuple[int, int, int], view: View) -> VoxelGrid:

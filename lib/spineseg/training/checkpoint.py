@@ -1,4 +1,7 @@
-"""Checkpoints: plain weights, and what is needed to resume a run."""
+"""Checkpoints: plain weights, and what is needed to resume a run.
+
+A run that is handed on has its weights alone, in the safetensors format and half precision.
+"""
 
 import warnings
 from collections.abc import Sequence
@@ -7,7 +10,9 @@ from typing import Any
 from zipfile import ZipFile
 
 import torch
-from torch import nn
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from spineseg.models import build_model
 from spineseg.runs import FINISHED, RunRecord, is_finished, load_record, retrain_remedy
@@ -15,6 +20,7 @@ from spineseg.utils.errors import UserError
 from spineseg.utils.files import atomic_write
 
 CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "network.safetensors"
 
 
 def save_checkpoint(folder: Path, record: RunRecord, **content: Any) -> None:
@@ -62,6 +68,8 @@ def load_state(part: Any, saved: dict[str, Any], folder: Path, name: str = "netw
 
 def load_network(folder: Path) -> tuple[nn.Module, RunRecord]:
     """The trained plain network of a run in evaluation mode, and the run's record."""
+    if (folder / WEIGHTS).is_file():
+        return _load_weights(folder)
     saved = load_checkpoint(folder)
     record = saved["record"]
     if is_finished(folder):
@@ -73,3 +81,30 @@ def load_network(folder: Path) -> tuple[nn.Module, RunRecord]:
     network = build_model(record.model, record.profile.width)
     load_state(network, saved, folder)
     return network.eval(), record
+
+
+def save_weights(network: nn.Module, folder: Path) -> None:
+    """Write the weights of a network atomically: kernels in half precision, the rest as it is."""
+    state = {
+        name: value.half() if value.ndim > 1 else value
+        for name, value in network.state_dict().items()
+    }
+    with atomic_write(folder / WEIGHTS) as temporary:
+        save_file({name: value.contiguous() for name, value in state.items()}, temporary)
+
+
+def _load_weights(folder: Path) -> tuple[nn.Module, RunRecord]:
+    path, record = folder / WEIGHTS, load_record(folder)
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError):
+        raise UserError.at(path, "damaged: not the weights of a network", "copy it again") from None
+    network = build_model(record.model, record.profile.width)
+    load_state(network, {"network": _in_float32(state)}, folder)
+    return network.eval(), record
+
+
+def _in_float32(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: value.float() if value.is_floating_point() else value for name, value in state.items()
+    }

@@ -30,6 +30,7 @@ from spineseg.training.device import (
     precision_for,
     single_thread_for_conv3d,
 )
+from spineseg.training.randomise import randomise
 from spineseg.training.transforms import add_noise, augment, standardise
 from spineseg.utils.files import write_csv
 from spineseg.utils.progress import progress_bar
@@ -193,9 +194,13 @@ class Training:
     def _varied(
         self, images: Tensor, masks: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """A batch after augmentation and noise, if the profile and the method ask for them."""
+        """A batch after augmentation and noise, if the profile and the method ask for them.
+
+        A network for scans of any kind sees windows of any kind.
+        """
         if self.profile.augment:
-            images, masks = augment(images, masks, generator)
+            vary = randomise if self.record.grid.pixel else augment
+            images, masks = vary(images, masks, generator)
         if self.method.noise:
             images = add_noise(images, self._noise_levels(images, generator), generator)
         return images, masks

@@ -7,6 +7,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[3]
 PROFILES = REPOSITORY / "profiles"
 PAPER = REPOSITORY / "results" / "paper"
+BUNDLED = REPOSITORY / "weights"  # the network for those who have no run of their own
 
 
 def root() -> Path:
