@@ -30,7 +30,8 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def test_a_seed_gives_the_same_scan():
     first, again, other = (simulate_randomised(4, 64, 5.0, seed) for seed in (3, 3, 4))
-    assert np.array_equal(first.image, again.image) and np.array_equal(first.mask, again.mask)
+    assert np.array_equal(first.image, again.image)
+    assert np.array_equal(first.mask, again.mask)
     assert not np.array_equal(first.image, other.image)
 
 
@@ -40,7 +41,8 @@ def test_scans_show_the_lumbar_spine_and_label_it(seed):
     assert phantom.image.shape == phantom.mask.shape == (8, 88, 88)
     assert {1, 2, 3, 4, 5, 6} <= set(np.unique(phantom.mask))  # S, L5 to L1
     distance, *pixel = phantom.spacing
-    assert SLICE_DISTANCE_MM[0] <= distance <= SLICE_DISTANCE_MM[1] and pixel == [4.8, 4.8]
+    assert SLICE_DISTANCE_MM[0] <= distance <= SLICE_DISTANCE_MM[1]
+    assert pixel == [4.8, 4.8]
 
 
 def test_posterior_elements_are_not_labelled():
@@ -57,15 +59,18 @@ def test_contrasts_differ_as_they_do_in_scanners():
         t2, t1, suppressed = (
             draw(rng) for draw in (draw_signals, draw_t1_signals, draw_fat_suppressed_signals)
         )
-        assert t2.csf > t2.cord and t1.csf < t1.cord  # fluid is bright in T2 and dark in T1
-        assert t1.fat > t1.muscle and suppressed.fat < suppressed.csf
+        assert t2.csf > t2.cord
+        assert t1.csf < t1.cord
+        assert t1.fat > t1.muscle
+        assert suppressed.fat < suppressed.csf
 
 
 def test_every_contrast_occurs():
     """Some scans show fluid darker than marrow, others brighter, by far."""
     rng = np.random.default_rng(0)
     ratios = [each.csf / each.marrow for each in (draw_any_signals(rng) for _ in range(200))]
-    assert np.mean(np.array(ratios) < 0.7) > 0.1 and np.mean(np.array(ratios) > 1.5) > 0.3
+    assert np.mean(np.array(ratios) < 0.7) > 0.1
+    assert np.mean(np.array(ratios) > 1.5) > 0.3
 
 
 def test_windows_are_drawn_from_the_generator():
@@ -74,7 +79,8 @@ def test_windows_are_drawn_from_the_generator():
     first, again = (randomise(gray, mask, generator(5)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     sizes = {tuple(randomise(gray, mask, generator(seed))[0].shape[1:]) for seed in range(8)}
-    assert len(sizes) > 3 and all(side % WINDOW_STEP == 0 for size in sizes for side in size)
+    assert len(sizes) > 3
+    assert all(side % WINDOW_STEP == 0 for size in sizes for side in size)
 
 
 def test_image_and_mask_move_together():
@@ -85,7 +91,8 @@ def test_image_and_mask_move_together():
     seen = 0
     for seed in range(4):
         image, moved = randomise(gray, mask, generator(seed))
-        assert image.shape == moved.shape and set(moved.unique().tolist()) <= {0, 3}
+        assert image.shape == moved.shape
+        assert set(moved.unique().tolist()) <= {0, 3}
         for picture, labels in zip(image, moved, strict=True):
             inside = labels == 3
             if inside.sum() > 300 and (~inside).sum() > 300:
@@ -103,7 +110,9 @@ def test_contrast_depends_on_the_gray_value_alone(seed):
     image[:, :, 0, :2] = 7
     mapped = random_contrast(image, Draw(3, image.device, generator(seed)))
     assert torch.equal(mapped[:, :, 0, 0], mapped[:, :, 0, 1])
-    assert -1e-5 <= mapped.min() and mapped.max() <= 1 + 1e-5 and mapped.isfinite().all()
+    assert mapped.min() >= -1e-5
+    assert mapped.max() <= 1 + 1e-5
+    assert mapped.isfinite().all()
 
 
 def test_blur_keeps_the_mean_of_a_flat_image_and_its_samples_apart():
@@ -119,7 +128,9 @@ def test_stretch_maps_the_percentiles():
     image = torch.arange(1000.0).reshape(1, 1, 25, 40) + 500
     stretched = stretch(image)
     values = stretched.flatten()
-    assert values.min() == 0 and values.max() == 1
-    assert values[5] == pytest.approx(0, abs=2e-3) and values[994] == pytest.approx(1, abs=2e-3)
+    assert values.min() == 0
+    assert values.max() == 1
+    assert values[5] == pytest.approx(0, abs=2e-3)
+    assert values[994] == pytest.approx(1, abs=2e-3)
     assert values[500] == pytest.approx(0.5, abs=2e-3)
     assert torch.equal(stretch(torch.full((1, 1, 8, 8), 3.0)), torch.zeros(1, 1, 8, 8))
