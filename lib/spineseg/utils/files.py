@@ -1,5 +1,7 @@
 """Atomic writes and validated reads of the project's own files."""
 
+from __future__ import annotations
+
 import json
 import os
 import zlib
@@ -7,14 +9,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
-import pandas as pd
 
 from spineseg.utils.errors import REMOVE, UserError, write_error
 from spineseg.utils.locks import file_lock
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 READABLE = "make it readable for you"
 CSV_FORMAT: dict[str, Any] = {"index": False, "float_format": "%.6g", "lineterminator": "\n"}
@@ -91,6 +95,8 @@ def read_csv(
     It must have the columns `filled`, which have no gaps, and the columns `others`. `options` go to
     `pandas.read_csv`. Raises UserError for any other file, and for one whose last line is cut off.
     """
+    import pandas as pd
+
     try:
         text = path.read_text(encoding="utf-8")
         table = pd.read_csv(StringIO(text), **options)
