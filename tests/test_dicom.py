@@ -174,9 +174,7 @@ FAULTS = [
     *(missing, twice, of_two_sizes, of_two_directions, of_two_spacings),
     *(
         shifted,
-        single,
         without_position,
-        colour,
         multi_frame,
         constant,
         truncated,

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -206,11 +208,14 @@ def test_a_folder_that_cannot_be_opened_is_a_problem(tmp_path, monkeypatch):
     write(make_scan(), tmp_path / "scan.mha")
     (tmp_path / "closed").mkdir()
 
-    def walk(top, onerror):
-        onerror(PermissionError(13, "Permission denied", str(tmp_path / "closed")))
-        yield str(top), [], ["scan.mha"]
+    iterdir = Path.iterdir
 
-    monkeypatch.setattr("os.walk", walk)
+    def refuse(folder):
+        if folder.name == "closed":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return iterdir(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
     report = check_folder(tmp_path)
     assert len(report.cases) == 1
     assert [problem.path.name for problem in report.problems] == ["closed"]

@@ -15,7 +15,10 @@ from pathlib import Path
 from spineseg.methods import METHODS, NNUNET
 
 PACKAGE = Path(__file__).parent
-READING = ("labels.py", "data/volume.py", "data/headers.py", "data/dicom.py", "data/layouts.py")
+READING = (
+    *("labels.py", "data/volume.py", "data/headers.py", "data/dicom.py", "data/layouts.py"),
+    "data/levels.py",
+)
 ON_GRID = ("data/preprocess.py", "data/gray.py")
 PREPROCESSING = (*READING, *ON_GRID, "data/splits.py", "data/cache.py", "data/prepare.py")
 SIMULATION = ("labels.py", "phantom")

@@ -255,10 +255,10 @@ def _parse_numbers(text: str, count: int) -> tuple[float, ...]:
 def not_a_volume(slices: Sequence[SliceHeader]) -> str:
     """Why a series is no volume although nothing is wrong with it; empty if it should be one."""
     slices = _without_copies(slices)
-    if all(each.storage_class.startswith(SCREENSHOT) and not each.position for each in slices):
-        return "a secondary capture, not a scan"
     if any(math.prod(each.size[2:]) > 1 for each in slices):
         return ""
+    if all(each.storage_class.startswith(SCREENSHOT) and not each.position for each in slices):
+        return "a secondary capture, not a scan"
     if len(slices) == 1:
         return "a single slice"
     stacks = _stacks(slices)

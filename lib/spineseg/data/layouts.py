@@ -1,8 +1,9 @@
 """Known layouts of folders with scans: one class per layout, all giving `Case`s."""
 
-import os
 import re
 from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import ClassVar
 import numpy as np
 import SimpleITK as sitk
 
-from spineseg.data.dicom import find_series, read_series
+from spineseg.data.dicom import find_series, not_a_volume, read_series
+from spineseg.data.levels import label_from_below, refuse_other_labels
 from spineseg.data.volume import (
     EXTENSIONS,
     extension,
@@ -20,8 +22,10 @@ from spineseg.data.volume import (
     read_scan,
     to_canonical,
 )
-from spineseg.labels import CHALLENGE_LABELS, CLASSES, SPIDER_LABELS, relabel
+from spineseg.labels import CHALLENGE_LABELS, CLASSES, LABEL_SETS, SPIDER_LABELS, relabel
 from spineseg.utils.errors import Problem, UserError
+
+CHU_LEVELS = ("L5", "L4", "L3", "L2", "L1", "T12", "T11")
 
 CaseKey = tuple[int, str]  # the patient's number, and which series of the patient ('' if only one)
 
@@ -41,21 +45,55 @@ class Case:
     labels: tuple[str, ...] = field(default=CHALLENGE_LABELS, repr=False)
     slice_files: tuple[Path, ...] = field(default=(), repr=False)
 
-    def read(self) -> sitk.Image:
-        """Read the scan as stored. Raises UserError if it cannot be used."""
-        return read_series(self.slice_files) if self.slice_files else read_scan(self.image)
+    def read(self, notes: list[Problem] | None = None) -> sitk.Image:
+        """Read the scan as stored, and add what is unusual to `notes`.
+
+        Raises UserError if it cannot be used.
+        """
+        return read_series(self.slice_files, notes) if self.slice_files else read_scan(self.image)
+
+    def read_mask(self, notes: list[Problem] | None = None) -> sitk.Image:
+        """Read the mask as stored, with the labels `labels`, and add what is unusual to `notes`.
+
+        Raises UserError if there is none or it cannot be used.
+        """
+        if self.mask is None:
+            raise UserError.at(self.image, "scan without a mask", "add the mask or remove the scan")
+        return read_mask(self.mask)
 
 
-def read_labelled(case: Case) -> tuple[sitk.Image, np.ndarray]:
+@dataclass(frozen=True)
+class ChuCase(Case):
+    """A case of Chu et al., whose header and labels are not those of the scan.
+
+    The second axis of the voxels runs backwards, which the header calls forwards. All vertebrae
+    have label 1.
+    """
+
+    def read(self, notes: list[Problem] | None = None) -> sitk.Image:
+        return _turn_front_to_back(super().read(notes))
+
+    def read_mask(self, notes: list[Problem] | None = None) -> sitk.Image:
+        mask = _turn_front_to_back(super().read_mask(notes))
+        return label_from_below(mask, CHU_LEVELS, self.mask or self.image, notes)
+
+
+def _turn_front_to_back(image: sitk.Image) -> sitk.Image:
+    """Reverse the direction of the second axis; the voxels stay."""
+    axes = np.reshape(image.GetDirection(), (3, 3)) * (1, -1, 1)
+    image.SetDirection(axes.ravel().tolist())
+    return image
+
+
+def read_labelled(case: Case, notes: list[Problem] | None = None) -> tuple[sitk.Image, np.ndarray]:
     """The canonical scan, and the class of each of its voxels as uint8 (slices, rows, columns).
 
-    Raises UserError for a file that cannot be used, a case without a mask, and a mask on another
-    grid.
+    Adds what is unusual to `notes`. Raises UserError for a file that cannot be used, a case without
+    a mask, a mask on another grid, and one with the labels of another label set.
     """
-    if case.mask is None:
-        raise UserError.at(case.image, "scan without a mask", "add the mask or remove the scan")
-    mask = to_canonical(read_mask(case.mask))
-    scan = to_canonical(case.read())
+    mask = to_canonical(case.read_mask(notes))
+    refuse_other_labels(mask, case.labels, case.mask or case.image)
+    scan = to_canonical(case.read(notes))
     if mismatch := geometry_mismatch(mask, scan):
         what = f"does not fit {case.image.name}: {mismatch}"
         raise UserError.at(case.mask, what, "draw or resample it on the scan's grid")
@@ -82,32 +120,47 @@ class Source(ABC):
 
 
 class LabelledFolder(Source):
-    """Scans in one folder and masks in another, paired by name.
+    """Scans in one folder and masks in another or the same, paired by name.
 
     `images` and `masks` map the key of each case, sorted, to its files; `cases` refuses more than
-    one. Upper and lower case of file names do not matter. Raises UserError if the folder does not
-    have this layout.
+    one. Upper and lower case of the names of files and folders do not matter. The masks have the
+    layout's own labels, unless `labels` names others in `LABEL_SETS`. Raises UserError if the
+    folder does not have this layout.
     """
 
-    folders: ClassVar[tuple[str, str]]  # of scans, of masks
+    folders: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]]  # of scans, of masks: known names
     patterns: ClassVar[tuple[str, str]]  # of file names in each: patient's number, series
     example: ClassVar[tuple[str, str]]  # a scan, its mask
-    labels: ClassVar[tuple[str, ...]]
+    own_labels: ClassVar[tuple[str, ...]]
+    case_type: ClassVar[type[Case]] = Case
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, labels: str | None = None) -> None:
         root = Path(root)
         if not root.is_dir():
             raise UserError.at(root, "no such folder", "check the name")
+        self.labels = LABEL_SETS[labels] if labels else self.own_labels
+        self.labels_declared = labels is not None
         self.root = self._parent_folder(root)
-        self.strays = []
-        self.images, self.masks = map(self._files_by_key, self.folders, self.patterns)
+        places = [self._subfolders(self.root, names) for names in self.folders]
+        found = [
+            _files_by_key(folders, pattern)
+            for folders, pattern in zip(places, self.patterns, strict=True)
+        ]
+        self.images, self.masks = found
         if not self.images and not self.masks:
             what = f"holds no scans named {self.example[0]}"
-            raise UserError.at(root, what, f"give the folder that holds {self.folders[0]}")
+            raise UserError.at(root, what, "give the folder that holds it")
+        used = {file for files in found for group in files.values() for file in group}
+        visible = {file for folders in places for folder in folders for file in _visible(folder)}
+        self.strays = sorted(visible - used)
 
     def _parent_folder(self, root: Path) -> Path:
         """The folder that holds the folders of scans and masks."""
         return root
+
+    def _subfolders(self, root: Path, names: tuple[str, ...]) -> list[Path]:
+        """The folders in `root` with one of these names, in upper or lower case."""
+        return [path for path in _visible(root) if path.name.lower() in names and path.is_dir()]
 
     @abstractmethod
     def case_id(self, key: CaseKey) -> str:
@@ -118,7 +171,7 @@ class LabelledFolder(Source):
         """The name of a case's patient."""
 
     def case(self, key: CaseKey, image: Path, mask: Path | None) -> Case:
-        return Case(self.case_id(key), image, mask, self.patient(key), self.labels)
+        return self.case_type(self.case_id(key), image, mask, self.patient(key), self.labels)
 
     def case_keys(self) -> list[CaseKey]:
         """The keys of all scans and masks, sorted."""
@@ -141,38 +194,54 @@ class LabelledFolder(Source):
         masks = {key: mask for key, (mask,) in self.masks.items()}
         return [self.case(key, image, masks.get(key)) for key, (image,) in self.images.items()]
 
-    def _files_by_key(self, folder: str, pattern: str) -> dict[CaseKey, list[Path]]:
-        files: dict[CaseKey, list[Path]] = {}
-        path = self.root / folder
-        for file in sorted(path.iterdir()) if path.is_dir() else ():
-            suffix = extension(file) or ""
-            name = re.fullmatch(pattern, file.name.removesuffix(suffix), re.IGNORECASE)
-            if suffix and name:
-                key = int(name[1]), (name[2] if name.re.groups > 1 else "").lower()
-                files.setdefault(key, []).append(file)
-            elif not file.name.startswith("."):
-                self.strays.append(file)
-        return dict(sorted(files.items()))
+
+def _files_by_key(folders: list[Path], pattern: str) -> dict[CaseKey, list[Path]]:
+    """The image files of these folders whose names match, by the key of their case."""
+    files: dict[CaseKey, list[Path]] = {}
+    for file in (file for folder in folders for file in _visible(folder)):
+        suffix = extension(file)
+        name = re.fullmatch(pattern, file.name[: -len(suffix or "x")], re.IGNORECASE)
+        if suffix and name:
+            key = int(name[1]), (name[2] if name.re.groups > 1 else "").lower()
+            files.setdefault(key, []).append(file)
+    return dict(sorted(files.items()))
+
+
+def _visible(folder: Path) -> list[Path]:
+    """What a folder holds, hidden files excepted, sorted."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 class ChallengeFolder(LabelledFolder):
-    """The MRSpineSeg layout, in the folder or its `train/`: one scan per patient."""
+    """The MRSpineSeg layout, in the folder or its `train/`: one scan per patient.
 
-    folders = ("MR", "Mask")
+    Copies of the data set name its folders differently.
+    """
+
+    folders = (("mr", "image", "original_mr"), ("mask", "groundtruth"))
     patterns = ("case([0-9]+)", "mask_case([0-9]+)")
     example = ("MR/Case1.nii.gz", "Mask/mask_case1.nii.gz")
-    labels = CHALLENGE_LABELS
+    own_labels = CHALLENGE_LABELS
 
     def _parent_folder(self, root: Path) -> Path:
-        places = (root, root / "train")
-        used = (p for p in places if any((p / folder).is_dir() for folder in self.folders))
-        return next(used, root)
+        places = (root, *self._subfolders(root, ("train",)))
+        names = self.folders[0] + self.folders[1]
+        return next((place for place in places if self._subfolders(place, names)), root)
 
     def case_id(self, key: CaseKey) -> str:
         return f"Case{key[0]}"
 
     def patient(self, key: CaseKey) -> str:
         return self.case_id(key)
+
+    def notes(self) -> list[Problem]:
+        beside = self.root.parent if self.root.name.lower() == "train" else self.root
+        tests = [
+            Problem(folder, "holds scans without masks", "ignored, `spineseg predict` takes them")
+            for test in self._subfolders(beside, ("test",))
+            for folder in self._subfolders(test, self.folders[0])
+        ]
+        return super().notes() + tests
 
 
 class SpiderFolder(LabelledFolder):
@@ -181,14 +250,14 @@ class SpiderFolder(LabelledFolder):
     The T1 series of the data set are neither problems nor cases.
     """
 
-    folders = ("images", "masks")
+    folders = (("images",), ("masks",))
     patterns = ("([0-9]+)_(t2|t2_space)",) * 2
     example = ("images/1_t2.mha", "masks/1_t2.mha")
-    labels = SPIDER_LABELS
+    own_labels = SPIDER_LABELS
     series_names: ClassVar = {"t2": "t2", "t2_space": "t2_SPACE"}
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
+    def __init__(self, root: Path, labels: str | None = None) -> None:
+        super().__init__(root, labels)
         t1 = re.compile(r"[0-9]+_t1\.mha", re.IGNORECASE)
         self.t1 = [file for file in self.strays if t1.fullmatch(file.name)]
         self.strays = [file for file in self.strays if file not in set(self.t1)]
@@ -207,17 +276,41 @@ class SpiderFolder(LabelledFolder):
         return notes
 
 
+class ChuFolder(LabelledFolder):
+    """The layout of Chu et al. 2015 (Zenodo record 22304): scans and masks in one folder.
+
+    See `ChuCase` for what its files mean.
+    """
+
+    folders = (("",), ("",))
+    patterns = ("img_([0-9]+)", "img_([0-9]+)_labels")
+    example = ("Img_01.nii", "Img_01_Labels.nii")
+    own_labels = CHALLENGE_LABELS
+    case_type = ChuCase
+
+    def _subfolders(self, root: Path, names: tuple[str, ...]) -> list[Path]:
+        return [root]
+
+    def case_id(self, key: CaseKey) -> str:
+        return f"Img_{key[0]:02d}"
+
+    def patient(self, key: CaseKey) -> str:
+        return self.case_id(key)
+
+
 class ScanFolder(Source):
     """Scans without masks: one file, or all image files and DICOM series below a folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root = Path(root)
         self._problems: list[Problem] = []
-        files = self._files_below(root) if root.is_dir() else [root]
+        self._notes: list[Problem] = []
+        files = sorted(self._files_below(root)) if root.is_dir() else [root]
         self.files = [file for file in files if extension(file)]
         found = find_series(file for file in files if not extension(file))
         self.series, self.strays = found.series, found.strays
         self._problems += found.problems
+        self._leave_out_by_the_way()
         if root.is_file() and self.strays:
             known = f"{' '.join(EXTENSIONS)} or DICOM"
             raise UserError.at(root, "not a known image type", f"use {known}")
@@ -226,16 +319,43 @@ class ScanFolder(Source):
             what = f"holds no scans (looked for {wanted}, image files and DICOM series)"
             raise UserError.at(root, what, "check the name")
 
-    def _files_below(self, root: Path) -> list[Path]:
-        def refuse(error: OSError) -> None:
-            what = f"cannot be opened ({error.strerror})"
-            self._problems.append(Problem(Path(error.filename), what, "check its permissions"))
+    def _files_below(self, root: Path) -> Iterator[Path]:
+        """All visible files; each folder once, also if links lead to it. Links come last."""
+        folders, links = deque([root]), deque[Path]()
+        first_path: dict[tuple[int, int], Path] = {}
+        while folders or links:
+            folder = folders.popleft() if folders else links.popleft()
+            try:
+                status = folder.stat()
+                known = first_path.setdefault((status.st_dev, status.st_ino), folder)
+                entries = _visible(folder) if known == folder else []
+            except OSError as error:
+                what = f"cannot be opened ({error.strerror})"
+                self._problems.append(Problem(folder, what, "check its permissions"))
+                continue
+            if known != folder:
+                self._notes.append(Problem(folder, f"the same folder as {known}", "read once"))
+            for path in entries:
+                if path.is_symlink() and not path.exists():
+                    what = "a link to a place that does not exist"
+                    self._problems.append(Problem(path, what, "mend or remove it"))
+                elif not path.is_dir():
+                    yield path
+                elif not path.is_symlink():
+                    folders.append(path)
+                elif root.resolve().is_relative_to(path.resolve()):
+                    what = "a link to a folder that holds this one"
+                    self._notes.append(Problem(path, what, "not followed"))
+                else:
+                    links.append(path)
 
-        files = []
-        for folder, inner, names in os.walk(root, onerror=refuse):
-            inner[:] = sorted(name for name in inner if not name.startswith("."))
-            files += [Path(folder, name) for name in sorted(names) if not name.startswith(".")]
-        return files
+    def _leave_out_by_the_way(self) -> None:
+        """Leave out localizers and single slices, if there are scans beside them."""
+        asides = {uid: what for uid, each in self.series.items() if (what := not_a_volume(each))}
+        if self.files or len(asides) < len(self.series):
+            for uid, what in asides.items():
+                first = min(header.path for header in self.series.pop(uid))
+                self._notes.append(Problem(first, f"its series is {what}", "left out"))
 
     def cases(self) -> list[Case]:
         cases = [Case(str(file), file, None, patient=str(file)) for file in self.files]
@@ -249,29 +369,35 @@ class ScanFolder(Source):
         return self._problems
 
     def notes(self) -> list[Problem]:
-        return [Problem(path, "not a scan", "ignored") for path in self.strays]
+        return self._notes + [Problem(path, "not a scan", "ignored") for path in self.strays]
 
 
-LABELLED_LAYOUTS: tuple[type[LabelledFolder], ...] = (ChallengeFolder, SpiderFolder)
+LABELLED_LAYOUTS: tuple[type[LabelledFolder], ...] = (ChallengeFolder, SpiderFolder, ChuFolder)
 
 
-def open_labelled(root: Path) -> LabelledFolder:
-    """Open a folder of scans with masks. Raises UserError if its layout is not known."""
+def open_labelled(root: Path, labels: str | None = None) -> LabelledFolder:
+    """Open a folder of scans with masks, whose labels are those of the layout or `labels`.
+
+    Raises UserError if its layout is not known.
+    """
     if not root.is_dir():
         what = "a file, not a folder of scans with masks" if root.exists() else "no such folder"
         raise UserError.at(root, what, "check the name")
     for layout in LABELLED_LAYOUTS:
         with suppress(UserError):
-            return layout(root)
+            return layout(root, labels)
     wanted = " or ".join(" with ".join(layout.example) for layout in LABELLED_LAYOUTS)
     raise UserError.at(root, "holds no scans with masks in a known layout", f"it has {wanted}")
 
 
-def open_source(path: Path) -> Source:
-    """Open the scans at a place, with or without masks. Raises UserError if there are none."""
+def open_source(path: Path, labels: str | None = None) -> Source:
+    """Open the scans at a place, with or without masks, see `open_labelled`.
+
+    Raises UserError if there are none.
+    """
     if path.is_dir():
         with suppress(UserError):
-            return open_labelled(path)
+            return open_labelled(path, labels)
     elif not path.exists() and not extension(path):
         raise UserError.at(path, "no such folder", "check the name")
     return ScanFolder(path)

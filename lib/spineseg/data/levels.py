@@ -1,0 +1,145 @@
+"""Which levels a mask marks: in which label set, in which order, or all with one label."""
+
+import shlex
+from collections.abc import Collection, Mapping
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from spineseg.labels import (
+    CHALLENGE_LABELS,
+    CLASSES,
+    FOREGROUND,
+    LABEL_SETS,
+    NUM_CLASSES,
+    unknown_labels,
+)
+from spineseg.utils.errors import Problem, UserError
+
+LISTED_LABELS = 6  # at most, in a message
+MIN_PIECE = 0.1  # of the largest piece's voxels; smaller ones are specks
+
+
+def labels_in(mask: sitk.Image) -> list[int]:
+    """The labels above 0 that occur in a mask of integers, sorted."""
+    counts = np.bincount(sitk.GetArrayViewFromImage(mask).ravel())
+    return [label for label in np.flatnonzero(counts).tolist() if label]
+
+
+def other_label_set(found: Collection[int], labels: tuple[str, ...]) -> str:
+    """The name in `LABEL_SETS` of the set that fits the labels found better, or ''.
+
+    It has names for more of them, and they mark as many of the classes or more.
+    """
+    own_unknown = len(unknown_labels(np.array(sorted(found), int), labels))
+    own_classes = _classes(found, labels)
+    best, fewest_unknown, most_classes = "", own_unknown, max(1, own_classes)
+    for name, other in LABEL_SETS.items():
+        unknown = sum(not _is_specific(label, other) for label in found)
+        classes = _classes(found, other)
+        if classes >= max(1, own_classes) and (
+            unknown < fewest_unknown
+            or (best and unknown == fewest_unknown and classes > most_classes)
+        ):
+            best, fewest_unknown, most_classes = name, unknown, classes
+    return best
+
+
+def _classes(found: Collection[int], labels: tuple[str, ...]) -> int:
+    """The number of classes that these labels mark."""
+    return sum(label < len(labels) and labels[label] in FOREGROUND for label in found)
+
+
+def _is_specific(label: int, labels: tuple[str, ...]) -> bool:
+    """Whether the label's name is that of one structure, not of several."""
+    return label < len(labels) and labels.count(labels[label]) == 1
+
+
+def refuse_other_labels(mask: sitk.Image, labels: tuple[str, ...], path: Path) -> None:
+    """Raise UserError, naming `path`, if the labels of a mask look like those of another set."""
+    found = labels_in(mask)
+    if name := other_label_set(found, labels):
+        what = f"its labels ({_listed(found)}) look like those of {name}"
+        raise UserError.at(path, what, f"`spineseg data convert` with --labels {name} changes them")
+
+
+def label_problems(
+    root: Path, found: Mapping[Path, list[int]], labels: tuple[str, ...], declared: bool
+) -> list[Problem]:
+    """What is wrong with the labels of a whole folder, given those of each mask.
+
+    One line per other label set that masks look like, unless the labels were `declared`; else one
+    line if no mask marks any class.
+    """
+    problems = []
+    likely = (
+        {} if declared else {path: other_label_set(each, labels) for path, each in found.items()}
+    )
+    for name in sorted(set(filter(None, likely.values()))):
+        theirs = [path for path, other in likely.items() if other == name]
+        listed = _listed({label for path in theirs for label in found[path]})
+        what = f"{len(theirs)} of {len(found)} masks have labels ({listed}) like those of {name}"
+        problems.append(Problem(root, what, _convert(root, name)))
+    if found and not problems and not any(_classes(each, labels) for each in found.values()):
+        everything = {label for each in found.values() for label in each}
+        what = f"no mask marks any of {', '.join(FOREGROUND)} (labels: {_listed(everything)})"
+        remedy = f"relabel them, or name their label set: {_convert(root, 'NAME')}"
+        problems.append(Problem(root, what, remedy))
+    return problems
+
+
+def _convert(root: Path, name: str) -> str:
+    return f"`spineseg data convert {shlex.quote(str(root))} OUT --labels {name}`"
+
+
+def _listed(labels: Collection[int]) -> str:
+    shown = [str(label) for label in sorted(labels)[:LISTED_LABELS]]
+    return ", ".join(shown + ["…"] * (len(labels) > LISTED_LABELS)) or "none"
+
+
+def order_note(classes: np.ndarray, path: Path) -> Problem | None:
+    """A note if the classes of a canonical mask (slices, rows, columns) are not in order.
+
+    Ordered by the mean row of their voxels, S is lowest, then L5, …, T11.
+    """
+    by_row = np.array(
+        [np.bincount(row.ravel(), minlength=NUM_CLASSES) for row in classes.swapaxes(0, 1)]
+    )
+    present = np.flatnonzero(by_row.sum(0)[1:]) + 1
+    rows = np.arange(len(by_row)) @ by_row[:, present] / by_row[:, present].sum(0)
+    if all(above < below for below, above in pairwise(rows)):
+        return None
+    upwards = ", ".join(CLASSES[present[index]] for index in np.argsort(-rows))
+    what = f"its levels are not in anatomical order: from below {upwards}"
+    return Problem(path, what, "accepted, please check the labels and the orientation")
+
+
+def label_from_below(
+    mask: sitk.Image, levels: tuple[str, ...], path: Path, notes: list[Problem] | None = None
+) -> sitk.Image:
+    """Give each piece of a mask with one label the challenge's label of its level, from below.
+
+    A piece is what hangs together by faces of voxels; below is along the patient's long axis.
+    Specks, pieces of less than a tenth of the largest one's voxels, become background and are added
+    to `notes`. Raises UserError, naming `path`, if the number of pieces is not that of `levels`, or
+    if the mask has more labels than one.
+    """
+    if len(found := labels_in(mask)) > 1:
+        what = f"has the labels {_listed(found)} instead of one for all vertebrae"
+        raise UserError.at(path, what, "check that it is the set's own mask")
+    pieces = sitk.ConnectedComponent(mask != 0, False)
+    shapes = sitk.LabelShapeStatisticsImageFilter()
+    shapes.Execute(pieces)
+    sizes = {label: shapes.GetNumberOfPixels(label) for label in shapes.GetLabels()}
+    kept = [label for label, size in sizes.items() if size >= MIN_PIECE * max(sizes.values())]
+    if len(kept) != len(levels):
+        what = f"has {len(kept)} separate vertebrae instead of {len(levels)}"
+        raise UserError.at(path, what, "mend the mask, or remove it and its scan")
+    if notes is not None and len(kept) < len(sizes):
+        notes.append(Problem(path, f"{len(sizes) - len(kept)} specks", "become background"))
+    upwards = sorted(kept, key=lambda label: shapes.GetCentroid(label)[2])
+    table = {label: 0 for label in sizes}
+    table |= {p: CHALLENGE_LABELS.index(level) for p, level in zip(upwards, levels, strict=True)}
+    return sitk.Cast(sitk.ChangeLabel(pieces, table), sitk.sitkUInt8)
