@@ -147,9 +147,11 @@ def test_a_case_of_another_source_is_refused(spider, tmp_path):
         convert(tmp_path / "other", out)
 
 
-def test_other_sets_than_spider_are_refused(phantom, tmp_path):
-    with pytest.raises(UserError, match="holds no scans named"):
-        convert(phantom, tmp_path / "out")
+def test_what_needs_no_conversion_and_what_has_no_masks_are_refused(phantom, tmp_path):
+    write(make_scan(), tmp_path / "scans" / "a.mha")
+    for source, words in ((phantom, "layout already"), (tmp_path / "scans", "known layout")):
+        with pytest.raises(UserError, match=words):
+            convert(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

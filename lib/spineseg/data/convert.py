@@ -1,70 +1,105 @@
-"""Convert SPIDER to the challenge's layout, names and labels, with one scan per patient."""
+"""Convert a data set to the challenge's layout, names and labels, with one scan per patient."""
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import SimpleITK as sitk
 
-from spineseg.data.layouts import CaseKey, SpiderFolder
-from spineseg.data.volume import (
-    canonical_shape,
-    geometry_mismatch,
-    read_mask,
-    read_scan,
-    write_image,
+from spineseg.data.layouts import (
+    CHU_LEVELS,
+    Case,
+    CaseKey,
+    ChallengeFolder,
+    ChuFolder,
+    LabelledFolder,
+    SpiderFolder,
+    open_labelled,
 )
-from spineseg.labels import CHALLENGE_LABELS, SPIDER_LABELS, relabel, unknown_labels
+from spineseg.data.levels import label_problems, labels_in, refuse_other_labels
+from spineseg.data.volume import canonical_shape, geometry_mismatch, write_image
+from spineseg.labels import CHALLENGE_LABELS, relabel, unknown_labels
 from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.files import read_json, write_json
 from spineseg.utils.progress import progress_bar
 
 RECORD, PARTIAL_RECORD = "source.json", "source.partial.json"
-SPIDER_RECORD = {
-    "set": "SPIDER",
-    "version": "Zenodo record 10159290, doi:10.5281/zenodo.10159290",
-    "licence": "CC BY 4.0",
-    "cite": "van der Graaf et al. 2024, doi:10.1038/s41597-024-03090-w",
-    "labels": {  # SPIDER's label: the challenge's label
-        str(label): CHALLENGE_LABELS.index(name)
-        for label, name in enumerate(SPIDER_LABELS)
-        if name in CHALLENGE_LABELS
+# What source.json says of a public data set.
+ORIGINS: dict[type[LabelledFolder], dict[str, Any]] = {
+    SpiderFolder: {
+        "set": "SPIDER",
+        "version": "Zenodo record 10159290, doi:10.5281/zenodo.10159290",
+        "licence": "CC BY 4.0",
+        "cite": "van der Graaf et al. 2024, doi:10.1038/s41597-024-03090-w",
     },
-    "other labels": 0,
+    ChuFolder: {
+        "set": "Chu et al. 2015",
+        "version": "Zenodo record 22304, doi:10.5281/zenodo.22304",
+        "licence": "see the record; the article is CC BY",
+        "cite": "Chu et al. 2015, doi:10.1371/journal.pone.0143327",
+        "changed": "the header's second axis reversed, because it runs from front to back; "
+        f"label 1 divided into {', '.join(CHU_LEVELS)}, counted from below",
+    },
 }
 
 
-def convert(source: Path, out: Path) -> Path:
-    """Write a SPIDER folder's scans and masks into `out`/train in the challenge's layout.
+def convert(source: Path, out: Path, labels: str | None = None) -> Path:
+    """Write a folder's scans and masks into `out`/train in the challenge's layout; returns `out`.
 
-    Each patient's T2 series is used, or the T2 SPACE series if there is no T2. Voxels and grid do
-    not change. `out`/source.json, written last, records the origin. An interrupted conversion can
-    be resumed. Prints a summary to stderr. Raises UserError if `source` is not SPIDER or `out`
-    holds anything else, and, after all good files are written, one that lists the bad files.
+    The masks have the labels of the folder's layout or, if given, those named `labels` in
+    `LABEL_SETS`. Of a SPIDER patient the T2 series is used, or the T2 SPACE series if there is no
+    T2. Voxels and grid do not change, except that the header of Chu et al. is corrected.
+    `out`/source.json, written last, records the origin. An interrupted conversion can be resumed.
+    Prints a summary to stderr. Raises UserError if there is nothing to convert or `out` holds
+    anything else, and, after all good files are written, one that lists the bad files.
     """
-    folder = SpiderFolder(source)
+    folder = open_labelled(source, labels)
+    if isinstance(folder, ChallengeFolder) and labels is None:
+        what = "has the challenge's layout already"
+        remedy = "use it as it is, or name the label set of its masks with --labels"
+        raise UserError.at(source, what, remedy)
+    record = _record(folder)
     chosen: dict[int, CaseKey] = {}
     for key in folder.case_keys():  # T2 before T2 SPACE
         chosen.setdefault(key[0], key)
     targets = {key: _targets(number, out) for number, key in chosen.items()}
-    _refuse_other_files(out, {file for pair in targets.values() for file in pair})
+    _refuse_other_files(out, {file for pair in targets.values() for file in pair}, record)
     for part in ("MR", "Mask"):
         (out / "train" / part).mkdir(parents=True, exist_ok=True)
     if not (out / RECORD).exists():
-        write_json(out / PARTIAL_RECORD, SPIDER_RECORD)
-    written, bad = 0, []
+        write_json(out / PARTIAL_RECORD, record)
+    written: dict[CaseKey, list[int]] = {}
+    bad: list[Problem] = []
+    bad_cases = 0
     for key, target in progress_bar(targets.items(), desc="convert", unit="case"):
         try:
-            written += _convert_case(_scan_and_mask(folder, key), target)
+            case = _single_case(folder, key)
+            if not _is_written(target, canonical_shape(case.image)):
+                written[key] = _convert_case(case, target, folder.labels_declared)
         except UserError as error:
-            bad.append(error)
-    for line in _summary(folder, chosen, written, len(bad)):
+            bad.extend(error.problems)
+            bad_cases += 1
+    for line in _summary(folder, chosen, len(written), bad_cases):
         print(line, file=sys.stderr)
+    if not bad:
+        bad = _remove_unmarked(folder, written, targets)
     if bad:
-        raise UserError(*(problem for error in bad for problem in error.problems))
+        raise UserError(*bad)
     series = {f"Case{number}": folder.case_id(key) for number, key in chosen.items()}
-    write_json(out / RECORD, SPIDER_RECORD | {"cases": series})
+    write_json(out / RECORD, record | {"cases": series})
     (out / PARTIAL_RECORD).unlink(missing_ok=True)
     return out
+
+
+def _record(folder: LabelledFolder) -> dict[str, Any]:
+    """What source.json says of every conversion of such a folder."""
+    names = {
+        str(label): CHALLENGE_LABELS.index(name)
+        for label, name in enumerate(folder.labels)
+        if name in CHALLENGE_LABELS
+    }
+    origin = ORIGINS.get(type(folder), {"set": folder.root.name})
+    return {**origin, "labels": names, "other labels": 0}
 
 
 def _targets(number: int, out: Path) -> tuple[Path, Path]:
@@ -72,14 +107,14 @@ def _targets(number: int, out: Path) -> tuple[Path, Path]:
     return train / "MR" / f"Case{number}.nii.gz", train / "Mask" / f"mask_case{number}.nii.gz"
 
 
-def _refuse_other_files(out: Path, targets: set[Path]) -> None:
+def _refuse_other_files(out: Path, targets: set[Path], record: dict[str, Any]) -> None:
     """Raise UserError if the folder holds files that this conversion would not write."""
-    records = [out / name for name in (RECORD, PARTIAL_RECORD) if (out / name).exists()]
-    for record in records:
-        if not _is_our_record(record):
+    present = [out / name for name in (RECORD, PARTIAL_RECORD) if (out / name).exists()]
+    for path in present:
+        if not _is_record(path, record):
             what = "describes another data set or other labels"
-            raise UserError.at(record, what, "choose another folder")
-    allowed = {*targets, *records} if records else set()
+            raise UserError.at(path, what, "choose another folder")
+    allowed = {*targets, *present} if present else set()
     for path in sorted(out.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(out).parts)
         if path.is_file() and not hidden and path not in allowed:
@@ -87,51 +122,71 @@ def _refuse_other_files(out: Path, targets: set[Path]) -> None:
             raise UserError.at(path, what, "choose another folder")
 
 
-def _is_our_record(record: Path) -> bool:
+def _is_record(path: Path, record: dict[str, Any]) -> bool:
     try:
-        found = read_json(record)
+        found = read_json(path)
     except ValueError:
         return False
-    return isinstance(found, dict) and SPIDER_RECORD.items() <= found.items()
+    return isinstance(found, dict) and record.items() <= found.items()
 
 
-def _scan_and_mask(folder: SpiderFolder, key: CaseKey) -> tuple[Path, Path]:
+def _single_case(folder: LabelledFolder, key: CaseKey) -> Case:
     images, masks = folder.images.get(key, []), folder.masks.get(key, [])
     if len(images) != 1 or len(masks) != 1:
         what = f"{len(images)} scans and {len(masks)} masks of this series"
         raise UserError.at((*images, *masks)[0], what, "leave one of each")
-    return images[0], masks[0]
+    return folder.case(key, images[0], masks[0])
 
 
-def _convert_case(sources: tuple[Path, Path], targets: tuple[Path, Path]) -> bool:
-    """Write scan and mask. Returns False if both exist already. Raises UserError for bad files."""
-    shape = canonical_shape(sources[0])
-    if all(_is_written(target, shape) for target in targets):
-        return False
-    scan, mask = read_scan(sources[0]), read_mask(sources[1])
+def _convert_case(case: Case, targets: tuple[Path, Path], declared: bool) -> list[int]:
+    """Write scan and mask, and return the labels found. Raises UserError for bad files."""
+    notes: list[Problem] = []
+    path = case.mask or case.image
+    scan, mask = case.read(notes), case.read_mask(notes)
     if mismatch := geometry_mismatch(mask, scan):
-        what = f"does not fit {sources[0]}: {mismatch}"
-        raise UserError.at(sources[1], what, "copy both again")
+        raise UserError.at(path, f"does not fit {case.image}: {mismatch}", "copy both again")
+    if not declared:
+        refuse_other_labels(mask, case.labels, path)
+    found = labels_in(mask)
     stored = sitk.GetArrayViewFromImage(mask)
-    if unknown := unknown_labels(stored, SPIDER_LABELS):
+    if unknown := unknown_labels(stored, case.labels):
         what = f"unknown labels: {', '.join(map(str, unknown))}"
-        print(f"note: {Problem(sources[1], what, 'become background')}", file=sys.stderr)
-    labelled = sitk.GetImageFromArray(relabel(stored, SPIDER_LABELS, CHALLENGE_LABELS))
+        notes.append(Problem(path, what, "become background"))
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    labelled = sitk.GetImageFromArray(relabel(stored, case.labels, CHALLENGE_LABELS))
     labelled.CopyInformation(mask)
     for image, target in zip((scan, labelled), targets, strict=True):
         write_image(image, target)
-    return True
+    return found
 
 
-def _is_written(target: Path, shape: tuple[int, int, int]) -> bool:
-    """Whether a complete file of that shape exists."""
+def _is_written(targets: tuple[Path, Path], shape: tuple[int, int, int]) -> bool:
+    """Whether complete files of that shape exist."""
     try:
-        return canonical_shape(target) == shape
+        return all(canonical_shape(target) == shape for target in targets)
     except UserError:
         return False
 
 
-def _summary(folder: SpiderFolder, chosen: dict[int, CaseKey], written: int, bad: int) -> list[str]:
+def _remove_unmarked(
+    folder: LabelledFolder,
+    written: dict[CaseKey, list[int]],
+    targets: dict[CaseKey, tuple[Path, Path]],
+) -> list[Problem]:
+    """If no mask that was written marks any class, remove them all and return what is wrong."""
+    found = {folder.masks[key][0]: labels for key, labels in written.items()}
+    problems = label_problems(folder.root, found, folder.labels, declared=True)
+    if problems:
+        for key in written:
+            for target in targets[key]:
+                target.unlink()
+    return problems
+
+
+def _summary(
+    folder: LabelledFolder, chosen: dict[int, CaseKey], written: int, bad: int
+) -> list[str]:
     kept = len(chosen) - written - bad
     lines = [f"{len(chosen)} patients: {written} written, {kept} kept, {bad} bad"]
     unused = [folder.case_id(key) for key in folder.case_keys() if key not in chosen.values()]
