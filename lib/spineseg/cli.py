@@ -59,6 +59,15 @@ def _check(options: argparse.Namespace) -> None:
         )
 
 
+def _download(options: argparse.Namespace) -> None:
+    """Download a public data set from Zenodo, check it, and write it in the challenge's layout with
+    one scan per patient. Prints its licence and what to cite. The same command resumes. The last
+    line on stdout is the folder."""
+    from spineseg.workflow.download import download
+
+    print(download(options.name, options.folder))
+
+
 def _convert(options: argparse.Namespace) -> None:
     """Write the T2 scans of a SPIDER folder, one per patient, and their masks with the challenge's
     names and labels. Voxels and grid stay the same. An interrupted call resumes. The last line on
@@ -296,6 +305,14 @@ DATA_COMMANDS: dict[str, Command] = {
         _check,
         "list everything wrong with a folder of scans",
         (_argument("folder", type=Path, help="scans in any layout of docs/data.md, or one scan"),),
+    ),
+    "download": (
+        _download,
+        "download SPIDER or Chu et al. 2015",
+        (
+            _argument("name", choices=("spider", "chu"), help="spider or chu"),
+            _argument("folder", type=Path, help="folder to write, e.g. data/spider"),
+        ),
     ),
     "convert": (
         _convert,
