@@ -98,7 +98,7 @@ def test_outputs_of_a_notebook_do_not_count(tmp_path):
 
 
 # They cannot change a number: names, commands, records, checks before any work.
-SUPPORT = ("utils", "workflow", "benchmark", "data/check.py", "data/convert.py")
+SUPPORT = ("utils", "workflow", "benchmark", "outputs", "data/check.py", "data/convert.py")
 SUPPORT += ("data/unpack.py", "data/zenodo.py")
 SUPPORT += ("cli.py", "__main__.py", "experiment.py", "fingerprint.py", "profiles.py", "runs.py")
 

@@ -1,0 +1,158 @@
+"""A picture of a mask: slices of the scan with the classes in colour and the names of levels."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import SimpleITK as sitk
+
+from spineseg.data.gray import to_gray
+from spineseg.labels import CLASSES, COLOURS, FOREGROUND
+from spineseg.outputs.own import MARK
+from spineseg.utils.files import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_SLICES = 8
+PANELS_PER_ROW = 4
+PANEL_INCHES = 3.6  # the longer side of a panel
+TEXT_INCHES = 0.95  # title and legend
+DPI = 130
+OPACITY = 0.45
+BAR_MM = 50.0
+LEGEND = "slices from right to left; H head, F feet, A front, P back"
+PERCENTILES = (1, 98.5)  # of the shown slices: black and white
+MIN_NAMED_SHARE = 0.15  # of a level's largest area; a smaller piece gets no name
+
+
+def write_preview(
+    path: Path, scan: sitk.Image, classes: np.ndarray, title: str, subtitle: str
+) -> None:
+    """Draw slices of a canonical scan with their classes (slices, rows, columns), as PNG.
+
+    Up to eight slices, evenly spaced over those with labels, run from the patient's right to left.
+    Lengths are true in mm. Head is up, front is left. Raises UserError if it cannot be written.
+    """
+    figure = _draw(scan, classes, title, subtitle)
+    with warnings.catch_warnings(action="ignore"), atomic_write(path) as temporary:
+        # a name may hold letters that the font lacks
+        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": MARK})
+
+
+def shown_slices(classes: np.ndarray) -> list[int]:
+    """The slices to show: evenly spaced over those with labels, or over all if there are none."""
+    labelled = np.flatnonzero(classes.any((1, 2)))
+    first, last = (labelled[0], labelled[-1]) if len(labelled) else (0, len(classes) - 1)
+    count = min(MOST_SLICES, last - first + 1)
+    return np.unique(np.rint(np.linspace(first, last, count)).astype(int)).tolist()
+
+
+def _draw(scan: sitk.Image, classes: np.ndarray, title: str, subtitle: str) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    slices = shown_slices(classes)
+    values = sitk.GetArrayViewFromImage(scan)[slices]
+    low, high = np.percentile(values, PERCENTILES)
+    gray = to_gray(values, low, high if high > low else low + 1)
+    spacing = scan.GetSpacing()[1], scan.GetSpacing()[0]  # of rows and columns
+    height, width = (count * mm for count, mm in zip(gray.shape[1:], spacing, strict=True))
+    inches = PANEL_INCHES / max(height, width)
+    columns = min(PANELS_PER_ROW, len(slices))
+    rows = math.ceil(len(slices) / columns)
+    size = (max(columns * width * inches, PANEL_INCHES * 1.5), rows * height * inches + TEXT_INCHES)
+    figure = Figure(figsize=size, layout="constrained", facecolor="black")
+    FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.03, wspace=0.01, hspace=0.01)  # type: ignore
+    panels = np.ravel(figure.subplots(rows, columns, squeeze=False))
+    for axes in panels[len(slices) :]:
+        axes.axis("off")
+    areas = _largest_areas(classes)
+    for axes, index, image in zip(panels, slices, gray, strict=False):
+        _panel(axes, image, classes[index], spacing, areas)
+        axes.set_title(f"slice {index + 1} of {len(classes)}", color="white", fontsize=8)
+    _directions(panels[0])
+    _scale_bar(panels[0], height, width)
+    figure.suptitle(f"{title}\n{subtitle}", color="white", fontsize=8, wrap=True, parse_math=False)
+    _legend(figure, [name for name in FOREGROUND if areas[CLASSES.index(name)]])
+    return figure
+
+
+def _largest_areas(classes: np.ndarray) -> np.ndarray:
+    """The largest area of each class in any slice, in pixels."""
+    counts = [np.bincount(plane.ravel(), minlength=len(CLASSES)) for plane in classes]
+    return np.max(counts, axis=0)
+
+
+def _panel(
+    axes: Axes,
+    image: np.ndarray,
+    classes: np.ndarray,
+    spacing: tuple[float, float],
+    areas: np.ndarray,
+) -> None:
+    from matplotlib.colors import BoundaryNorm, ListedColormap, to_rgba
+
+    extent = (0.0, image.shape[1] * spacing[1], image.shape[0] * spacing[0], 0.0)
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="bilinear")
+    colours = [to_rgba(COLOURS[name], 0.0 if name == "BG" else OPACITY) for name in CLASSES]
+    limits = np.arange(len(CLASSES) + 1) - 0.5
+    axes.imshow(
+        classes,
+        cmap=ListedColormap(colours),
+        norm=BoundaryNorm(limits, len(CLASSES)),
+        extent=extent,
+        interpolation="nearest",
+    )
+    axes.set(xticks=[], yticks=[], xlim=extent[:2], ylim=extent[2:])
+    for index in np.unique(classes[classes > 0]).tolist():
+        pixels = np.argwhere(classes == index)
+        if len(pixels) >= MIN_NAMED_SHARE * areas[index]:
+            row, column = (np.median(pixels, axis=0) + 0.5) * spacing
+            _text(axes, column, row, CLASSES[index], ha="center", va="center", weight="bold")
+
+
+def _text(axes: Axes, x: float, y: float, text: str, **settings) -> None:
+    """White text with a black outline, which shows on every gray and colour."""
+    from matplotlib.patheffects import withStroke
+
+    outline = [withStroke(linewidth=1.8, foreground="black")]
+    axes.text(x, y, text, color="white", fontsize=8, path_effects=outline, **settings)
+
+
+def _directions(axes: Axes) -> None:
+    """Where the patient's head (H), feet (F), front (A) and back (P) are."""
+    for x, y, letter in ((0.5, 0.97, "H"), (0.5, 0.03, "F"), (0.03, 0.5, "A"), (0.97, 0.5, "P")):
+        place = {"ha": "center", "va": "center", "transform": axes.transAxes}
+        _text(axes, x, y, letter, **place)
+
+
+def _scale_bar(axes: Axes, height: float, width: float) -> None:
+    x, y = width * 0.05, height * 0.96
+    axes.plot([x, x + BAR_MM], [y, y], color="white", linewidth=2, solid_capstyle="butt")
+    _text(axes, x, y - height * 0.015, f"{BAR_MM:g} mm", va="bottom")
+
+
+def _legend(figure: Figure, names: list[str]) -> None:
+    from matplotlib.patches import Patch
+
+    handles = [Patch(color=COLOURS[name], label=name) for name in names]
+    handles.append(
+        Patch(alpha=0, label="slices from right to left; H head, F feet, A front, P back")
+    )
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=len(handles),
+        handlelength=1,
+        columnspacing=1,
+        fontsize=8,
+        labelcolor="white",
+        frameon=False,
+    )
