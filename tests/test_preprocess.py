@@ -8,12 +8,17 @@ from hypothesis import strategies as st
 
 from scans import make_scan, write_case
 from spineseg.data.cache import Grid, crop_window, label_band
-from spineseg.data.preprocess import classes_to_grid, image_to_grid, target_grid
+from spineseg.data.preprocess import classes_to_grid, image_to_grid, target_of
 from spineseg.experiment import Experiment
-from spineseg.inference.segmenter import to_scan_grid
+from spineseg.inference.segmenter import network_input, to_scan_grid
 from spineseg.labels import NUM_CLASSES
 from spineseg.utils.errors import UserError
 from spineseg.workflow.prepare import prepare
+
+
+def whole(slices: int, size: int) -> Grid:
+    """A grid with nothing cropped."""
+    return Grid(slices, size, (0, size))
 
 
 def test_window_of_the_paper():
@@ -56,7 +61,7 @@ def test_frame_covers_the_field_of_view_evenly(size, spacing, slices, pixels):
     image.SetSpacing(spacing)
     image.SetOrigin((3, -2, 7))
     image.SetDirection((0, 0, 1, 1, 0, 0, 0, -1, 0))
-    frame = target_grid(image, slices, pixels)
+    frame = target_of(image, whole(slices, pixels))
     assert frame.GetSize() == (pixels, pixels, slices)
     assert frame.GetSpacing()[0] == pytest.approx(frame.GetSpacing()[1])
     edge = max(n * s for n, s in zip(size[:2], spacing[:2], strict=True))
@@ -74,15 +79,16 @@ def test_same_grid_keeps_every_gray_value():
     values = sitk.GetArrayFromImage(image).astype(float)
     low, high = np.percentile(values, (0.5, 99.5))
     expected = np.clip(np.rint((values - low) * 255 / (high - low)), 0, 255)
-    assert np.abs(image_to_grid(image, 12, 20) - expected).max() <= 1
+    target = target_of(image, whole(12, 20))
+    assert np.abs(image_to_grid(image, target) - expected).max() <= 1
     classes = np.resize(np.arange(9, dtype=np.uint8), (12, 20, 20))
-    assert np.array_equal(classes_to_grid(classes, image, 12, 20), classes)
+    assert np.array_equal(classes_to_grid(classes, image, target), classes)
 
 
 def test_halving_takes_the_mean_of_a_smooth_image():
     ramp = np.add.outer(np.arange(32.0), 2 * np.arange(32.0))
     image = sitk.GetImageFromArray(np.repeat(ramp[None], 3, 0))
-    gray = image_to_grid(image, 3, 16).astype(float)
+    gray = image_to_grid(image, target_of(image, whole(3, 16))).astype(float)
     low, high = np.percentile(np.repeat(ramp[None], 3, 0), (0.5, 99.5))
     expected = ramp.reshape(16, 2, 16, 2).mean((1, 3))
     expected = np.clip((expected - low) * 255 / (high - low), 0, 255)
@@ -101,9 +107,10 @@ def test_large_labels_survive_the_way_there_and_back(slices, size):
     classes = np.where(far((35, 35, 30)) < 24**2, 1, np.where(far((70, 70, 30)) < 24**2, 2, 0))
     image = sitk.Image(size, size, slices, sitk.sitkUInt8)
     image.SetSpacing(spacing)
-    unified = classes_to_grid(classes.astype(np.uint8), image, 12, 40)
+    grid = whole(12, 40)
+    unified = classes_to_grid(classes.astype(np.uint8), image, target_of(image, grid))
     exact = np.eye(NUM_CLASSES, dtype=np.float32)[unified]
-    back = to_scan_grid(exact, Grid(12, 40, (0, 40)), image)
+    back = to_scan_grid(exact, grid, image)
     for label in (1, 2):
         both = np.logical_and(back == label, classes == label).sum()
         dice = 2 * both / ((back == label).sum() + (classes == label).sum())
@@ -120,7 +127,7 @@ def test_equal_sizes_are_not_equal_grids():
     assert not classes[..., 3:].any()
     tall = sitk.GetImageFromArray(np.repeat(np.arange(20.0)[None, :, None], 12, 0).repeat(20, 2))
     tall.SetSpacing((0.5, 1.0, 4.0))
-    gray = image_to_grid(tall, 12, 20)
+    gray = image_to_grid(tall, target_of(tall, whole(12, 20)))
     assert not gray[:, :, :5].any()
     assert not gray[:, :, 15:].any()
     assert gray[:, -1, 10].max() == 255
@@ -179,3 +186,32 @@ def test_bad_scans_stop_before_anything_is_written(tmp_path, workspace):
         prepare(Experiment.of(tmp_path / "bad", "smoke"))
     assert len(str(error.value).splitlines()) == 2
     assert not (workspace / "cache").exists()
+
+
+def test_a_pixel_size_keeps_the_scans_own_slices():
+    scan = make_scan((20, 31, 12))  # 0.5 mm in plane, 4.4 mm between slices
+    grid = Grid(0, 0, (0, 0), pixel=1.0)
+    target = target_of(scan, grid)
+    assert target.GetSize() == (10, 16, 12)
+    assert target.GetSpacing() == pytest.approx((1, 1, 4.4))
+    assert target.TransformIndexToPhysicalPoint((0, 0, 5))[0] == pytest.approx(-30 + 5 * 4.4)
+    gray = network_input(scan, grid)
+    assert gray.shape == (12, 16, 10)
+    certain = np.zeros((*gray.shape, NUM_CLASSES), np.float32)
+    certain[..., 4] = 1
+    assert (to_scan_grid(certain, grid, scan) == 4).all()
+
+
+def test_near_slices_are_thinned():
+    scan = make_scan((20, 31, 13))
+    scan.SetSpacing((0.5, 0.5, 0.9))
+    target = target_of(scan, Grid(0, 0, (0, 0), pixel=1.0))
+    assert target.GetSize()[2] == 5
+    assert target.GetSpacing()[2] == pytest.approx(2.7)
+    indices = [
+        scan.TransformPhysicalPointToContinuousIndex(
+            target.TransformIndexToPhysicalPoint((0, 0, k))
+        )
+        for k in range(5)
+    ]
+    np.testing.assert_allclose([index[2] for index in indices], [0, 3, 6, 9, 12], atol=1e-9)

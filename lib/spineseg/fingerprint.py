@@ -19,7 +19,7 @@ READING = (
     *("labels.py", "data/volume.py", "data/headers.py", "data/dicom.py", "data/layouts.py"),
     "data/levels.py",
 )
-ON_GRID = ("data/preprocess.py", "data/gray.py")
+ON_GRID = ("data/preprocess.py", "data/field.py", "data/padding.py", "data/gray.py")
 PREPROCESSING = (*READING, *ON_GRID, "data/splits.py", "data/cache.py", "data/prepare.py")
 SIMULATION = ("labels.py", "phantom")
 TRAINING = ("training", "models/__init__.py", "models/blocks.py", "models/fast.py")

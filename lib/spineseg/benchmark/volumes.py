@@ -18,10 +18,10 @@ from torch import nn
 
 from spineseg.benchmark.networks import OURS, equal_width, ratios_for_equal_work
 from spineseg.benchmark.timing import time_interleaved
-from spineseg.data.cache import Cache
+from spineseg.data.cache import Cache, Grid
 from spineseg.data.layouts import Case, read_labelled
 from spineseg.data.prepare import open_scans, prepare_scans
-from spineseg.data.preprocess import classes_to_grid, image_to_grid
+from spineseg.data.preprocess import classes_to_grid, image_to_grid, target_of
 from spineseg.evaluation.cases import scan_cases
 from spineseg.evaluation.segmenters import open_segmenter
 from spineseg.experiment import Experiment
@@ -86,12 +86,14 @@ def preprocessing(size: str) -> list[dict[str, Any]]:
     with workspace() as root:
         cases = open_scans(_phantom_experiment(root, size)).cases()
         pixels = max(read_labelled(case)[0].GetSize()[0] for case in cases)
+        grid = Grid(SLICES, pixels, (0, pixels))
 
         def ours() -> None:
             for case in cases:
                 image, classes = read_labelled(case)
-                image_to_grid(image, SLICES, pixels)
-                classes_to_grid(classes, image, SLICES, pixels)
+                target = target_of(image, grid)
+                image_to_grid(image, target)
+                classes_to_grid(classes, image, target)
 
         contenders: dict[str, Callable] = {OURS: ours}
         if nnunet_is_installed():

@@ -10,10 +10,19 @@ from pathlib import Path
 
 from joblib import cpu_count
 
-from spineseg.data.cache import INDEX, Cache, CachePlan, Volume, build_cache, cache_folder, hash_of
+from spineseg.data.cache import (
+    INDEX,
+    Cache,
+    CachePlan,
+    Grid,
+    Volume,
+    build_cache,
+    cache_folder,
+    hash_of,
+)
 from spineseg.data.check import require_valid
 from spineseg.data.layouts import Case, LabelledFolder, open_labelled, read_labelled
-from spineseg.data.preprocess import classes_to_grid, image_to_grid, target_grid
+from spineseg.data.preprocess import classes_to_grid, image_to_grid, target_of
 from spineseg.data.volume import canonical_shape
 from spineseg.experiment import Experiment
 from spineseg.fingerprint import cache_code
@@ -82,12 +91,15 @@ def _plan(experiment: Experiment, identity: dict[str, str], folder: Path) -> Cac
 
 
 def _build(plan: CachePlan) -> None:
+    grid = Grid(plan.slices, plan.size, (0, plan.size))
+
     def volume_of(row: int) -> Volume:
         image, classes = read_labelled(plan.cases[row])
+        target = target_of(image, grid)
         return Volume(
-            image_to_grid(image, plan.slices, plan.size),
-            classes_to_grid(classes, image, plan.slices, plan.size),
-            target_grid(image, plan.slices, plan.size).GetSpacing()[::-1],
+            image_to_grid(image, target),
+            classes_to_grid(classes, image, target),
+            target.GetSpacing()[::-1],
         )
 
     with ThreadPoolExecutor(cpu_count()) as pool:

@@ -35,9 +35,10 @@ class Segmenter(ABC):
 
 def network_input(scan: sitk.Image, grid: Grid) -> np.ndarray:
     """What a network sees of a canonical scan: uint8 (slices, rows, kept columns)."""
-    from spineseg.data.preprocess import image_to_grid
+    from spineseg.data.preprocess import image_to_grid, target_of
 
-    return np.ascontiguousarray(image_to_grid(scan, grid.slices, grid.size)[..., grid.window])
+    gray = image_to_grid(scan, target_of(scan, grid.all_columns))
+    return np.ascontiguousarray(gray[..., grid.window])
 
 
 def to_full_width(cropped: np.ndarray, grid: Grid) -> np.ndarray:
@@ -56,17 +57,19 @@ def to_scan_grid(cropped: np.ndarray, grid: Grid, scan: sitk.Image) -> np.ndarra
 
     `cropped` has the probabilities (slices, rows, kept columns, classes) on `grid`. Probabilities
     are interpolated, not labels, so that edges between pixels keep their position. Outside the kept
-    columns there is background.
+    columns, and in padding, there is background.
     """
-    import SimpleITK as sitk
-
-    from spineseg.data.preprocess import target_grid
+    from spineseg.data.padding import image_part
+    from spineseg.data.preprocess import target_of
     from spineseg.data.volume import geometry_mismatch
+    from spineseg.inference.interpolate import interpolated_classes
 
-    target = target_grid(scan, grid.slices, grid.size)
-    if not geometry_mismatch(target, scan):
-        return to_full_width(cropped, grid)
-    image = sitk.GetImageFromArray(cropped, isVector=True)
-    image.CopyInformation(target[grid.window, :, :])
-    on_scan = sitk.Resample(image, scan)
-    return sitk.GetArrayViewFromImage(on_scan).argmax(-1).astype(np.uint8)
+    whole = target_of(scan, grid.all_columns)
+    if not geometry_mismatch(whole, scan):
+        classes = np.zeros(whole.GetSize()[::-1], np.uint8)
+        classes[..., grid.window] = cropped.argmax(-1)
+    else:
+        classes = interpolated_classes(cropped, whole[grid.window, :, :], scan)
+    if part := image_part(scan):
+        part.clear_outside(classes)
+    return classes
