@@ -17,9 +17,11 @@ from types import SimpleNamespace
 from urllib.error import URLError
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 
-from scans import make_mask, make_scan, write_spider
+from scans import make_mask, make_scan, write, write_spider
 from spineseg import cli
 from spineseg.data import unpack as unpacking
 from spineseg.data import zenodo
@@ -616,12 +618,29 @@ def test_spider_can_be_used_at_once(spider, server, tmp_path, capsys):
     assert [name for name, _ in server.asked_files] == [
         *("images.zip", "masks.zip", "overview.csv", "radiological_gradings.csv")
     ]
-    kept = sorted(path.name for path in (out / ".download").iterdir())
+    kept = sorted(path.name for path in (out / ".download").rglob("*.*"))
     assert kept == ["images.zip", "masks.zip", "overview.csv", "radiological_gradings.csv"]
     said = capsys.readouterr().err
     for words in ("licence: cc-by-4.0", "Author, A.", "zenodo.10159290", "10.1038/s41597"):
         assert words in said
     assert f"next: make reproduce DATA={out}" in said
+
+
+@pytest.mark.parametrize("archive", ["", "Scans of 2015.zip"])
+def test_chu_comes_as_single_files_or_in_an_archive(client, server, tmp_path, archive):
+    names = [f"Img_{number:02d}{part}.nii" for number in (1, 2) for part in ("", "_Labels")]
+    for name in names:
+        levels = [0] * 3 + [1, 0] * 7 + [0] * 3  # seven bodies, from below upwards
+        mask = np.repeat(np.array(levels, np.uint8), 8 * 6).reshape(-1, 8, 6)
+        voxels = mask if "Labels" in name else mask.astype(np.int16) * 100 + 7
+        write(sitk.GetImageFromArray(voxels), tmp_path / "made" / "a" / name)
+    files = {name: (tmp_path / "made" / "a" / name).read_bytes() for name in names}
+    server.publish(CHU, {archive: packed(tmp_path / "made" / "a")} if archive else files, None)
+    out = download("chu", tmp_path / "chu", client)
+    assert [case.id for case in ChallengeFolder(out).cases()] == ["Case1", "Case2"]
+    assert check_folder(out).problems == []
+    kept = {path.name for path in (out / ".download").rglob("*.*")}
+    assert kept == ({archive} if archive else set(names))
 
 
 def test_a_finished_download_asks_for_nothing(spider, server, tmp_path):
@@ -689,7 +708,7 @@ def test_another_folder_is_refused_before_anything_is_downloaded(spider, server,
     (folder / "scan.nii").write_bytes(b"")
     with pytest.raises(UserError, match="holds other files"):
         download("spider", folder, spider)
-    (folder / "source.json").write_text(json.dumps({"version": f"Zenodo record {CHU}"}))
+    (folder / "source.json").write_text(json.dumps({"set": "Chu et al. 2015"}))
     with pytest.raises(UserError, match="describes another data set"):
         download("spider", folder, spider)
     with pytest.raises(UserError, match="a file, not a folder"):

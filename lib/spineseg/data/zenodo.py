@@ -217,8 +217,9 @@ def _parse_file(file: dict[str, Any], page: str) -> RecordFile:
     name, size, md5 = file["key"], file["size"], file["checksum"].removeprefix("md5:")
     if not re.fullmatch("[0-9a-f]{32}", md5) or not isinstance(size, int) or size < 0:
         raise ValueError("neither a checksum nor a size")
-    # Zenodo may serve parts of a file only at the address that its pages link to
-    return RecordFile(name, size, md5, (file["links"]["self"], f"{page}/files/{quote(name)}"))
+    link = quote(file["links"]["self"], safe="%!#$&'()*+,/:;=?@[]~")  # only what no address has
+    # Zenodo may serve parts of a file only at the address that its pages link to.
+    return RecordFile(name, size, md5, (link, f"{page}/files/{quote(name)}"))
 
 
 def _refuse_other_scheme(url: str, like: str) -> None:
