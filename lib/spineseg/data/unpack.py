@@ -62,7 +62,9 @@ def unpack(archive: Path, pattern: str, folder: Path) -> None:
     cannot be written.
     """
     with _opened(archive, pattern) as (members, _):
-        for name, member in progress_bar(members.items(), desc=archive.name, unit="file"):
+        for name, member in progress_bar(
+            members.items(), desc=f"unpack {archive.name}", unit="file"
+        ):
             target = folder / name
             if not target.exists() or target.stat().st_size != member.size:
                 with atomic_write(target) as temporary:
