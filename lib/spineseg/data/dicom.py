@@ -27,7 +27,7 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 
 # Value representations (VR): those with a length of four bytes, and those in the meta information.
 LONG_VRS = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT")
-LONG_VRS += (b"SV", b"UV")
+LONG_VRS = (*LONG_VRS, b"SV", b"UV")
 META_VRS = (b"AE", b"OB", b"SH", b"UI", b"UL", b"UR")
 META_GROUP, ITEM_GROUP = 0x0002, 0xFFFE
 FIRST_TAG = rb"[\x02\x08]\0.\0|\0\x08\0."  # of a file without a preamble, in either byte order
@@ -38,16 +38,11 @@ UNDEFINED_LENGTH = 0xFFFFFFFF  # the element extends to a delimiter
 META_CLASS, TRANSFER_SYNTAX, STORAGE_CLASS = (0x0002, 0x0002), (0x0002, 0x0010), (0x0008, 0x0016)
 MAX_UID_BYTES = 64
 
-# Storage classes: directories, raw data and segmentations, presentation states, reports, documents,
-# waveforms, spectra, radiotherapy.
-CLASSES_WITHOUT_SCAN = (
-    "1.2.840.10008.1.3.10",
-    *(
-        f"1.2.840.10008.5.1.4.1.1.{kind}"
-        for kind in ("66", "11.", "88.", "104.", "9.", "4.2", "481.")
-    ),
-)
-SCREENSHOT = "1.2.840.10008.5.1.4.1.1.7"  # a secondary capture
+# Storage classes of images by how their UIDs begin: CT, MR, secondary captures. A file of another
+# class is no image if it holds no pixels. These hold pixels and are no scans: segmentations, doses.
+IMAGE_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.{kind}" for kind in ("2", "4", "7"))
+SCREENSHOT = IMAGE_CLASSES[-1]
+CLASSES_WITHOUT_SCAN = tuple(f"1.2.840.10008.5.1.4.1.1.{kind}" for kind in ("4.2", "66", "481."))
 
 PATIENT_ID, SERIES_UID, INSTANCE_UID = "0010|0020", "0020|000e", "0008|0018"
 ECHO_TIME = "0018|0081"
@@ -142,6 +137,10 @@ def read_slice_header(path: Path) -> SliceHeader | None:
     storage_class = values.get(META_CLASS) or values.get(STORAGE_CLASS, "")
     if storage_class.startswith(CLASSES_WITHOUT_SCAN):
         return None
+    if PIXEL_DATA not in values:
+        if storage_class and not storage_class.startswith(IMAGE_CLASSES):
+            return None
+        raise UserError.at(path, "not a DICOM image, or damaged", COPY_AGAIN)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(IMAGE_IO)
     reader.SetFileName(str(path))
@@ -182,11 +181,11 @@ def read_slice_header(path: Path) -> SliceHeader | None:
 
 
 def _identify(path: Path) -> dict[tuple[int, int], str]:
-    """The storage class and the transfer syntax that a file states.
+    """The storage class and the transfer syntax that a file states, and '' for its pixels, if any.
 
     Raises UserError if it is not DICOM, or if an element, also one in a sequence, claims more bytes
     than follow it: GDCM would allocate them first. At an encoding that is not known here, the rest
-    of the file is not checked.
+    of the file is not checked, and taken to hold pixels.
     """
     damaged = UserError.at(path, "not a DICOM image, or damaged", COPY_AGAIN)
     values: dict[tuple[int, int], str] = {}
@@ -202,7 +201,7 @@ def _identify(path: Path) -> dict[tuple[int, int], str]:
                 in_meta = False  # which is always explicit and little-endian
                 syntax = values.get(TRANSFER_SYNTAX) or _guess_syntax(raw)
                 if syntax == DEFLATED:
-                    break
+                    return values | {PIXEL_DATA: ""}
                 if not syntax.startswith(IMPLICIT):
                     raise damaged
                 order, explicit = ">" if syntax == BIG_ENDIAN else "<", syntax != IMPLICIT
@@ -211,16 +210,18 @@ def _identify(path: Path) -> dict[tuple[int, int], str]:
             if in_meta and vr not in META_VRS:
                 raise damaged
             if vr and not vr.isalpha():
-                break
+                return values | {PIXEL_DATA: ""}
             if vr and vr not in LONG_VRS:
                 place, length = place + 8, struct.unpack_from(f"{order}H", raw, 6)[0]
             elif vr:
                 place, length = place + 12, struct.unpack_from(f"{order}I", raw, 8)[0]
             else:
                 place, length = place + 8, struct.unpack_from(f"{order}I", raw, 4)[0]
+            if tag == PIXEL_DATA:
+                values[tag] = ""
             if length == UNDEFINED_LENGTH:
                 if vr == b"UN":
-                    break
+                    return values | {PIXEL_DATA: ""}
                 in_pixels = in_pixels or tag == PIXEL_DATA
                 continue
             if place + length > end:
@@ -230,8 +231,6 @@ def _identify(path: Path) -> dict[tuple[int, int], str]:
                 values.setdefault(tag, file.read(length).decode("ascii", "replace").strip("\0 "))
             if vr != b"SQ" and (tag[0] != ITEM_GROUP or in_pixels):
                 place += length
-    if not values and in_meta:
-        raise damaged
     return values
 
 
@@ -332,10 +331,10 @@ def sort_slices(
 
 
 def _without_copies(slices: Sequence[SliceHeader]) -> list[SliceHeader]:
-    """The slices without repeated ones. A copy has the UID, place and echo time of another."""
+    """The slices without copies, which have the UID, place, size and echo time of another."""
     first: dict[tuple, SliceHeader] = {}
     for each in sorted(slices, key=lambda each: str(each.path)):
-        key = (each.instance, each.position, each.axes, each.echo)
+        key = (each.instance, each.position, each.axes, each.size, each.spacing, each.echo)
         first.setdefault(key if each.instance else (each.path,), each)
     return list(first.values())
 
