@@ -26,8 +26,7 @@ UNCOMPRESSED = (IMPLICIT, EXPLICIT, BIG_ENDIAN)
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
 # Value representations (VR): those with a length of four bytes, and those in the meta information.
-LONG_VRS = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT")
-LONG_VRS = (*LONG_VRS, b"SV", b"UV")
+LONG_VRS = tuple(name.encode() for name in "OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 META_VRS = (b"AE", b"OB", b"SH", b"UI", b"UL", b"UR")
 META_GROUP, ITEM_GROUP = 0x0002, 0xFFFE
 FIRST_TAG = rb"[\x02\x08]\0.\0|\0\x08\0."  # of a file without a preamble, in either byte order
