@@ -8,14 +8,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from spineseg.labels import (
-    CHALLENGE_LABELS,
-    CLASSES,
-    FOREGROUND,
-    LABEL_SETS,
-    NUM_CLASSES,
-    unknown_labels,
-)
+from spineseg.labels import CHALLENGE_LABELS, CLASSES, FOREGROUND, LABEL_SETS, NUM_CLASSES
 from spineseg.utils.errors import Problem, UserError
 
 LISTED_LABELS = 6  # at most, in a message
@@ -31,30 +24,25 @@ def labels_in(mask: sitk.Image) -> list[int]:
 def other_label_set(found: Collection[int], labels: tuple[str, ...]) -> str:
     """The name in `LABEL_SETS` of the set that fits the labels found better, or ''.
 
-    It has names for more of them, and they mark as many of the classes or more.
+    More of them mean one structure there, and they mark as many of the classes or more.
     """
-    own_unknown = len(unknown_labels(np.array(sorted(found), int), labels))
-    own_classes = _classes(found, labels)
-    best, fewest_unknown, most_classes = "", own_unknown, max(1, own_classes)
+    best, best_fit = "", (_unclear(found, labels), 0)
     for name, other in LABEL_SETS.items():
-        unknown = sum(not _is_specific(label, other) for label in found)
-        classes = _classes(found, other)
-        if classes >= max(1, own_classes) and (
-            unknown < fewest_unknown
-            or (best and unknown == fewest_unknown and classes > most_classes)
-        ):
-            best, fewest_unknown, most_classes = name, unknown, classes
+        fit = _unclear(found, other), -_classes(found, other)
+        enough = _classes(found, other) >= max(1, _classes(found, labels))
+        if enough and (fit < best_fit if best else fit[0] < best_fit[0]):
+            best, best_fit = name, fit
     return best
+
+
+def _unclear(found: Collection[int], labels: tuple[str, ...]) -> int:
+    """The number of labels that do not mean exactly one structure."""
+    return sum(label >= len(labels) or labels.count(labels[label]) > 1 for label in found)
 
 
 def _classes(found: Collection[int], labels: tuple[str, ...]) -> int:
     """The number of classes that these labels mark."""
     return sum(label < len(labels) and labels[label] in FOREGROUND for label in found)
-
-
-def _is_specific(label: int, labels: tuple[str, ...]) -> bool:
-    """Whether the label's name is that of one structure, not of several."""
-    return label < len(labels) and labels.count(labels[label]) == 1
 
 
 def refuse_other_labels(mask: sitk.Image, labels: tuple[str, ...], path: Path) -> None:
