@@ -14,8 +14,8 @@ from spineseg.phantom.signals import Signals, draw_signals
 from spineseg.phantom.simulate import Phantom, Seed, scan
 from spineseg.phantom.spine import Spine, build_spine, labelled_extent
 
-SLICE_DISTANCE_MM = (3.2, 6.5)
-HEIGHT_SHIFT_MM = 35.0  # of the field of view along the spine, either way
+SLICE_DISTANCE_MM = (2.5, 4.8)
+HEIGHT_SHIFT_MM = 25.0  # of the field of view along the spine, either way
 
 
 def simulate_randomised(slices: int, size: int, pixel: float, seed: Seed) -> Phantom:
@@ -54,7 +54,7 @@ def draw_any_signals(rng: np.random.Generator) -> Signals:
     """Signals of a T2, T1 or fat-suppressed scan, or of no known contrast."""
     draw = rng.choice(
         [draw_signals, draw_t1_signals, draw_fat_suppressed_signals, draw_arbitrary_signals],
-        p=[0.45, 0.2, 0.15, 0.2],
+        p=[0.5, 0.22, 0.18, 0.1],
     )
     return draw(rng)
 
@@ -140,13 +140,13 @@ def draw_arbitrary_signals(rng: np.random.Generator) -> Signals:
 def draw_any_scanner(rng: np.random.Generator) -> Scanner:
     """One scan's settings, from wider ranges than those of the phantom."""
     return Scanner(
-        blur=rng.uniform(0.4, 3.0),
+        blur=rng.uniform(0.4, 2.5),
         matrix=int(rng.integers(128, 449)),
-        noise=float(np.exp(rng.normal(np.log(0.022), 0.7))),
-        coil_reach=rng.uniform(45, 320),
-        coil_power=rng.uniform(0.0, 1.8),
+        noise=float(np.exp(rng.normal(np.log(0.016), 0.6))),
+        coil_reach=rng.uniform(60, 320),
+        coil_power=rng.uniform(0.0, 1.6),
         coil_length=rng.uniform(110, 350),
-        shading=rng.uniform(0.02, 0.35),
+        shading=rng.uniform(0.02, 0.25),
         texture=rng.uniform(0.0, 0.15),
         saturation=rng.uniform(0.05, 0.6) if rng.random() < 0.5 else 1.0,
         saturation_gap=rng.uniform(22, 60),

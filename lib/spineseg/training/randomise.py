@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 WINDOW_STEP = 16  # pixels; the networks halve a slice four times
-WINDOW_ROWS = (6, 11)  # smallest and largest height of a window, in steps
-WINDOW_COLUMNS = (5, 11)
+WINDOW_ROWS = (6, 10)  # smallest and largest height of a window, in steps
+WINDOW_COLUMNS = (5, 8)
 GRAYS = 256
 CURVE_POINTS = 6
 
@@ -27,9 +27,9 @@ def randomise(gray: Tensor, classes: Tensor, generator: torch.Generator) -> tupl
     image = F.grid_sample(gray[:, None].float(), field, align_corners=False)
     mask = F.grid_sample(classes[:, None].float(), field, mode="nearest", align_corners=False)
     image = random_contrast(image, draw)
-    image = image * torch.exp(smooth_field(image, draw, 0.5))
+    image = image * torch.exp(smooth_field(image, draw, 0.4))
     image = random_blur(image, draw)
-    image = image + draw.normal(image.shape) * draw.uniform(0.0, 0.25, 1, 1, 1) ** 2
+    image = image + draw.normal(image.shape) * draw.uniform(0.0, 0.2, 1, 1, 1) ** 2
     return stretch(image)[:, 0] * 255, mask[:, 0].to(torch.uint8)
 
 
@@ -69,8 +69,8 @@ def window_field(gray: Tensor, draw: Draw) -> Tensor:
     scale = torch.exp(draw.uniform(-0.22, 0.22))
     shear = draw.uniform(-0.12, 0.12)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    across = draw.uniform(-0.3, 0.3) * columns * 2 / width
-    along = draw.uniform(-1, 1) * (abs(height - rows) / 2 + 12) * 2 / height
+    across = draw.uniform(-0.25, 0.25) * columns * 2 / width
+    along = draw.uniform(-1, 1) * (abs(height - rows) / 2 + 8) * 2 / height
     matrix = torch.stack(
         [
             torch.stack([cos * columns / width, (shear * scale - sin) * rows / width, across], 1),
@@ -84,12 +84,12 @@ def window_field(gray: Tensor, draw: Draw) -> Tensor:
 def random_contrast(image: Tensor, draw: Draw) -> Tensor:
     """Map gray values (0..255) through a random curve to about 0..1.
 
-    Most curves rise; one in six goes up and down, so that tissues change places.
+    Most curves rise; one in eight goes up and down, so that tissues change places.
     """
-    steps = draw.uniform(0.02, 1.0, CURVE_POINTS - 1).square()
+    steps = draw.uniform(0.15, 1.0, CURVE_POINTS - 1)
     rising = F.pad(steps.cumsum(1) / steps.sum(1, keepdim=True), (1, 0))
     free = draw.uniform(0, 1, CURVE_POINTS)
-    points = torch.where(draw.happens(1 / 6, 1), free, rising)
+    points = torch.where(draw.happens(1 / 8, 1), free, rising)
     gamma = torch.exp(draw.uniform(-0.4, 0.4, 1))
     curve = F.interpolate(points[:, None], GRAYS, mode="linear", align_corners=True)[:, 0] ** gamma
     levels = image.round().long().clamp(0, GRAYS - 1)
@@ -106,7 +106,7 @@ def random_blur(image: Tensor, draw: Draw) -> Tensor:
     """Blur half of the images, each by its own width in each direction (pixels)."""
     reach = torch.arange(-3.0, 4.0, device=image.device)
     for axis in (2, 3):
-        sigma = torch.where(draw.happens(0.5, 1), draw.uniform(0.3, 1.3, 1), 0.05)
+        sigma = torch.where(draw.happens(0.5, 1), draw.uniform(0.3, 1.1, 1), 0.05)
         weights = torch.exp(-0.5 * (reach / sigma) ** 2)
         weights = weights / weights.sum(1, keepdim=True)
         kernel = weights[:, None, :, None] if axis == 2 else weights[:, None, None, :]
