@@ -18,8 +18,12 @@ def make_scan(size=(10, 14, 12), dtype=np.int16, seed=0) -> sitk.Image:
 
 
 def make_mask(size=(10, 14, 12), dtype=np.uint8, labels=(0, 1, 2)) -> sitk.Image:
-    values = np.resize(np.array(labels, dtype=dtype), size[::-1])
-    return place(sitk.GetImageFromArray(values))
+    """A mask of layers, the first label lowest, as in a patient; of noise if labels are many."""
+    if len(labels) > size[1]:
+        return place(sitk.GetImageFromArray(np.resize(np.array(labels, dtype), size[::-1])))
+    from_below = np.arange(size[1])[::-1] * len(labels) // size[1]
+    rows = np.array(labels, dtype)[from_below]
+    return place(sitk.GetImageFromArray(np.broadcast_to(rows[:, None], size[::-1])))
 
 
 def place(image: sitk.Image) -> sitk.Image:
@@ -94,4 +98,26 @@ def write_spider(root: Path, name: str, image=None, mask=None) -> tuple[Path, Pa
     return (
         write(image or make_scan(), root / "images" / f"{name}.mha"),
         write(mask, root / "masks" / f"{name}.mha"),
+    )
+
+
+def write_chu(root: Path, number: int, levels=7, speck=False) -> tuple[Path, Path]:
+    """One case of Chu et al.: voxels (i, j, k) run left, back and up; the header says identity.
+
+    The vertebrae are boxes with label 1 at i 1 to 3; box n from below is at j 2 + n to 5 + n and
+    k 4 n to 4 n + 2. The scan is as bright as j.
+    """
+    mask = np.zeros((4 * levels + 4, 14, 5), np.uint8)  # k, j, i
+    for n in range(levels):
+        mask[4 * n : 4 * n + 3, 2 + n : 6 + n, 1:4] = 1
+    if speck:
+        mask[-1, 0, 0] = 1
+    scan = np.broadcast_to(np.arange(14, dtype=np.int16)[:, None] * 10, mask.shape)
+    images = [sitk.GetImageFromArray(each) for each in (scan, mask)]
+    for image in images:
+        image.SetSpacing((2.0, 1.25, 1.25))
+        image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))  # NIfTI's identity
+    return (
+        write(images[0], root / f"Img_{number:02d}.nii"),
+        write(images[1], root / f"Img_{number:02d}_Labels.nii"),
     )

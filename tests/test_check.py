@@ -86,7 +86,7 @@ def truncated(root):
 def not_an_image(root):
     image, _ = write_case(root, 4)
     image.write_text("<html>404</html>")
-    return image, "not compressed by gzip"
+    return image, "a web page"
 
 
 def two_dimensional(root):
@@ -239,8 +239,7 @@ def spaced(*spacing):
     ("scan", "mask", "note"),
     [
         (make_scan(), make_mask(dtype=np.float32), "stored as float"),
-        (make_scan(), make_mask(labels=(0, 1, 20, 255)), "unknown labels: 20, 255"),
-        (make_scan(), make_mask(labels=(0,)), "marks nothing"),
+        (make_scan(), make_mask(labels=(0, 1, 2, 20, 255)), "unknown labels: 20, 255"),
         (make_scan((10, 14, 15)), make_mask((10, 14, 15)), "15 slices"),
         (spaced(0.5, 0.6, 4.4), None, "not square"),
         (spaced(0.05, 0.05, 4.4), None, "unusually small or large"),
@@ -259,6 +258,14 @@ def test_what_is_accepted_with_a_note(tmp_path, scan, mask, note):
     assert len(report.cases) == 1
     assert any(note in str(each) for each in report.notes)
     assert len({each.path for each in report.notes}) == len(report.notes) == 1
+
+
+def test_a_mask_that_marks_nothing_is_a_note_beside_others_that_do(tmp_path):
+    write_case(tmp_path, 1, mask=make_mask(labels=(0,)))
+    write_case(tmp_path, 2)
+    report = check_folder(tmp_path)
+    assert report.problems == []
+    assert ["marks nothing" in note.what for note in report.notes] == [True]
 
 
 def test_hidden_files_are_silent_and_strays_are_noted(tmp_path):

@@ -4,11 +4,21 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from scans import link_to, make_mask, make_scan, write, write_case, write_dicom, write_spider
+from scans import (
+    link_to,
+    make_mask,
+    make_scan,
+    write,
+    write_case,
+    write_chu,
+    write_dicom,
+    write_spider,
+)
 from spineseg.data.check import check_folder, require_valid
 from spineseg.data.layouts import (
     Case,
     ChallengeFolder,
+    ChuFolder,
     ScanFolder,
     SpiderFolder,
     open_labelled,
@@ -16,7 +26,7 @@ from spineseg.data.layouts import (
     read_labelled,
 )
 from spineseg.data.prepare import open_scans
-from spineseg.data.volume import EXTENSIONS
+from spineseg.data.volume import EXTENSIONS, from_canonical, to_canonical
 from spineseg.experiment import Experiment
 from spineseg.labels import CLASSES, SPIDER_LABELS, relabel
 from spineseg.utils.errors import UserError
@@ -125,7 +135,7 @@ def test_spider_folders_have_the_problems_of_any_labelled_folder(tmp_path):
     _, mask = write_spider(tmp_path, "2_t2")
     image.unlink()
     mask.unlink()
-    _, odd = write_spider(tmp_path, "3_t2", mask=make_mask((9, 14, 12), np.int16))
+    _, odd = write_spider(tmp_path, "3_t2", mask=make_mask((11, 14, 12), np.int16))
     again = write(make_scan(), tmp_path / "images" / "04_t2.mha")
     write_spider(tmp_path, "4_t2")
     _, strange = write_spider(tmp_path, "5_t2", mask=make_mask(labels=(0, 60, 130)))
@@ -150,6 +160,8 @@ def test_spider_folders_have_the_problems_of_any_labelled_folder(tmp_path):
         (["images/1_t2.mha", "overview.csv"], SpiderFolder),
         (["masks/7_t2_SPACE.mha"], SpiderFolder),
         (["images/1_t1.mha"], ScanFolder),
+        (["Img_01.nii", "Img_01_Labels.nii"], ChuFolder),
+        (["img_2.nii.gz", "readme.txt"], ChuFolder),
         (["MR/scan.nii.gz"], ScanFolder),
         (["a/b/scan.nrrd"], ScanFolder),
     ],
@@ -221,10 +233,149 @@ def test_a_folder_that_cannot_be_opened_is_a_problem(tmp_path, monkeypatch):
     assert [problem.path.name for problem in report.problems] == ["closed"]
 
 
-def test_circular_links_are_not_followed(tmp_path):
+def found_in(root):
+    """The scans found, by their paths in `root`, and the places that are noted."""
+    source = open_source(root)
+    scans = [case.image.relative_to(root).as_posix() for case in source.cases()]
+    problems = [problem.path.name for problem in source.problems()]
+    return scans, sorted(note.path.name for note in source.notes()), problems
+
+
+def test_linked_folders_and_files_are_followed(tmp_path):
+    for patient in ("P1", "P2"):
+        write(make_scan(), tmp_path / "real" / patient / "a" / "scan.mha")
+    write_dicom(tmp_path / "real" / "P3", make_scan((8, 9, 3)))
+    root = tmp_path / "farm"
+    root.mkdir()
+    for name in ("P1", "P2", "P3"):
+        link_to(tmp_path / "real" / name, root / name)
+    link_to(tmp_path / "real" / "P1" / "a" / "scan.mha", root / "one.mha")
+    scans, notes, problems = found_in(root)
+    assert scans == ["P1/a/scan.mha", "P2/a/scan.mha", "one.mha", "P3/0"]
+    assert (notes, problems) == ([], [])
+    assert [case.read().GetDepth() for case in open_source(root).cases()] == [12, 12, 12, 3]
+
+
+def test_a_folder_is_read_once_however_many_links_lead_to_it(tmp_path):
+    write(make_scan(), tmp_path / "set" / "m" / "scan.mha")
+    write(make_scan(), tmp_path / "elsewhere" / "x" / "scan.mha")
+    for name, target in {
+        "a": tmp_path / "set" / "m",  # sorted before the folder itself
+        "z": tmp_path / "set" / "m",
+        "p": tmp_path / "elsewhere",
+        "q": tmp_path / "elsewhere" / "x",
+        "loop": tmp_path / "set" / "m" / "loop",
+    }.items():
+        link_to(target, tmp_path / "set" / name)
+    link_to(tmp_path / "set" / "p", tmp_path / "elsewhere" / "round")
+    scans, notes, problems = found_in(tmp_path / "set")
+    assert scans == ["m/scan.mha", "p/x/scan.mha"]
+    assert notes == ["a", "q", "round", "z"]
+    assert problems == ["loop"]
+
+
+@pytest.mark.parametrize("up", [".", "..", "../.."])
+def test_links_to_the_folder_itself_and_above_it_are_not_followed(tmp_path, up):
+    root = tmp_path / "x" / "set"
+    write(make_scan(), root / "scan.mha")
+    write(make_scan(), tmp_path / "x" / "other.mha")
+    link_to(up, root / "again")
+    link_to(up, root / ".hidden")
+    assert found_in(root) == (["scan.mha"], ["again"], [])
+
+
+def test_a_link_to_nothing_is_a_problem(tmp_path):
     write(make_scan(), tmp_path / "scan.mha")
-    link_to(tmp_path, tmp_path / "again")
-    assert len(open_source(tmp_path).cases()) == 1
+    link_to(tmp_path / "gone", tmp_path / "P1")
+    link_to(tmp_path / "gone.mha", tmp_path / "b.mha")
+    assert found_in(tmp_path) == (["scan.mha"], [], ["P1", "b.mha"])
+
+
+def test_a_labelled_folder_of_links(tmp_path):
+    image, mask = write_case(tmp_path / "real", 1)
+    root = tmp_path / "farm"
+    (root / "train").mkdir(parents=True)
+    link_to(image.parent, root / "train" / "MR")
+    (root / "train" / "Mask").mkdir()
+    link_to(mask, root / "train" / "Mask" / mask.name)
+    report = check_folder(root)
+    assert (len(report.cases), report.problems) == (1, [])
+
+
+@pytest.mark.parametrize("up", ["", "train"])
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [("image", "groundtruth"), ("original_mr", "mask"), ("mr", "MASK"), ("Image", "GroundTruth")],
+)
+def test_folder_names_of_copies_of_the_challenge(tmp_path, up, images, masks):
+    root = tmp_path / up
+    touch(root, f"{images}/Case1.nii.gz", f"{masks}/mask_case1.nii.gz")
+    touch(tmp_path, "test/image/Case2.nii.gz")
+    folder = open_labelled(tmp_path)
+    (case,) = folder.cases()
+    assert (case.id, case.image.parent, case.mask.parent) == ("Case1", root / images, root / masks)
+    assert [note.path for note in folder.notes()] == [tmp_path / "test" / "image"]
+    assert folder.problems() == []
+
+
+def test_chus_axes_and_levels_are_put_right(tmp_path):
+    """By hand: the back is bright, and vertebra n from below is n steps further back."""
+    write_chu(tmp_path, 1, speck=True)
+    (case,) = open_labelled(tmp_path).cases()
+    notes = []
+    scan, classes = read_labelled(case, notes)
+    values = sitk.GetArrayFromImage(scan)
+    assert np.array_equal(values[0, 0], np.arange(14) * 10)  # columns run from front to back
+    assert np.unique(classes).tolist() == [0, 2, 3, 4, 5, 6, 7, 8]
+    for n, level in enumerate(("L5", "L4", "L3", "L2", "L1", "T12", "T11")):
+        slices, rows, columns = np.nonzero(classes == CLASSES.index(level))
+        assert (slices.min(), slices.max()) == (1, 3)
+        assert (rows.min(), rows.max()) == (31 - 4 * n - 2, 31 - 4 * n)
+        assert (columns.min(), columns.max()) == (2 + n, 5 + n)
+    assert [note.what for note in notes] == ["1 specks"]
+    assert check_folder(tmp_path).cases == [case]
+
+
+def test_a_mask_made_for_chus_scan_fits_its_own_header(tmp_path):
+    image, mask = write_chu(tmp_path, 1)
+    (case,) = open_source(tmp_path).cases()
+    scan = case.read()
+    _, classes = read_labelled(case)
+    labelled = sitk.GetImageFromArray(classes)
+    labelled.CopyInformation(to_canonical(scan))
+    back = sitk.GetArrayFromImage(from_canonical(labelled, scan))
+    assert np.array_equal(back > 0, sitk.GetArrayFromImage(sitk.ReadImage(str(mask))))
+    assert sitk.ReadImage(str(image)).GetSize() == back.shape[::-1]
+
+
+@pytest.mark.parametrize("levels", [6, 8])
+def test_chus_masks_have_seven_vertebrae(tmp_path, levels):
+    write_chu(tmp_path, 1)
+    _, mask = write_chu(tmp_path, 2, levels)
+    folder = open_labelled(tmp_path)
+    assert isinstance(folder, ChuFolder)
+    with pytest.raises(UserError, match=f"{mask.name}: has {levels} separate vertebrae"):
+        read_labelled(folder.cases()[1])
+    assert [case.id for case in check_folder(tmp_path).cases] == ["Img_01"]
+
+
+def verse(root, number):
+    """A case in the challenge's layout whose mask has VerSe's labels of S, L5, … T11."""
+    return write_case(root, number, mask=make_mask(labels=(0, 26, 24, 23, 22, 21, 20, 19, 18)))
+
+
+def test_other_labels_are_refused_unless_they_are_named(tmp_path):
+    verse(tmp_path, 1)
+    (case,) = open_labelled(tmp_path).cases()
+    with pytest.raises(UserError, match=r"look like those of verse; .*--labels verse"):
+        read_labelled(case)
+    (case,) = open_labelled(tmp_path, "verse").cases()
+    _, classes = read_labelled(case)
+    stored = to_canonical(sitk.ReadImage(str(case.mask)))
+    expected = {0: 0, 26: 1, 24: 2, 23: 3, 22: 4, 21: 5, 20: 6, 19: 7, 18: 8}
+    assert np.array_equal(
+        classes, np.vectorize(expected.get)(sitk.GetArrayFromImage(stored)).astype(np.uint8)
+    )
 
 
 def test_voxels_are_those_of_the_file(tmp_path):

@@ -16,7 +16,15 @@ from spineseg.methods import METHODS, NNUNET
 
 PACKAGE = Path(__file__).parent
 READING = (
-    *("labels.py", "data/volume.py", "data/headers.py", "data/dicom.py", "data/layouts.py"),
+    *(
+        "labels.py",
+        "data/volume.py",
+        "data/headers.py",
+        "data/nifti.py",
+        "data/segmentation.py",
+        "data/dicom.py",
+        "data/layouts.py",
+    ),
     "data/levels.py",
 )
 ON_GRID = ("data/preprocess.py", "data/field.py", "data/padding.py", "data/gray.py")

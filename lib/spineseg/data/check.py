@@ -11,8 +11,10 @@ import SimpleITK as sitk
 from joblib import cpu_count
 
 from spineseg.data.layouts import Case, CaseKey, LabelledFolder, Source, open_labelled, open_source
-from spineseg.data.volume import as_labels, geometry_mismatch, read_scan, read_volume, to_canonical
-from spineseg.labels import unknown_labels
+from spineseg.data.levels import label_problems, labels_in, order_note
+from spineseg.data.padding import image_part
+from spineseg.data.volume import on_grid_of, to_canonical
+from spineseg.labels import CLASSES, relabel, unknown_labels
 from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.progress import progress_bar
 
@@ -20,6 +22,7 @@ PAPER_SLICES = 12  # per volume; section 2.1
 USUAL_PIXEL_MM = (0.1, 5.0)
 USUAL_SLICE_DISTANCE_MM = (1.0, 12.0)
 MAX_PIXEL_ASPECT = 1.01  # pixels up to this ratio count as square
+USUAL_PADDING = 0.2  # of a scan's voxels; more is worth a note
 LISTED_LABELS = 9  # at most, of the unknown labels of a mask
 
 
@@ -30,14 +33,16 @@ class FolderReport:
     cases: list[Case] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
+    labels: dict[Path, list[int]] = field(default_factory=dict)  # above 0, of each readable mask
 
 
-def check_folder(root: Path, progress: bool = False) -> FolderReport:
+def check_folder(root: Path, labels: str | None = None, progress: bool = False) -> FolderReport:
     """Read every file of a folder in any known layout and report all problems.
 
-    Nothing that the folder holds raises an exception. `progress` draws a bar on stderr.
+    The masks have the layout's own labels, unless `labels` names others in `LABEL_SETS`. Nothing
+    that the folder holds raises an exception. `progress` draws a bar on stderr.
     """
-    return _check(root, open_source, progress)
+    return _check(root, partial(open_source, labels=labels), progress)
 
 
 def require_valid(root: Path, progress: bool = False) -> list[Case]:
@@ -74,13 +79,17 @@ def _check(root: Path, open_folder: Callable[[Path], Source], progress: bool) ->
             report.cases.extend(found.cases)
             report.problems.extend(found.problems)
             report.notes.extend(found.notes)
+            report.labels.update(found.labels)
+    if isinstance(source, LabelledFolder):
+        declared = source.labels_declared
+        report.problems.extend(label_problems(source.root, report.labels, source.labels, declared))
     return report
 
 
 def _check_unlabelled(case: Case) -> FolderReport:
     """The report on a scan without a mask."""
     report = FolderReport()
-    if _read_all(partial(_check_scan, read=lambda _: case.read()), [case.image], report):
+    if _read_all(lambda _: _check_scan(case, report), [case.image], report):
         report.cases.append(case)
     return report
 
@@ -89,8 +98,12 @@ def _check_labelled(folder: LabelledFolder, key: CaseKey) -> FolderReport:
     """The report on one case, including all files that claim to be its scan or mask."""
     report = FolderReport()
     images, masks = folder.images.get(key, []), folder.masks.get(key, [])
-    scans = _read_all(_check_scan, images, report)
-    labels = _read_all(partial(_check_mask, known=folder.labels), masks, report)
+    scans = _read_all(
+        lambda image: _check_scan(folder.case(key, image, None), report), images, report
+    )
+    labels = _read_all(
+        lambda mask: _check_mask(folder.case(key, (*images, mask)[0], mask), report), masks, report
+    )
     if not masks:
         remedy = f"add it, named like {folder.example[1]}, or remove the scan"
         report.problems.append(Problem(images[0], "scan without a mask", remedy))
@@ -98,33 +111,42 @@ def _check_labelled(folder: LabelledFolder, key: CaseKey) -> FolderReport:
         remedy = f"add it, named like {folder.example[0]}, or remove the mask"
         report.problems.append(Problem(masks[0], "mask without a scan", remedy))
     if len(scans) == len(labels) == 1 and not report.problems:
-        if mismatch := geometry_mismatch(labels[0], scans[0]):
-            what = f"does not fit {images[0].name}: {mismatch}"
-            remedy = "draw or resample it on the scan's grid"
-            report.problems.append(Problem(masks[0], what, remedy))
-        else:
-            report.cases.append(folder.case(key, images[0], masks[0]))
+        case = folder.case(key, images[0], masks[0])
+        if _read_all(lambda _: _check_pair(case, scans[0], labels[0], report), masks, report):
+            report.cases.append(case)
     return report
 
 
 def _read_all(
-    read: Callable[[Path, list[Problem]], sitk.Image], paths: list[Path], report: FolderReport
+    read: Callable[[Path], sitk.Image], paths: list[Path], report: FolderReport
 ) -> list[sitk.Image]:
-    """Read files with `read(path, notes)` and add what it finds to the report."""
+    """What `read` returns for each path; adds the problems that it raises to the report."""
     images = []
     for path in paths:
         try:
-            images.append(read(path, report.notes))
+            images.append(read(path))
         except UserError as error:
             report.problems.extend(error.problems)
     return images
 
 
-def _check_scan(
-    path: Path, notes: list[Problem], read: Callable[[Path], sitk.Image] = read_scan
-) -> sitk.Image:
-    """The canonical scan; adds what is unusual to `notes`. Raises UserError if it is unusable."""
-    scan = to_canonical(read(path))
+def _check_scan(case: Case, report: FolderReport) -> sitk.Image:
+    """The scan as read; notes what is unusual. Raises UserError if it is unusable."""
+    scan = case.read(report.notes)
+    canonical = to_canonical(scan)
+    report.notes.extend(scan_notes(canonical, case.image))
+    slices = canonical.GetDepth()
+    if slices != PAPER_SLICES:
+        remedy = (
+            f"the paper has {PAPER_SLICES}; "
+            "training brings all scans to the number that most of them have"
+        )
+        report.notes.append(Problem(case.image, f"{slices} slices", remedy))
+    return scan
+
+
+def scan_notes(scan: sitk.Image, path: Path) -> list[Problem]:
+    """What is unusual about a canonical scan, whose file is `path`: its spacing, its padding."""
     *pixel, between = scan.GetSpacing()
     odd = []
     if between < max(pixel):
@@ -135,31 +157,40 @@ def _check_scan(
         odd.append("pixels are unusually small or large")
     if not USUAL_SLICE_DISTANCE_MM[0] <= between <= USUAL_SLICE_DISTANCE_MM[1]:
         odd.append("slices are unusually close or far")
+    notes = []
     if odd:
         spacing = " x ".join(f"{mm:.3g}" for mm in (between, *reversed(pixel)))
         what = f"odd spacing of {spacing} mm (R-L, S-I, A-P): {', '.join(odd)}"
         notes.append(Problem(path, what, "accepted, please check"))
-    if scan.GetDepth() != PAPER_SLICES:
-        remedy = (
-            f"the paper has {PAPER_SLICES}; "
-            "training brings all scans to the number that most of them have"
-        )
-        notes.append(Problem(path, f"{scan.GetDepth()} slices", remedy))
-    return scan
+    part = image_part(scan)
+    if part and 1 - part.share > USUAL_PADDING:
+        what = f"{1 - part.share:.0%} of its voxels are padding with {part.padding:g}"
+        notes.append(Problem(path, what, "cropped before the network sees it"))
+    return notes
 
 
-def _check_mask(path: Path, notes: list[Problem], known: tuple[str, ...]) -> sitk.Image:
-    """The canonical mask; adds what is unusual to `notes`. Raises UserError if it is unusable."""
-    stored = read_volume(path)
-    mask = as_labels(stored, path)
-    labels = np.unique(sitk.GetArrayViewFromImage(mask))
-    if stored.GetPixelID() in (sitk.sitkFloat32, sitk.sitkFloat64):
-        notes.append(Problem(path, "whole numbers stored as float", "read as integers"))
-    if unknown := unknown_labels(labels, known):
+def _check_mask(case: Case, report: FolderReport) -> sitk.Image:
+    """The mask as read; notes what is unusual. Raises UserError if it is unusable."""
+    mask = case.read_mask(report.notes)
+    path = case.mask or case.image
+    found = labels_in(mask)
+    if unknown := unknown_labels(np.array(found, int), case.labels):
         listed = ", ".join(map(str, unknown[:LISTED_LABELS]))
         more = len(unknown) - LISTED_LABELS
         what = f"unknown labels: {listed}" + (f" and {more} more" if more > 0 else "")
-        notes.append(Problem(path, what, "become background"))
-    if not labels.any():
-        notes.append(Problem(path, "the mask marks nothing", "accepted as all background"))
-    return to_canonical(mask)
+        report.notes.append(Problem(path, what, "become background"))
+    if not found:
+        report.notes.append(Problem(path, "the mask marks nothing", "accepted as all background"))
+    report.labels[path] = found
+    return mask
+
+
+def _check_pair(case: Case, scan: sitk.Image, mask: sitk.Image, report: FolderReport) -> sitk.Image:
+    """The mask on the scan's grid; notes what is unusual. Raises UserError if it does not fit."""
+    path = case.mask or case.image
+    fitted = on_grid_of(mask, scan, path, case.image, report.notes)
+    canonical = to_canonical(fitted)
+    classes = relabel(sitk.GetArrayViewFromImage(canonical), case.labels, CLASSES)
+    if note := order_note(classes, path):
+        report.notes.append(note)
+    return fitted

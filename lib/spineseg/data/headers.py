@@ -5,14 +5,12 @@ voxels that do not exist. Each format is therefore checked here first, and ITK i
 it can trust.
 """
 
-import gzip
 import math
 import os
 import re
 import shutil
-import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -20,14 +18,16 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK as sitk
 
-from spineseg.utils.errors import UserError
+from spineseg.data.segmentation import Segment, find_segments
+from spineseg.utils.errors import Problem, UserError
 
-MAX_VOXELS = 512**3  # fourteen times the largest volume of the paper
+MAX_VOXELS = 512**3
+MAX_MEMORY_BYTES = 600_000_000  # for a scan and its masks; Python and the network take the rest
+SCALED_BYTES = 4  # of a voxel that is scaled on reading
 SPACING_LIMITS_MM = (1e-3, 1e3)
 MAX_OFFSET_MM = 1e6
 RIGHT_ANGLE_TOLERANCE = 1e-3  # of the products of two unit axes
-SPACING_TOLERANCE = 1e-3  # relative, between the two spacings of a NIfTI header
-MIN_SLOPE = 1e-12  # ITK ignores a slope closer to 0
+MIN_SHEAR = 1e-4  # below this, axes count as right-angled; headers round to fewer digits
 MAX_SURPLUS_BYTES = 1 << 12  # allowed beyond the voxels; less than one column of a scan
 
 ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS  # zlib's code for: detect which of the two
@@ -35,19 +35,15 @@ MAX_DEFLATE_RATIO = 1032  # a deflate stream cannot expand more than this
 BLOCK_BYTES = 1 << 16
 GZIP_MAGIC = b"\x1f\x8b"
 
-NIFTI_HEADER_BYTES = 348
-NIFTI_FIRST_VOXEL_BYTE = 352
-NIFTI_TYPES = {
-    **{2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8"},
-    **{256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"},
-}
-
 # MHA and NRRD: ITK gets a new header with these fields only, and only if their values match.
 NUMBER = rb"[-+]?(\d{1,40}\.?\d{0,40}|\.\d{1,40})(e[-+]?\d{1,2})?"  # ITK cannot invert 1e-309
 THREE_NUMBERS = rb"NUMBER\s+NUMBER\s+NUMBER".replace(b"NUMBER", NUMBER)
 NINE_NUMBERS = rb"THREE\s+THREE\s+THREE".replace(b"THREE", THREE_NUMBERS)
 VECTOR = rb"\(\s*NUMBER\s*,\s*NUMBER\s*,\s*NUMBER\s*\)".replace(b"NUMBER", NUMBER)
 THREE_COUNTS = rb"\d{1,9}\s+\d{1,9}\s+\d{1,9}"
+UNIT_VECTORS = b"(1,0,0) (0,1,0) (0,0,1)"
+SPATIAL_KINDS = {b"domain", b"space"}
+TEXT_MAGICS = {".mha": (b"ObjectType", b"NDims"), ".nrrd": (b"NRRD",)}
 BOOLEAN = rb"true|false|t|f|1|0"
 MHA_FIELDS = {
     "DimSize": THREE_COUNTS,
@@ -60,9 +56,10 @@ MHA_FIELDS = {
     "ElementNumberOfChannels": rb"1",
     "HeaderSize": rb"0",
 }
+MHA_AXES = ("TransformMatrix", "Rotation", "Orientation")
 MHA_SYNONYMS = (
     ("Offset", "Position", "Origin"),
-    ("TransformMatrix", "Rotation", "Orientation"),
+    MHA_AXES,
     ("BinaryDataByteOrderMSB", "ElementByteOrderMSB"),
 )
 NRRD_FIELDS = {
@@ -82,7 +79,24 @@ NRRD_FIELDS = {
 HEADER_LINE = rb"(NRRD\d{4}|#.*)?|[ -~]*?[=:].*"  # the magic, a comment, a blank line or a field
 UNIQUE_FIELDS = {name.lower() for name in (*MHA_FIELDS, *NRRD_FIELDS)}
 UNIQUE_FIELDS |= {"ndims", "elementdatafile", "dimension", "kinds", "data file", "datafile"}
+NRRD_MAGIC = b"NRRD0004\n"
 VOXEL_FILE = "voxels"  # what a header for ITK calls the file
+
+# How other files begin, and what they are.
+OTHER_CONTENT = {
+    b"NRRD": "a NRRD image",
+    b"ObjectType": "a MetaImage",
+    b"NDims": "a MetaImage",
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"PK\x03\x04": "a ZIP archive",
+    b"\x89HDF": "an HDF5 file",
+    b"%PDF": "a PDF",
+    b"<": "a web page",
+    b"version https://git-lfs": "a placeholder of Git LFS",
+}
+DICOM_MAGIC, DICOM_MAGIC_BYTE = b"DICM", 128
+NIFTI_MAGICS = {344: (b"n+1\0", b"ni1\0"), 4: (b"n+2\0", b"ni2\0")}  # by byte
 
 COPY_AGAIN = "copy it again"
 EXPORT_AGAIN = "export it again"
@@ -90,10 +104,17 @@ SAVE_GRAY = "save one gray-scale value per voxel"
 SAVE_ONE_VOLUME = "save one 3-D volume per file"
 INVALID_GRID = "spacing or position is not a number, or spacing is not above 0"
 
+RESAMPLE_NIFTI = "resample it with nibabel.processing.resample_to_output(scan, voxel_sizes)"
+RESAMPLE_OTHER = "resample it with SimpleITK.Resample onto an image with right-angled axes"
+
 # What is wrong, and the remedy.
 NOT_FINITE = ("holds NaN or infinite values", EXPORT_AGAIN)
 SEVERAL_NUMBERS = ("several numbers per voxel", SAVE_GRAY)
 NOT_3D = ("not a 3-D volume", SAVE_ONE_VOLUME)
+NO_AXES = (
+    "no axes in its header",
+    "they are assumed to run to the left, to the back and upwards; please check",
+)
 DETACHED = ("its voxels are in another file", "save header and voxels in one")
 
 
@@ -103,22 +124,16 @@ class StoredVoxels(NamedTuple):
     path: Path
     start: int  # byte of the file at which the raw or compressed bytes begin
     compressed: bool
+    header: bytes  # what ITK reads in place of the file's own header
     skip: int = 0  # raw bytes from there to the first voxel
-    dtype: np.dtype | None = None  # for NIfTI, whose voxels may become wider in memory
-    header: bytes = b""  # what ITK reads in place of the file's own header; empty for NIfTI
+    scale: tuple[float, float] | None = None  # factor and summand that the numbers still need
+    layers: int = 1  # numbers per voxel; more than one only in a segmentation of 3D Slicer
+    segments: tuple[Segment, ...] = ()  # of a segmentation of 3D Slicer
 
     def prepare_for_itk(self, folder: Path) -> Path:
-        """Make the file that ITK is to open, in an empty folder.
-
-        It is the scan itself under another name, or `header`, which refers to the scan. In the
-        scan's own folder, ITK would read the voxels of x.nii.gz from x.nii if that exists.
-        """
-        if not self.header:
-            link = folder / ("x.nii.gz" if self.compressed else "x.nii")
-            _link_or_copy(self.path, link)
-            return link
+        """Make the file that ITK is to open, in an empty folder: `header`, which names the scan."""
         _link_or_copy(self.path, folder / VOXEL_FILE)
-        header = folder / ("x.mhd" if self.path.suffix == ".mha" else "x.nhdr")
+        header = folder / ("x.nhdr" if self.header.startswith(NRRD_MAGIC) else "x.mhd")
         header.write_bytes(self.header)
         return header
 
@@ -155,18 +170,6 @@ class StoredVoxels(NamedTuple):
         if not stream.eof:
             raise zlib.error("truncated")
 
-    def is_finite(self, voxels: int) -> bool:
-        """Whether all floats of a NIfTI file are finite. ITK would replace the others by 0."""
-        if self.dtype is None or self.dtype.kind != "f":
-            return True
-        with gzip.open(self.path) if self.compressed else open(self.path, "rb") as file:
-            file.seek(self.skip)
-            for first in range(0, voxels, BLOCK_BYTES):
-                block = file.read(min(BLOCK_BYTES, voxels - first) * self.dtype.itemsize)
-                if not np.isfinite(np.frombuffer(block, self.dtype)).all():
-                    return False
-        return True
-
 
 def _link_or_copy(path: Path, link: Path) -> None:
     """Make `link` a symbolic link to a file, else a hard link, else a copy of it.
@@ -184,42 +187,48 @@ def _link_or_copy(path: Path, link: Path) -> None:
     shutil.copyfile(source, link)
 
 
-def locate_voxels(path: Path) -> StoredVoxels:
-    """Check the header of a .nii, .nii.gz, .mha or .nrrd file and find its voxels.
+def check_voxel_limit(path: Path, size: Sequence[int], bytes_per_voxel: int) -> None:
+    """Raise UserError if labelling a volume of that size would take too much memory.
 
-    Raises UserError for a header that ITK would misread or repair; OSError or zlib.error if the
-    file cannot be read.
+    The scan is in memory twice, as stored and with sagittal axes, and so are three masks.
     """
-    return {".mha": _locate_mha, ".nrrd": _locate_nrrd}.get(path.suffix, _locate_nifti)(path)
+    memory = math.prod(size) * (2 * bytes_per_voxel + 3)
+    if memory > MAX_MEMORY_BYTES:
+        shape = " x ".join(map(str, size))
+        what = (
+            f"{shape} voxels need {memory / 1e6:.0f} MB of memory, more than this program's limit "
+            f"of {MAX_MEMORY_BYTES / 1e6:.0f} MB"
+        )
+        raise UserError.at(path, what, "crop it to the spine, or resample it to larger voxels")
 
 
-def check_size(reader: sitk.ImageFileReader, stored: StoredVoxels) -> None:
+def check_size(reader: sitk.ImageFileReader, stored: StoredVoxels, thinnest: int = 2) -> None:
     """Raise UserError unless the header describes one gray-scale volume that the file holds.
 
-    Needs the header alone, so no memory is taken for the voxels.
+    Each axis must have at least `thinnest` voxels. Needs the header alone, so no memory is taken
+    for the voxels.
     """
     size = reader.GetSize()
     shape = " x ".join(map(str, size))
-    voxels = math.prod(size)
-    if voxels > MAX_VOXELS:
-        raise UserError.at(stored.path, f"the header claims {shape} voxels", EXPORT_AGAIN)
-    if len(size) != 3 or min(size) < 2:
+    if len(size) != 3 or min(size) < thinnest:
         raise UserError.at(stored.path, f"{shape} voxels are not a 3-D volume", SAVE_ONE_VOLUME)
-    if reader.GetNumberOfComponents() != 1:
+    if reader.GetNumberOfComponents() != stored.layers:
         raise UserError.at(stored.path, *SEVERAL_NUMBERS)
-    in_memory = sitk.Image([1, 1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
-    surplus = stored.surplus_bytes(voxels * (stored.dtype.itemsize if stored.dtype else in_memory))
+    bytes_per_voxel = (
+        stored.layers * sitk.Image([1, 1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
+    )
+    claimed = math.prod(size) * bytes_per_voxel
+    surplus = stored.surplus_bytes(claimed)
     if surplus < 0:
         what = f"truncated: the header claims {shape} voxels, more than the file holds"
         raise UserError.at(stored.path, what, COPY_AGAIN)
+    check_voxel_limit(stored.path, size, SCALED_BYTES if stored.scale else bytes_per_voxel)
     if surplus > MAX_SURPLUS_BYTES:
         what = f"the header claims {shape} voxels, far less than the file holds"
         raise UserError.at(stored.path, what, EXPORT_AGAIN)
-    if not stored.is_finite(voxels):
-        raise UserError.at(stored.path, *NOT_FINITE)
 
 
-def check_geometry(reader: sitk.ImageFileReader, path: Path) -> None:
+def check_geometry(reader: sitk.ImageFileReader, path: Path, notes: list[Problem]) -> None:
     """Raise UserError if spacing, position and axes are impossible for a scan of a patient."""
     spacing, origin = reader.GetSpacing(), reader.GetOrigin()
     axes = np.reshape(reader.GetDirection(), (3, 3))
@@ -230,61 +239,41 @@ def check_geometry(reader: sitk.ImageFileReader, path: Path) -> None:
         raise UserError.at(path, f"a spacing of {words} mm is impossible for a scan", EXPORT_AGAIN)
     if max(map(abs, origin)) > MAX_OFFSET_MM:
         raise UserError.at(path, "its position is more than a kilometre away", EXPORT_AGAIN)
-    if not np.allclose(axes.T @ axes, np.eye(3), atol=RIGHT_ANGLE_TOLERANCE):
-        raise UserError.at(path, "its axes are not at right angles", "resample it on a plain grid")
+    if not np.allclose(np.linalg.norm(axes, axis=0), 1, atol=RIGHT_ANGLE_TOLERANCE):
+        raise UserError.at(path, "its axes are not of length 1", EXPORT_AGAIN)
+    error = right_angle_error(axes)
+    if error > MIN_SHEAR:
+        what = f"its axes are {np.degrees(np.arcsin(error)):.2g} degrees off right angles"
+        if error > RIGHT_ANGLE_TOLERANCE:
+            remedy = RESAMPLE_NIFTI if is_nifti(path) else RESAMPLE_OTHER
+            raise UserError.at(path, what, remedy)
+        notes.append(Problem(path, what, "read with right angles; the mask keeps its axes"))
 
 
-def _locate_nifti(path: Path) -> StoredVoxels:
-    """Check the header of NIfTI-1. ITK repairs or ignores what is refused here."""
-    header, compressed = _nifti_header(path)
-    order = "<" if header[:4] == struct.pack("<i", NIFTI_HEADER_BYTES) else ">"
-    rank, *dims = struct.unpack_from(f"{order}8h", header, 40)
-    if not 1 <= rank <= 7 or min(dims[:rank]) < 1:
-        raise UserError.at(path, "the header gives an impossible size", EXPORT_AGAIN)
-    (datatype,) = struct.unpack_from(f"{order}h", header, 70)
-    if datatype not in NIFTI_TYPES:
-        what = f"NIfTI datatype {datatype} is not one real number per voxel"
-        raise UserError.at(path, what, SAVE_GRAY)
-    spacing = struct.unpack_from(f"{order}3f", header, 80)[:rank]
-    (offset,) = struct.unpack_from(f"{order}f", header, 108)
-    qform, sform = struct.unpack_from(f"{order}2h", header, 252)
-    placement = (
-        *(struct.unpack_from(f"{order}6f", header, 256) if qform > 0 else ()),
-        *(struct.unpack_from(f"{order}12f", header, 280) if sform > 0 else ()),
-    )
-    if not np.isfinite((*spacing, *placement, offset)).all() or min(spacing) <= 0:
-        raise UserError.at(path, INVALID_GRID, EXPORT_AGAIN)
-    if offset < NIFTI_FIRST_VOXEL_BYTE or offset != int(offset):
-        raise UserError.at(path, f"its voxels cannot begin at byte {offset:g}", EXPORT_AGAIN)
-    slope, intercept = struct.unpack_from(f"{order}2f", header, 112)
-    if slope and not (np.isfinite((slope, intercept)).all() and abs(slope) > MIN_SLOPE):
-        what = f"its voxels are scaled by {slope:g} plus {intercept:g}"
-        raise UserError.at(path, what, EXPORT_AGAIN)
-    if sform == 1 or (sform > 1 and qform <= 0):  # ITK uses its directions, but not its spacing
-        lengths = np.linalg.norm(np.reshape(placement[-12:], (3, 4))[:, :3], axis=0)
-        if not np.allclose(lengths[: len(spacing)], spacing[:3], rtol=SPACING_TOLERANCE):
-            raise UserError.at(path, "its header gives two different spacings", EXPORT_AGAIN)
-    dtype = np.dtype(order + NIFTI_TYPES[datatype])
-    return StoredVoxels(path, 0, compressed, int(offset), dtype)
+def is_nifti(path: Path) -> bool:
+    """Whether a file's name is that of a NIfTI file."""
+    return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
-def _nifti_header(path: Path) -> tuple[bytes, bool]:
-    """The first bytes of a NIfTI-1 file, decompressed, and whether the file is compressed."""
-    with open(path, "rb") as file:
-        header = file.read(BLOCK_BYTES)
-    compressed = path.name.endswith(".gz")
-    if header and compressed != header.startswith(GZIP_MAGIC):
-        what = "not compressed by gzip" if compressed else "compressed by gzip"
-        raise UserError.at(path, f"{what}, against its name", "rename it or copy it again")
-    if compressed:
-        header = zlib.decompressobj(ZLIB_OR_GZIP).decompress(header, NIFTI_HEADER_BYTES)
-    if header[NIFTI_HEADER_BYTES - 4 : NIFTI_HEADER_BYTES] != b"n+1\0":
-        raise UserError.at(path, "not a NIfTI-1 file", EXPORT_AGAIN)
-    return header, compressed
+def right_angle_error(axes: np.ndarray) -> float:
+    """The largest cosine of the angle between two columns of a matrix (3, 3)."""
+    unit = axes / np.linalg.norm(axes, axis=0)
+    return min(float(np.abs(unit.T @ unit - np.eye(3)).max()), 1.0)
 
 
-def _locate_mha(path: Path) -> StoredVoxels:
+def nearest_rotation(axes: np.ndarray) -> np.ndarray:
+    """The right-angled axes (3, 3) of length 1 that are nearest to the columns of `axes`."""
+    left, _, right = np.linalg.svd(axes / np.linalg.norm(axes, axis=0))
+    return left @ right
+
+
+def locate_mha(path: Path, notes: list[Problem]) -> StoredVoxels:
+    """Check the header of an MHA file and find its voxels. Adds what is doubtful to `notes`.
+
+    Raises UserError for a header that ITK would misread or repair; OSError if it cannot be read.
+    """
     fields, end, _ = _read_fields(path, last="ElementDataFile")
+    fields = _without_fourth_axis(fields)
     if fields.get("ndims") != b"3":
         raise UserError.at(path, *NOT_3D)
     if fields["elementdatafile"] != b"LOCAL":
@@ -298,29 +287,137 @@ def _locate_mha(path: Path) -> StoredVoxels:
             raise UserError.at(path, what, EXPORT_AGAIN)
     if not known.pop("BinaryData", b"true").lower().startswith((b"t", b"1")):
         raise UserError.at(path, "its voxels are written as text", "save them as binary")
+    if not known.keys() & set(MHA_AXES):
+        notes.append(Problem(path, *NO_AXES))
     compressed = known.pop("CompressedData", b"false").lower().startswith((b"t", b"1"))
     known |= {"HeaderSize": b"%d" % end, "CompressedData": b"%d" % compressed}
     known["CompressedDataSize"] = b"%d" % (path.stat().st_size - end)
     first = b"ObjectType = Image\nNDims = 3\nBinaryData = True\n"
     last = f"ElementDataFile = {VOXEL_FILE}\n".encode()
     header = first + _field_lines(known, b" = ") + last
-    return StoredVoxels(path, end, compressed, header=header)
+    return StoredVoxels(path, end, compressed, header)
 
 
-def _locate_nrrd(path: Path) -> StoredVoxels:
+def _without_fourth_axis(fields: dict[str, bytes]) -> dict[str, bytes]:
+    """The fields of an MHA header without a fourth axis of one voxel; others stay as they are."""
+    size = fields.get("dimsize", b"").split()
+    if fields.get("ndims") != b"4" or len(size) != 4 or size[3] != b"1":
+        return fields
+    shorter = fields | {"ndims": b"3"}
+    for name in MHA_FIELDS:
+        numbers = fields.get(name.lower(), b"").split()
+        if len(numbers) == 4:
+            shorter[name.lower()] = b" ".join(numbers[:3])
+        elif len(numbers) == 16:
+            rows = (numbers[first : first + 3] for first in (0, 4, 8))
+            shorter[name.lower()] = b" ".join(b" ".join(row) for row in rows)
+    return shorter
+
+
+def locate_nrrd(path: Path, notes: list[Problem]) -> StoredVoxels:
+    """Check the header of a NRRD file and find its voxels. Adds what is doubtful to `notes`.
+
+    Raises UserError for a header that ITK would misread or repair; OSError if it cannot be read.
+    """
     fields, end, lines = _read_fields(path, last="")
     if "data file" in fields or "datafile" in fields:
         raise UserError.at(path, *DETACHED)
     if fields.get("encoding", b"").lower() not in (b"raw", b"gzip", b"gz"):
         raise UserError.at(path, "its voxels are neither raw nor gzip", "save them as raw or gzip")
-    if not set(fields.get("kinds", b"").lower().split()) <= {b"domain", b"space"}:
+    segments = find_segments(fields)
+    fields, layers = _without_layers(fields)
+    if layers > 1 and not segments:
+        raise UserError.at(path, *SEVERAL_NUMBERS)
+    if not set(fields.get("kinds", b"").lower().split()) <= SPATIAL_KINDS:
         raise UserError.at(path, *SEVERAL_NUMBERS)
     if fields.get("dimension") != b"3":
         raise UserError.at(path, *NOT_3D)
     known = _known_fields(path, fields, NRRD_FIELDS, required=("type", "sizes", "encoding"))
+    if "space directions" not in known:
+        notes.append(Problem(path, *NO_AXES))
     known |= {"line skip": b"%d" % lines, "data file": VOXEL_FILE.encode()}
-    header = b"NRRD0004\ndimension: 3\n" + _field_lines(known, b": ")
-    return StoredVoxels(path, end, known["encoding"].lower() != b"raw", header=header)
+    if layers > 1:
+        known["sizes"] = b"%d %s" % (layers, known["sizes"])
+        known["space directions"] = b"none " + known.get("space directions", UNIT_VECTORS)
+        known["kinds"] = b"vector domain domain domain"
+        known.setdefault("space", b"left-posterior-superior")
+        known.pop("spacings", None)
+    header = NRRD_MAGIC + b"dimension: %d\n" % (3 + (layers > 1)) + _field_lines(known, b": ")
+    compressed = known["encoding"].lower() != b"raw"
+    return StoredVoxels(path, end, compressed, header, layers=layers, segments=segments)
+
+
+def _without_layers(fields: dict[str, bytes]) -> tuple[dict[str, bytes], int]:
+    """The fields of a NRRD header without a fourth axis that is not spatial, and its length.
+
+    The fields stay as they are, with length 1, if there is no such axis, or if it is not the first
+    and has more than one element.
+    """
+    sizes = fields.get("sizes", b"").split()
+    kinds = fields.get("kinds", b"").lower().split()
+    vectors = re.findall(rb"none|\([^)]*\)", fields.get("space directions", b""))
+    if fields.get("dimension") != b"4" or len(sizes) != 4:
+        return fields, 1
+    if b"none" in vectors:
+        axis = vectors.index(b"none")
+    else:
+        axis = next((i for i, kind in enumerate(kinds) if kind not in SPATIAL_KINDS), 3)
+    if not sizes[axis].isdigit() or (sizes[axis] != b"1" and axis):
+        return fields, 1
+    shorter = fields | {"dimension": b"3"}
+    parts = {"sizes": sizes, "kinds": kinds, "space directions": vectors}
+    parts |= {
+        name: fields.get(name, b"").split() for name in ("spacings", "axis mins", "axis maxs")
+    }
+    for name, values in parts.items():
+        if name in fields and len(values) == 4:
+            shorter[name] = b" ".join(values[:axis] + values[axis + 1 :])
+    return shorter, int(sizes[axis])
+
+
+def nrrd_header(
+    type_name: str,
+    big_endian: bool,
+    compressed: bool,
+    skip: int,
+    size: Sequence[int],
+    matrix: np.ndarray,
+) -> bytes:
+    """A NRRD header for voxels of a file of another format.
+
+    `skip` raw bytes come before the voxels; `matrix` (4, 4) leads from indices to mm in ITK's axes.
+    """
+    vectors = [f"({','.join(map(repr, column))})" for column in matrix[:3].T.tolist()]
+    fields = {
+        "type": type_name,
+        "encoding": "gzip" if compressed else "raw",
+        "endian": "big" if big_endian else "little",
+        "byte skip": str(skip),
+        "sizes": " ".join(map(str, size)),
+        "space": "left-posterior-superior",
+        "space directions": " ".join(vectors[:3]),
+        "space origin": vectors[3],
+        "data file": VOXEL_FILE,
+    }
+    lines = _field_lines({name: value.encode() for name, value in fields.items()}, b": ")
+    return NRRD_MAGIC + b"dimension: 3\n" + lines
+
+
+def refuse_other_content(path: Path, start: bytes) -> None:
+    """Raise UserError if a file begins as one of another type does."""
+    found = next((what for magic, what in OTHER_CONTENT.items() if start.startswith(magic)), "")
+    if start[DICOM_MAGIC_BYTE:].startswith(DICOM_MAGIC):
+        remedy = "rename it to .dcm and give the folder that holds its series"
+        raise UserError.at(path, "a DICOM file, against its name", remedy)
+    if any(start[at:].startswith(magics) for at, magics in NIFTI_MAGICS.items()):
+        found = "a NIfTI image"
+    if not start:
+        raise UserError.at(path, "is empty", COPY_AGAIN)
+    if start.startswith(GZIP_MAGIC):
+        found = "a file compressed by gzip"
+    if found:
+        remedy = "rename it" if found.endswith("image") else "download or export the scan again"
+        raise UserError.at(path, f"{found}, against its name", remedy)
 
 
 def _read_fields(path: Path, last: str) -> tuple[dict[str, bytes], int, int]:
@@ -340,7 +437,12 @@ def _read_fields(path: Path, last: str) -> tuple[dict[str, bytes], int, int]:
             fields[name] = value
             if name == last.lower() and len(fields) > 1:
                 return fields, file.tell(), number
-    raise UserError.at(path, f"not a {path.suffix} image with its voxels inside", EXPORT_AGAIN)
+    suffix = path.suffix.lower()
+    with open(path, "rb") as file:
+        start = file.read(BLOCK_BYTES)
+    if not start.startswith(TEXT_MAGICS[suffix]):
+        refuse_other_content(path, start)
+    raise UserError.at(path, f"not a {suffix} image with its voxels inside", EXPORT_AGAIN)
 
 
 def _known_fields(

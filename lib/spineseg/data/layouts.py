@@ -17,7 +17,7 @@ from spineseg.data.levels import label_from_below, refuse_other_labels
 from spineseg.data.volume import (
     EXTENSIONS,
     extension,
-    geometry_mismatch,
+    on_grid_of,
     read_mask,
     read_scan,
     to_canonical,
@@ -50,7 +50,11 @@ class Case:
 
         Raises UserError if it cannot be used.
         """
-        return read_series(self.slice_files, notes) if self.slice_files else read_scan(self.image)
+        return (
+            read_series(self.slice_files, notes)
+            if self.slice_files
+            else read_scan(self.image, notes)
+        )
 
     def read_mask(self, notes: list[Problem] | None = None) -> sitk.Image:
         """Read the mask as stored, with the labels `labels`, and add what is unusual to `notes`.
@@ -59,7 +63,7 @@ class Case:
         """
         if self.mask is None:
             raise UserError.at(self.image, "scan without a mask", "add the mask or remove the scan")
-        return read_mask(self.mask)
+        return read_mask(self.mask, self.labels, notes)
 
 
 @dataclass(frozen=True)
@@ -91,13 +95,12 @@ def read_labelled(case: Case, notes: list[Problem] | None = None) -> tuple[sitk.
     Adds what is unusual to `notes`. Raises UserError for a file that cannot be used, a case without
     a mask, a mask on another grid, and one with the labels of another label set.
     """
-    mask = to_canonical(case.read_mask(notes))
+    mask = case.read_mask(notes)
     refuse_other_labels(mask, case.labels, case.mask or case.image)
-    scan = to_canonical(case.read(notes))
-    if mismatch := geometry_mismatch(mask, scan):
-        what = f"does not fit {case.image.name}: {mismatch}"
-        raise UserError.at(case.mask, what, "draw or resample it on the scan's grid")
-    return scan, relabel(sitk.GetArrayViewFromImage(mask), case.labels, CLASSES)
+    scan = case.read(notes)
+    mask = to_canonical(on_grid_of(mask, scan, case.mask or case.image, case.image, notes))
+    labels = sitk.GetArrayViewFromImage(mask)
+    return to_canonical(scan), relabel(labels, case.labels, CLASSES)
 
 
 class Source(ABC):

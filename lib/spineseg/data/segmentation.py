@@ -1,0 +1,114 @@
+"""Segmentations of 3D Slicer (.seg.nrrd): their segments have names, and numbers of their own.
+
+Slicer numbers the segments of a file 1, 2, …, in the order in which they were made. Segments that
+overlap are stored in several layers. The fields are described in Slicer's developer guide,
+slicer.readthedocs.io/en/latest/developer_guide/modules/segmentations.html.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import SimpleITK as sitk
+
+from spineseg.utils.errors import Problem, UserError
+
+FIELD = re.compile(r"segment(\d{1,6})_(name|labelvalue|layer)")
+VERTEBRA_WORDS = re.compile("vertebrae?|vertebral|body|[^a-z0-9]")
+DISC = re.compile("(?:intervertebral)?dis[ck]((?:[tl][0-9]+)(?:[tl][0-9]+|s1?))")
+SACRUM = re.compile("sacrum$|s1$")
+LISTED_NAMES = 9
+REMOVE_OVERLAP = "in 3D Slicer's Segment Editor, let each segment overwrite the others, and save"
+
+
+class Segment(NamedTuple):
+    """One segment: its name, and its label and the layer in which it is drawn."""
+
+    name: str
+    value: int
+    layer: int
+
+
+def find_segments(fields: Mapping[str, bytes]) -> tuple[Segment, ...]:
+    """The segments that the fields of a header (keys in lower case) describe."""
+    found: dict[int, dict[str, str]] = {}
+    for key, value in fields.items():
+        if field := FIELD.fullmatch(key):
+            text = value.decode("utf-8", "replace").removeprefix("=").strip()
+            found.setdefault(int(field[1]), {})[field[2]] = text
+    return tuple(
+        Segment(each.get("name", ""), int(each["labelvalue"]), int(each.get("layer", "0")))
+        for _, each in sorted(found.items())
+        if all(re.fullmatch("[0-9]{1,6}", each.get(k, "0")) for k in ("labelvalue", "layer"))
+        and "labelvalue" in each
+    )
+
+
+def merge_layers(
+    image: sitk.Image, segments: Sequence[Segment], path: Path
+) -> tuple[sitk.Image, list[Segment]]:
+    """One layer that holds all segments, and the segments with their labels in it.
+
+    A segment keeps its label, unless two have the same one in different layers. All are then
+    numbered from 1. Raises UserError if two segments overlap.
+    """
+    layers = sitk.GetArrayViewFromImage(image)
+    drawn = [segment for segment in segments if segment.layer < layers.shape[3]]
+    if len({segment.value for segment in drawn}) < len(drawn):
+        merged = [Segment(each.name, number, 0) for number, each in enumerate(drawn, start=1)]
+    else:
+        merged = [segment._replace(layer=0) for segment in drawn]
+    labels = np.zeros(layers.shape[:3], np.uint16)
+    names: dict[int, str] = {}
+    for old, new in zip(drawn, merged, strict=True):
+        voxels = layers[..., old.layer] == old.value
+        if labels[voxels].any():
+            what = f"its segments {names[int(labels[voxels].max())]} and {new.name} overlap"
+            raise UserError.at(path, what, REMOVE_OVERLAP)
+        labels[voxels] = new.value
+        names[new.value] = new.name
+    result = sitk.GetImageFromArray(labels)
+    result.CopyInformation(image)
+    return result, merged
+
+
+def label_by_name(
+    mask: sitk.Image,
+    segments: Sequence[Segment],
+    labels: tuple[str, ...],
+    path: Path,
+    notes: list[Problem],
+) -> sitk.Image:
+    """The mask with the numbers that its segments' names have in a label set.
+
+    It stays as it is if no segment has a name of the set, or if all names agree with their labels.
+    Otherwise segments with other names become background. Adds what was done to `notes`.
+    """
+    known = {plain_name(name): number for number, name in enumerate(labels) if number and name}
+    numbers = {segment.value: known.get(plain_name(segment.name), 0) for segment in segments}
+    named = {value: number for value, number in numbers.items() if number}
+    if all(value == number for value, number in named.items()):
+        return mask
+    others = [segment.name for segment in segments if not numbers[segment.value]]
+    what = f"labels are read by the names of its {len(named)} segments"
+    remedy = "their own numbers do not count"
+    if others:
+        remedy += f"; background: {', '.join(others[:LISTED_NAMES])}"
+    notes.append(Problem(path, what, remedy))
+    values = sitk.GetArrayViewFromImage(mask)
+    table = np.zeros(int(values.max()) + 1, np.uint16)
+    for value, number in named.items():
+        table[value : value + 1] = number
+    result = sitk.GetImageFromArray(table[values])
+    result.CopyInformation(mask)
+    return result
+
+
+def plain_name(name: str) -> str:
+    """A structure's name in one spelling: `vertebra L5`, `vertebrae_L5`, `L5` -> l5, S1 -> s."""
+    text = VERTEBRA_WORDS.sub("", name.lower())
+    if disc := DISC.fullmatch(text):
+        text = disc[1]
+    return SACRUM.sub("s", text)
