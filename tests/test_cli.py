@@ -21,14 +21,6 @@ def test_train_prints_the_run_last_and_progress_elsewhere(trained, phantom, caps
     assert capsys.readouterr().out.splitlines()[-1] == str(trained / "runs" / RUN)
 
 
-def test_predict_takes_the_newest_finished_run(trained, phantom, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("SPINESEG_ROOT", str(trained))
-    scan = ChallengeFolder(phantom).cases()[0].image
-    assert cli.main(["predict", str(scan), str(tmp_path / "mask.nii.gz")]) == 0
-    assert str(tmp_path / "mask.nii.gz") in capsys.readouterr().out
-    assert sitk.ReadImage(str(tmp_path / "mask.nii.gz")).GetPixelID() == sitk.sitkUInt8
-
-
 @pytest.fixture
 def scan(phantom) -> sitk.Image:
     return sitk.Cast(sitk.ReadImage(str(phantom / "train/MR/Case1.nii.gz")), sitk.sitkInt16)
@@ -152,7 +144,6 @@ def test_spider_from_check_to_scores(trained, phantom, workspace, capsys):
         (["predict", "{data}", "{tmp}/mask.nii.gz", "--run", "{run}"], "holds 10 scans; name a"),
         (["predict", "{data}", "{data}/masks", "--run", "{run}"], "is within the folder"),
         (["predict", "{broken}", "{tmp}/mask.mha", "--run", "{run}"], "broken.dcm: not a DICOM"),
-        (["predict", "{scan}", "{tmp}/mask.nii.gz"], "no finished run"),
         (["predict", "{scan}", "{tmp}/mask.txt", "--run", "{run}"], "mask.txt"),
         (["predict", "{scan}", "{tmp}/no/mask.mha", "--run", "{run}"], "folder does not exist"),
     ],

@@ -158,18 +158,26 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    """Label a scan, or each scan in a folder, with a trained run. A mask has the scan's own grid
-    and orientation and the challenge's labels: 1 S, 2 L5 … 6 L1, 7 T12, 8 T11."""
+    """Label a scan, or each scan in a folder. A mask has the scan's own grid and orientation. stderr
+    names the network. Only files that an earlier call wrote are overwritten (docs/predict.md)."""
     from spineseg.utils.errors import Problem, UserError
     from spineseg.workflow.predict import predict_all
+    from spineseg.workflow.targets import Outputs
 
+    outputs = Outputs(options.labels, options.preview, options.csv, options.label_tables)
     problems: list[Problem] = []
-    for path, found in predict_all(options.scan, options.mask, options.run):
+    masks = 0
+    for path, found in predict_all(options.scan, options.mask, options.run, outputs):
         if isinstance(found, UserError):
             problems += found.problems
         else:
+            masks += 1
             names = [name for name, count in found.items() if count and name != "BG"]
             print(f"{path}: {', '.join(names) or 'no vertebra found'}")
+    if masks + len(problems) > 1:
+        places = [options.mask, *filter(None, (outputs.preview, outputs.csv))]
+        where = f", in {', '.join(map(str, places))}" if masks else ""
+        print(f"{masks} scans labelled{where}; {len(problems)} problems", file=sys.stderr)
     if problems:
         raise UserError(*problems)
 
@@ -280,6 +288,8 @@ MODELS = _argument(
     "--models", nargs="+", metavar="M", help="names of methods (default: all that run here)"
 )
 
+LABEL_SETS = ("challenge", "spider", "verse", "totalspineseg", "spineps")
+
 Command = tuple[Callable[[argparse.Namespace], int | None], str, tuple[Argument, ...]]
 DATA_COMMANDS: dict[str, Command] = {
     "phantom": (
@@ -369,12 +379,38 @@ COMMANDS: dict[str, Command] = {
                 type=Path,
                 help=".nii, .nii.gz, .mha or .nrrd, or a folder of these or of DICOM",
             ),
-            _argument("mask", type=Path, help="the file to write; for several scans, a folder"),
+            _argument(
+                "mask", type=Path, help="the file to write, or a folder; .seg.nrrd for 3D Slicer"
+            ),
             _argument(
                 "--run",
                 type=Path,
                 metavar="DIR",
-                help="a run's folder (default: the newest finished run)",
+                help="a finished run's folder (default: the network in weights/)",
+            ),
+            _argument(
+                "--labels",
+                choices=LABEL_SETS,
+                default="challenge",
+                help="whose label numbers to write (default: challenge: "
+                "1 S, 2 L5, …, 6 L1, 7 T12, 8 T11)",
+            ),
+            _argument(
+                "--preview",
+                type=Path,
+                metavar="PNG",
+                help="also draw the labelled slices; for several scans, a folder",
+            ),
+            _argument(
+                "--csv",
+                type=Path,
+                metavar="FILE",
+                help="also write volume, height and position of each level, in mm",
+            ),
+            _argument(
+                "--label-tables",
+                action="store_true",
+                help="also write names and colours for ITK-SNAP and 3D Slicer beside the masks",
             ),
         ),
     ),

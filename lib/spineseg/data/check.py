@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from joblib import cpu_count
 
 from spineseg.data.layouts import Case, CaseKey, LabelledFolder, Source, open_labelled, open_source
 from spineseg.data.levels import label_problems, labels_in, order_note
@@ -54,6 +53,8 @@ def require_valid(root: Path, progress: bool = False) -> list[Case]:
 
 
 def _check(root: Path, open_folder: Callable[[Path], Source], progress: bool) -> FolderReport:
+    from joblib import cpu_count
+
     report = FolderReport()
     try:
         source = open_folder(root)

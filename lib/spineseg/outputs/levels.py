@@ -13,6 +13,7 @@ from spineseg.labels import CLASSES, FOREGROUND
 from spineseg.utils.files import atomic_write
 
 MIDDLE_MM = 5.0  # slices up to this far from a level's middle show its body
+LARGE_PIECE = 0.3  # of the area of the largest piece in the slice
 MIDDLE_SHARE = 1 / 3  # of the body's depth, in which its height is measured
 TILTS = np.arange(-45.0, 46.0, 3.0)  # degrees against the grid's rows, in which to search
 FINER_TILTS = np.arange(-2.0, 3.0)  # degrees around the best of them
@@ -78,8 +79,9 @@ def measure_levels(classes: np.ndarray, scan: sitk.Image, stored: sitk.Image) ->
 def body_slices(mask: np.ndarray, between: float) -> list[np.ndarray]:
     """The vertebral body in the middle slices of a level's mask (slices, rows, columns).
 
-    Near the midline the canal separates the body from the spinous process, so the body is the
-    largest piece of a slice: bool (rows, columns). `between` is the distance of slices in mm.
+    Near the midline the canal separates the body from the spinous process behind it. So the body
+    is the foremost large piece of a slice: bool (rows, columns). `between` is the distance of
+    slices in mm.
     """
     from scipy import ndimage
 
@@ -90,7 +92,11 @@ def body_slices(mask: np.ndarray, between: float) -> list[np.ndarray]:
     bodies = []
     for plane in mask[near]:
         pieces, _ = ndimage.label(plane)
-        bodies.append(pieces == np.bincount(pieces.ravel())[1:].argmax() + 1)
+        areas = np.bincount(pieces.ravel())
+        areas[0] = 0
+        large = np.flatnonzero(areas >= LARGE_PIECE * areas.max())
+        middles = [np.nonzero(pieces == piece)[1].mean() for piece in large]
+        bodies.append(pieces == large[np.argmin(middles)])
     return bodies
 
 

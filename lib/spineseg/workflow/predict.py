@@ -1,28 +1,58 @@
-"""Label scans: from scan files to mask files."""
+"""Label scans: from scan files to mask files, pictures and tables."""
 
-from collections.abc import Iterator
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from tqdm import tqdm
 
-from spineseg.data.layouts import Case, open_source
-from spineseg.data.volume import check_target, extension, from_canonical, to_canonical, write_image
+from spineseg.data.check import scan_notes
+from spineseg.data.layouts import open_source
+from spineseg.data.volume import (
+    DESCRIPTION,
+    SEGMENTATION,
+    extension,
+    from_canonical,
+    to_canonical,
+    write_mask,
+)
 from spineseg.evaluation.segmenters import open_segmenter
 from spineseg.inference.segmenter import Segmenter
-from spineseg.labels import CLASSES, NUM_CLASSES
-from spineseg.runs import FINISHED, is_finished
-from spineseg.utils import paths
-from spineseg.utils.errors import UserError
+from spineseg.labels import CLASSES, FOREGROUND, LABEL_SETS, NUM_CLASSES, relabel
+from spineseg.methods import METHODS
+from spineseg.outputs.label_files import describe_segments, write_label_tables
+from spineseg.outputs.levels import level_rows, measure_levels, write_levels
+from spineseg.outputs.own import MARK
+from spineseg.runs import load_record
+from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.progress import progress_bar
+from spineseg.workflow.targets import Outputs, Target, plan
+
+ONLY_MASKS = Outputs()
+PHANTOM_RECORD = "phantom.json"  # is in the folder of every phantom set
+OUT_OF_MEMORY = ("allocat", "bad_alloc", "out of memory", "not enough memory")
+
+
+@dataclass
+class Labelling:
+    """A batch that is being labelled."""
+
+    segmenter: Segmenter
+    labelled_by: str
+    outputs: Outputs
+    rows: list[dict[str, str]] = field(default_factory=list)  # of the table of levels
 
 
 def predict_scan(scan: Path, mask: Path, run: Path | None = None) -> dict[str, int]:
     """Write the mask of a scan, in its own grid and orientation, with the challenge's labels.
 
     `scan` is a file or the folder of a DICOM series. `run` is the folder of a finished run, by
-    default the newest. Returns the number of voxels of each class. Raises UserError for a bad scan
-    and if there is no such run.
+    default the project's own network labels. Returns the number of voxels of each class. Raises
+    UserError for a bad scan and if there is no such run.
     """
     ((_, found),) = predict_all(scan, mask, run)
     if isinstance(found, UserError):
@@ -31,62 +61,115 @@ def predict_scan(scan: Path, mask: Path, run: Path | None = None) -> dict[str, i
 
 
 def predict_all(
-    scans: Path, masks: Path, run: Path | None = None
+    scans: Path, masks: Path, run: Path | None = None, outputs: Outputs = ONLY_MASKS
 ) -> Iterator[tuple[Path, dict[str, int] | UserError]]:
-    """Write the masks of all scans in a folder, as `predict_scan` does for one.
+    """Write the masks of all scans in a folder, as `predict_scan` does for one, and `outputs`.
 
     Yields for each scan the path of its mask and the number of voxels of each class, or the path of
-    what cannot be read and the error. For a single scan `masks` may be a file. Otherwise it is a
-    folder: a mask gets the place and name that its scan has in `scans`, or the UID of its series.
+    what could not be labelled and the error; then the next scan is labelled all the same. Nothing
+    is begun if an output would overwrite anything but the outputs of an earlier call (see
+    `workflow.targets.plan`). Says on stderr which network labels, and what is unusual about a scan.
     """
     source = open_source(scans)
-    cases = _targets(scans, source.cases(), masks)
-    segmenter = open_segmenter(run or newest_run())
+    planned = plan(scans, source.cases(), masks, outputs)
+    _print_notes([*source.notes(), *_label_notes(outputs.labels)])
+    segmenter, labelled_by = _open_network(run)
+    print(labelled_by, file=sys.stderr)
+    batch = Labelling(segmenter, labelled_by, outputs)
     for problem in source.problems():
         yield Path(problem.path), UserError(problem)
-    for mask, case in progress_bar(
-        cases.items(), desc="predict", unit="scan", shown=len(cases) > 1
-    ):
-        try:
-            image = case.read()
-        except UserError as error:
-            yield case.image, error
-            continue
-        yield mask, _write_mask(segmenter, image, mask)
+    many = len(planned.targets) > 1
+    for target in progress_bar(planned.targets, desc="predict", unit="scan", shown=many):
+        yield _label(batch, target)
+    try:
+        if outputs.csv:
+            write_levels(outputs.csv, batch.rows)
+        if outputs.label_tables:
+            write_label_tables(planned.folder, outputs.labels, LABEL_SETS[outputs.labels])
+    except UserError as error:
+        yield planned.folder, error
 
 
-def _targets(scans: Path, cases: list[Case], masks: Path) -> dict[Path, Case]:
-    """Which mask to write for which scan."""
-    if extension(masks) and len(cases) > 1:
-        what = f"the name of one image, but {scans} holds {len(cases)} scans"
-        raise UserError.at(masks, what, "name a folder")
-    if extension(masks) or not scans.is_dir():
-        check_target(masks)
-        return dict(zip([masks], cases, strict=False))
-    if masks.resolve().is_relative_to(scans.resolve()):
-        raise UserError.at(masks, "is within the folder of scans", "write elsewhere")
-    places = {}
-    for case in cases:
-        scan = case.image.relative_to(scans)
-        places[masks / (scan.parent / f"{case.id}.nii.gz" if case.slice_files else scan)] = case
-    return places
+def _open_network(run: Path | None) -> tuple[Segmenter, str]:
+    """The segmenter, and a line that names it."""
+    if run is not None:
+        return open_segmenter(run), run_line(run)
+    from spineseg.inference.box import box_line, open_box
+
+    return open_box(), box_line()
 
 
-def _write_mask(segmenter: Segmenter, image: sitk.Image, mask: Path) -> dict[str, int]:
-    canonical = to_canonical(image)
-    classes = segmenter(canonical)
-    labelled = sitk.GetImageFromArray(classes)
-    labelled.CopyInformation(canonical)
-    write_image(from_canonical(labelled, image), mask)
+def run_line(run: Path) -> str:
+    """One line on which run labels: its method, data, profile and fold, and what to expect of it.
+
+    Raises UserError if there is no such run.
+    """
+    record = load_record(run)
+    line = (
+        f"labelled by {run}: {METHODS[record.model].title} trained on {record.data_name}, "
+        f"profile {record.profile.name}, fold {record.fold}"
+    )
+    if record.profile.name == "smoke":
+        line += "; smoke only tests that everything runs, expect no useful mask"
+    elif record.as_experiment.is_simulated or (Path(record.data) / PHANTOM_RECORD).is_file():
+        line += "; it has seen simulated scans only, expect errors on patients"
+    return line
+
+
+def _label(batch: Labelling, target: Target) -> tuple[Path, dict[str, int] | UserError]:
+    """Label one scan; whatever goes wrong with it is an error to report, not the end."""
+    try:
+        return target.mask, _write_outputs(batch, target)
+    except Exception as error:
+        return target.case.image, _as_user_error(error, target.case.image)
+
+
+def _write_outputs(batch: Labelling, target: Target) -> dict[str, int]:
+    """Read a scan, label it and write what is wanted. Returns the voxels of each class."""
+    case, labels = target.case, LABEL_SETS[batch.outputs.labels]
+    notes: list[Problem] = []
+    stored = case.read(notes)
+    _print_notes([*notes, *scan_notes(stored, case.image)])
+    scan = to_canonical(stored)
+    classes = batch.segmenter(scan)
+    mask = sitk.GetImageFromArray(relabel(classes, CLASSES, labels))
+    mask.CopyInformation(scan)
+    mask = from_canonical(mask, stored)
+    if extension(target.mask) == SEGMENTATION:
+        describe_segments(mask, labels)
+    mask.SetMetaData(DESCRIPTION, MARK)
+    write_mask(mask, target.mask, like=None if case.slice_files else case.image)
+    if batch.outputs.csv:
+        batch.rows += level_rows(target.name, measure_levels(classes, scan, stored))
+    if target.preview:
+        from spineseg.outputs.preview import write_preview
+
+        write_preview(target.preview, scan, classes, target.name, batch.labelled_by)
     voxels = np.bincount(classes.ravel(), minlength=NUM_CLASSES)
     return dict(zip(CLASSES, voxels.tolist(), strict=True))
 
 
-def newest_run() -> Path:
-    """The run that was finished last. Raises UserError if there is none."""
-    runs = paths.root() / "runs"
-    finished = [path for path in runs.glob("*/*") if is_finished(path)]
-    if not finished:
-        remedy = "`spineseg train` makes one, or name one with --run"
-        raise UserError.at(runs, "no finished run", remedy)
-    return max(finished, key=lambda path: (path / FINISHED).stat().st_mtime)
+def _as_user_error(error: Exception, scan: Path) -> UserError:
+    """What to tell about a scan that could not be labelled."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or any(words in text.lower() for words in OUT_OF_MEMORY):
+        return UserError.at(scan, "not enough memory to label it", "free some, or crop the scan")
+    if isinstance(error, UserError):
+        return error
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(place.filename).name}, line {place.lineno}"
+    what = f"an error of this program: {type(error).__name__}: {text[:120]} ({where})"
+    return UserError.at(scan, what, "please report this line")
+
+
+def _label_notes(label_set: str) -> Iterable[Problem]:
+    """Which classes the masks cannot have, because their label set has no label for them."""
+    missing = [name for name in FOREGROUND if name not in LABEL_SETS[label_set]]
+    if missing:
+        what = f"has no label for {', '.join(missing)}"
+        yield Problem(f"--labels {label_set}", what, "left out of the masks")
+
+
+def _print_notes(notes: Iterable[Problem]) -> None:
+    for note in notes:
+        tqdm.write(f"note: {note}", file=sys.stderr)  # above the progress bar, if there is one
