@@ -17,7 +17,7 @@ from spineseg.data.layouts import (
     open_labelled,
 )
 from spineseg.data.levels import label_problems, labels_in, refuse_other_labels
-from spineseg.data.volume import canonical_shape, geometry_mismatch, write_image
+from spineseg.data.volume import canonical_shape, on_grid_of, write_image
 from spineseg.labels import CHALLENGE_LABELS, relabel, unknown_labels
 from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.files import read_json, write_json
@@ -143,11 +143,10 @@ def _convert_case(case: Case, targets: tuple[Path, Path], declared: bool) -> lis
     notes: list[Problem] = []
     path = case.mask or case.image
     scan, mask = case.read(notes), case.read_mask(notes)
-    if mismatch := geometry_mismatch(mask, scan):
-        raise UserError.at(path, f"does not fit {case.image}: {mismatch}", "copy both again")
     if not declared:
         refuse_other_labels(mask, case.labels, path)
     found = labels_in(mask)
+    mask = on_grid_of(mask, scan, path, case.image, notes)
     stored = sitk.GetArrayViewFromImage(mask)
     if unknown := unknown_labels(stored, case.labels):
         what = f"unknown labels: {', '.join(map(str, unknown))}"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from spineseg.data.headers import COPY_AGAIN, EXPORT_AGAIN, MAX_VOXELS, NOT_FINITE, SAVE_GRAY
+from spineseg.data.headers import COPY_AGAIN, EXPORT_AGAIN, NOT_FINITE, SAVE_GRAY, check_voxel_limit
 from spineseg.data.volume import ITK_LOCK, as_scan
 from spineseg.utils.errors import Problem, UserError
 
@@ -26,7 +26,10 @@ UNCOMPRESSED = (IMPLICIT, EXPLICIT, BIG_ENDIAN)
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
 # Value representations (VR): those with a length of four bytes, and those in the meta information.
-LONG_VRS = tuple(name.encode() for name in "OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+LONG_VRS = (
+    *(b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV"),
+    *(b"UC", b"UN", b"UR", b"UT", b"UV"),
+)
 META_VRS = (b"AE", b"OB", b"SH", b"UI", b"UL", b"UR")
 META_GROUP, ITEM_GROUP = 0x0002, 0xFFFE
 FIRST_TAG = rb"[\x02\x08]\0.\0|\0\x08\0."  # of a file without a preamble, in either byte order
@@ -314,9 +317,7 @@ def sort_slices(
         raise UserError.at(first.path, what, CONVERT)
     if not (first.position and first.axes):
         raise UserError.at(first.path, "does not say where its slice is", EXPORT_AGAIN)
-    voxels = math.prod(first.size[:2]) * len(stack)
-    if voxels > MAX_VOXELS:
-        raise UserError.at(first.path, f"the headers claim {voxels} voxels", EXPORT_AGAIN)
+    check_voxel_limit(first.path, (*first.size[:2], len(stack)), _bytes_per_voxel(stack))
     in_order = _sort_by_position(stack)
     if notes is not None:
         kept = {each.path for each in single}
@@ -327,6 +328,10 @@ def sort_slices(
             what = f"differs from its series in {_difference(first, each)}, as a localizer does"
             notes.append(Problem(each.path, what, "left out"))
     return in_order
+
+
+def _bytes_per_voxel(stack: Sequence[SliceHeader]) -> int:
+    return max(sitk.Image([1, 1], each.type).GetSizeOfPixelComponent() for each in stack)
 
 
 def _without_copies(slices: Sequence[SliceHeader]) -> list[SliceHeader]:

@@ -15,7 +15,9 @@ import SimpleITK as sitk
 from spineseg.data.dicom import find_series, not_a_volume, read_series
 from spineseg.data.levels import label_from_below, refuse_other_labels
 from spineseg.data.volume import (
+    DETACHED_EXTENSIONS,
     EXTENSIONS,
+    SEGMENTATION,
     extension,
     on_grid_of,
     read_mask,
@@ -50,11 +52,9 @@ class Case:
 
         Raises UserError if it cannot be used.
         """
-        return (
-            read_series(self.slice_files, notes)
-            if self.slice_files
-            else read_scan(self.image, notes)
-        )
+        if self.slice_files:
+            return read_series(self.slice_files, notes)
+        return read_scan(self.image, notes)
 
     def read_mask(self, notes: list[Problem] | None = None) -> sitk.Image:
         """Read the mask as stored, with the labels `labels`, and add what is unusual to `notes`.
@@ -311,9 +311,17 @@ class ScanFolder(Source):
         files = sorted(self._files_below(root)) if root.is_dir() else [root]
         self.files = [file for file in files if extension(file)]
         found = find_series(file for file in files if not extension(file))
-        self.series, self.strays = found.series, found.strays
+        self.series = found.series
         self._problems += found.problems
-        self._leave_out_by_the_way()
+        parts = [f for f in found.strays if f.name.lower().endswith(DETACHED_EXTENSIONS)]
+        for file in parts:
+            try:
+                read_scan(file)
+            except UserError as error:
+                self._problems += error.problems
+        self.strays = [file for file in found.strays if file not in parts]
+        if root.is_dir():
+            self._leave_out_asides()
         if root.is_file() and self.strays:
             known = f"{' '.join(EXTENSIONS)} or DICOM"
             raise UserError.at(root, "not a known image type", f"use {known}")
@@ -352,8 +360,11 @@ class ScanFolder(Source):
                 else:
                     links.append(path)
 
-    def _leave_out_by_the_way(self) -> None:
-        """Leave out localizers and single slices, if there are scans beside them."""
+    def _leave_out_asides(self) -> None:
+        """Leave out segmentations and, if there are scans beside them, localizers and the like."""
+        for file in (file for file in self.files if extension(file) == SEGMENTATION):
+            self._notes.append(Problem(file, "a segmentation of 3D Slicer, not a scan", "left out"))
+        self.files = [file for file in self.files if extension(file) != SEGMENTATION]
         asides = {uid: what for uid, each in self.series.items() if (what := not_a_volume(each))}
         if self.files or len(asides) < len(self.series):
             for uid, what in asides.items():

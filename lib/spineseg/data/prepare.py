@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from spineseg.data.preprocess import classes_to_grid, image_to_grid, target_of
 from spineseg.data.volume import canonical_shape
 from spineseg.experiment import Experiment
 from spineseg.fingerprint import cache_code
+from spineseg.labels import FOREGROUND
 from spineseg.utils import paths
 from spineseg.utils.errors import UserError
 from spineseg.utils.locks import folder_lock
@@ -103,7 +105,11 @@ def _build(plan: CachePlan) -> None:
         )
 
     with ThreadPoolExecutor(cpu_count()) as pool:
-        build_cache(plan, volume_of, pool)
+        cache = build_cache(plan, volume_of, pool)
+    if not set(cache.index["classes"]) & set(FOREGROUND):
+        shutil.rmtree(cache.folder)
+        what = f"its masks mark none of {', '.join(FOREGROUND)}"
+        raise UserError.at(plan.identity["data"], what, "give a folder with labelled vertebrae")
 
 
 def _remove_if_empty(folder: Path) -> None:
