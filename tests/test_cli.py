@@ -10,7 +10,6 @@ import SimpleITK as sitk
 
 from scans import write, write_dicom
 from spineseg import cli
-from spineseg.data.layouts import ChallengeFolder
 
 RUN = "phantom-mini-smoke/aspp_unet-fold-0"
 

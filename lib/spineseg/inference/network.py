@@ -23,7 +23,7 @@ class NetworkSegmenter(Segmenter):
     def __init__(self, run: Path, gpu: int = 0):
         network, self.record = load_network(run)
         device = choose_device()
-        self.device = torch.device(device, gpu if device == "cuda" else None)
+        self.device = torch.device(device, gpu if device == "cuda" else 0)
         self.bf16 = precision_for(self.record.profile.width) == "bf16-mixed"
         self.memory_format = memory_format(network)
         self.network = make_fast(network).to(self.device)
