@@ -1,19 +1,21 @@
 # `make` alone lists the targets. Those for users are in make.py, which also works without make.
 PYTHON  ?= python3
-DATA    ?=
-PROFILE ?=
-MODELS  ?=
-FOLDS   ?=
-CLUSTER ?=
-MINUTES ?=
-SCAN    ?=
-MASK    ?=
-TABLE   ?=
+# Commands read these from the environment, because make and the shell would change some names.
+override DATA := $(value DATA)
+override PROFILE := $(value PROFILE)
+override MODELS := $(value MODELS)
+override FOLDS := $(value FOLDS)
+override CLUSTER := $(value CLUSTER)
+override CORES := $(value CORES)
+override MINUTES := $(value MINUTES)
+override SCAN := $(value SCAN)
+override MASK := $(value MASK)
+override TABLE := $(value TABLE)
+export DATA PROFILE MODELS FOLDS CLUSTER CORES MINUTES SCAN MASK TABLE
 BIN     := .venv/bin
 ROOT    := $(or $(SPINESEG_ROOT),.)
 PHANTOM := $(ROOT)/data/phantom/phantom.json
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
-LIMITS   = $(if $(MODELS),--models $(MODELS)) $(if $(MINUTES),--minutes "$(MINUTES)")
 # Packages are compiled when they are first imported, not when they are installed.
 unexport PYTHONDONTWRITEBYTECODE
 export JUPYTER_PLATFORM_DIRS := 1
@@ -29,9 +31,9 @@ help:
 setup: ## build .venv from requirements.lock
 	@$(PYTHON) make.py setup
 
-reproduce: ## everything from scans to figures  [DATA=folder] [PROFILE=smoke|quick|paper] [MODELS="unet aspp_unet"] [MINUTES=30] [CLUSTER=slurm]
-	@$(strip $(PYTHON) make.py reproduce $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") \
-	  $(LIMITS) $(if $(CLUSTER),--cluster "$(CLUSTER)"))
+reproduce: ## everything from scans to figures  [DATA=folder] [PROFILE=smoke|quick|paper] [MODELS="unet aspp_unet"] [CORES=4] [MINUTES=30] [CLUSTER=slurm]
+	@$(strip $(PYTHON) make.py reproduce $(if $(DATA),--data="$$DATA") $(if $(PROFILE),--profile="$$PROFILE") \
+	  $(if $(MODELS),--models "$$MODELS") $(if $(MINUTES),--minutes="$$MINUTES") $(if $(CORES),--cores="$$CORES") $(if $(CLUSTER),--cluster="$$CLUSTER"))
 
 test: ## the library's tests, then nbval on the notebooks
 	@$(PYTHON) make.py test
@@ -40,26 +42,27 @@ lab: ## the notebooks in JupyterLab
 	@$(PYTHON) make.py lab
 
 predict: ## label one scan with the newest trained run  SCAN=in.nii.gz MASK=out.nii.gz
-	@$(PYTHON) make.py predict "$(SCAN)" "$(MASK)"
+	@$(PYTHON) make.py predict -- "$$SCAN" "$$MASK"
 
 lint: #- ruff, mypy and import-linter
 	@$(PYTHON) make.py lint
 
 verify: setup #- recompute tables from the stored scores  [TABLE=table3] [DATA=folder] [PROFILE=...]
-	@$(BIN)/spineseg verify $(TABLE) --data "$(DATA)" --profile "$(or $(PROFILE),quick)"
+	@$(BIN)/spineseg verify $(if $(TABLE),"$$TABLE") --data="$$DATA" --profile="$${PROFILE:-quick}"
 
 nnunet: setup #- install nnU-Net too, for its row in the tables
-	$(BIN)/pip install --quiet --no-compile --constraint requirements.lock nnunetv2==2.8.1
+	$(BIN)/python -c 'import sys, make; sys.exit(make.install_nnunet())'
 
 phantom-only: setup $(PHANTOM) #- train on phantoms alone and score on real scans  DATA=folder
-	@test -n "$(DATA)" || { echo "say which scans: make phantom-only DATA=folder"; exit 2; }
+	@test -n "$$DATA" || { echo "say which scans: make phantom-only DATA=folder"; exit 2; }
 	$(BIN)/spineseg data phantom $(ROOT)/data/phantom-bodies --bodies-only
-	said=$$($(BIN)/spineseg train --data $(ROOT)/data/phantom-bodies --profile "$(or $(PROFILE),quick)" --fold all) && \
-	$(BIN)/spineseg evaluate "$$(echo "$$said" | tail -n 1)" --data "$(DATA)"
+	said=$$($(BIN)/spineseg train --data $(ROOT)/data/phantom-bodies --profile="$${PROFILE:-quick}" --fold all) && \
+	$(BIN)/spineseg evaluate "$$(echo "$$said" | tail -n 1)" --data="$$DATA"
 
 paper-scale: #- the paper's own scale on a GPU, on simulated patients  [MINUTES=8] [PROFILE=paper-adamw] [MODELS=...] [FOLDS="0 1"]
 	PYTHONPATH=lib $(or $(wildcard $(BIN)/python),$(PYTHON)) -m spineseg reproduce --data simulated \
-	  --profile "$(or $(PROFILE),paper)" $(LIMITS) $(if $(FOLDS),--folds $(FOLDS))
+	  --profile="$${PROFILE:-paper}" $(if $(MODELS),--models $$MODELS) \
+	  $(if $(MINUTES),--minutes="$$MINUTES") $(if $(FOLDS),--folds $$FOLDS)
 
 bench: nnunet $(PHANTOM) #- measure speed and memory into results/benchmark/ (long)
 	$(BIN)/spineseg bench
@@ -71,7 +74,7 @@ test-faults: setup #- kill, fill up and damage everything at every moment (long)
 	$(BIN)/pytest tests/test_faults.py --faults
 
 test-slurm: setup #- run the graph through a SLURM on this machine (needs slurm-wlm and munge)
-	$(BIN)/python -c 'import sys, make; sys.exit(make.run(make.cluster_command()))'
+	$(BIN)/python -c 'import sys, make; sys.exit(make.install_cluster())'
 	BIN=$(BIN) tools/test_slurm.sh
 
 fuzz: setup #- give thousands of damaged scans and profiles to the readers (long)
@@ -85,16 +88,16 @@ references: setup #- write the numbers again that `make test` compares with
 
 notebooks: #- run the quick profile from scratch and keep its outputs in notebooks/ and README
 	rm -rf runs/phantom-quick results/phantom-quick figures/phantom-quick
-	$(MAKE) reproduce DATA= PROFILE=quick MODELS= MINUTES=
+	$(MAKE) reproduce DATA= PROFILE=quick MODELS= MINUTES= CORES="$$CORES"
 	$(BIN)/python tools/adopt_notebook.py runs/phantom-quick/notebooks $(NOTEBOOKS)
 	$(BIN)/python tools/update_readme.py
 
 graph: setup #- draw the steps, and what each depends on, into docs/graph.md
-	@$(BIN)/snakemake --quiet rules --config data="$(DATA)" profile="$(or $(PROFILE),quick)" models="$(MODELS)" \
+	@$(BIN)/snakemake --quiet rules --config data="$$DATA" profile="$${PROFILE:-quick}" models="$$MODELS" \
 	  --rulegraph mermaid-js | $(BIN)/python tools/draw_graph.py
 
 lock: setup #- write requirements.lock again from pyproject.toml
-	$(BIN)/pip install --quiet uv
+	$(BIN)/python -c 'import sys, make; sys.exit(make.install("uv"))'
 	PATH="$(CURDIR)/$(BIN):$$PATH" tools/lock.sh
 
 $(PHANTOM): | setup

@@ -15,12 +15,14 @@ from snakemake.exceptions import WorkflowError
 
 from spineseg import fingerprint
 from spineseg.utils import paths
-from spineseg.workflow.graph import NOTEBOOKS, Graph, remove_stale_locks
+from spineseg.workflow.graph import NOTEBOOKS, Graph, remove_stale_locks, use_own_kernel
 
 os.environ["SPINESEG_ROOT"] = str(paths.root())  # jobs run in other folders
+use_own_kernel()
 remove_stale_locks()
 try:
-    graph = Graph(config, Path(workflow.basedir))
+    arguments = workflow.config_settings.config_args or ()
+    graph = Graph(config, Path(workflow.basedir), arguments)
     scans, folds = graph.scans, graph.folds
 except ValueError as error:
     raise WorkflowError(str(error)) from None

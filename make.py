@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Set up, reproduce, test and use this project on Linux, macOS and Windows.
 
-Needs Python 3.11 or newer and nothing else: no make, no shell, no installed package.
+Needs Python 3.11 or newer with its module venv: no make, no shell, no installed package.
 `python make.py` lists the commands. The Makefile calls this file.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import json
 import os
@@ -25,9 +26,18 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "ready"  # holds the hash of PINS with which .venv was built
 PINS = ("requirements.lock", "pyproject.toml")
 OLDEST = (3, 11)
-SIMULATED = re.compile(r"simulated(-\d+)?")  # a data set without a folder
+SIMULATED = re.compile(r"simulated(-[1-9][0-9]{0,3})?")  # a data set without a folder
 TIME_IS_UP = b"time is up"  # what `spineseg train` says on stderr
+FAILED = b"Error in rule "  # what Snakemake says there of each job that failed
 EXIT_TIME_IS_UP = 3
+JOBLIBS_CORES = "LOKY_MAX_CPU_COUNT"  # its `cpu_count` and our `count_cores` obey it
+# What pip keeps of a user's settings. Others, such as `user` and `target`, install elsewhere.
+PIP_SETTINGS = (
+    *("index-url", "extra-index-url", "no-index", "find-links", "constraint", "trusted-host"),
+    *("cert", "client-cert", "proxy", "timeout", "default-timeout", "retries"),
+    *("cache-dir", "no-cache-dir", "keyring-provider", "disable-pip-version-check"),
+)
+NNUNET = "nnunetv2==2.8.1"
 SLURM_PLUGIN = "snakemake-executor-plugin-slurm==2.8.0"
 
 
@@ -62,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     reproduce.add_argument(
         "--models", nargs="+", default=[], metavar="M", help="only these methods (default: all)"
     )
-    reproduce.add_argument("--cluster", choices=["slurm"], help="run each step as a cluster job")
+    where = reproduce.add_mutually_exclusive_group()
+    where.add_argument("--cluster", choices=["slurm"], help="run each step as a cluster job")
+    where.add_argument("--cores", type=_cores, metavar="N", help="use N cores (default: all)")
     reproduce.add_argument(
         "--minutes", type=_minutes, metavar="M", help="begin no epoch that would end later"
     )
@@ -84,6 +96,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _cores(text: str) -> int:
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return int(text)
+
+
 def _minutes(text: str) -> float:
     try:
         minutes = float(text)
@@ -97,12 +115,19 @@ def _minutes(text: str) -> float:
 def prepare() -> int:
     """Build or update .venv if it does not match PINS; returns the exit code."""
     wanted = pins_hash()
-    if STAMP.is_file() and STAMP.read_text(encoding="utf-8") == wanted:
+    built = STAMP.is_file() and STAMP.read_text(encoding="utf-8") == wanted
+    if built and in_venv("python").is_file():
         return 0
-    if line := refusal(sys.version_info[:2], find_spec("ensurepip") is not None):
+    can_build = all(find_spec(name) for name in ("venv", "ensurepip"))
+    if line := refusal(sys.version_info[:2], can_build):
         raise SystemExit(line)
     print("building .venv from requirements.lock: some minutes the first time", flush=True)
-    if code := run_all(setup_commands(inside=Path(sys.prefix).resolve() == VENV)):
+    inside = Path(sys.prefix).resolve() == VENV  # then it is kept and updated
+    if not inside and (code := run([sys.executable, "-m", "venv", "--clear", str(VENV)])):
+        return code
+    if code := install("--requirement", "requirements.lock") or install(
+        "--no-deps", "--editable", "."
+    ):
         return code
     STAMP.write_text(wanted, encoding="utf-8")
     return 0
@@ -113,7 +138,7 @@ def pins_hash() -> str:
     return hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in PINS)).hexdigest()
 
 
-def refusal(version: tuple[int, ...], has_ensurepip: bool) -> str:
+def refusal(version: tuple[int, ...], can_build: bool) -> str:
     """One line that says why this Python cannot build .venv, or nothing."""
     if version < OLDEST:
         return (
@@ -121,51 +146,70 @@ def refusal(version: tuple[int, ...], has_ensurepip: bool) -> str:
             f"{'.'.join(map(str, version))}: use a newer one, "
             "as in `python3.11 make.py setup` or `make PYTHON=python3.11 setup`"
         )
-    if not has_ensurepip:
+    if not can_build:
+        package = f"python{'.'.join(map(str, version))}-venv"
         return (
             f"{sys.executable} cannot make virtual environments: "
-            "on Debian and Ubuntu run `sudo apt install python3-venv`"
+            f"on Debian and Ubuntu run `sudo apt install {package}`"
         )
     return ""
 
 
-def setup_commands(inside: bool = False) -> list[list[str]]:
-    """What builds .venv. `inside`: this process runs on its Python, so it is kept and updated."""
-    pip = _python("-m", "pip", "install", "--quiet")
-    venv = [] if inside else [[sys.executable, "-m", "venv", "--clear", str(VENV)]]
-    return [  # packages are compiled when they are first imported
-        *venv,
-        [*pip, "--no-compile", "--requirement", str(ROOT / "requirements.lock")],
-        [*pip, "--no-deps", "--editable", str(ROOT)],
-    ]
+def install(*arguments: str) -> int:
+    """Install into .venv; returns pip's exit code. Packages are compiled when first imported."""
+    pip = _python("-m", "pip", "install", "--quiet", "--no-compile")
+    return run([*pip, *arguments], **pip_variables())
+
+
+def pip_variables() -> dict[str, str]:
+    """Variables that leave of the user's settings of pip only PIP_SETTINGS."""
+    command = _python("-m", "pip", "config", "list")
+    all_files = environment(PIP_USER="0")  # with `user`, pip would list one file only
+    listed = subprocess.run(command, env=all_files, capture_output=True, text=True, check=False)
+    found = re.findall(r"^([\w:]+)\.([a-z-]+)=('.*'|\".*\")$", listed.stdout, re.MULTILINE)
+    kept = {
+        f"PIP_{name.upper().replace('-', '_')}": " ".join(ast.literal_eval(text).split())
+        for wanted in ("global", "install", ":env:")  # later ones count more
+        for section, name, text in found
+        if section == wanted and name in PIP_SETTINGS
+    }
+    cleared = {name: "" for name in os.environ if name.startswith("PIP_")}  # pip skips empty ones
+    return {**cleared, "PIP_CONFIG_FILE": os.devnull, **kept}
 
 
 def _reproduce(options: argparse.Namespace) -> int:
     if code := prepare():
         return code
-    if options.cluster and (code := run(cluster_command())):
+    if options.cluster and (code := install_cluster()):
         return code
     start = time.monotonic()
+    cores = None if options.cluster else options.cores or count_cores()
     command = reproduce_command(
-        options.data, options.profile, options.models, options.cluster, options.minutes
+        options.data, options.profile, options.models, options.cluster, cores, options.minutes
     )
-    code, out_of_time = (
-        run_watched(command, TIME_IS_UP) if options.minutes else (run(command), False)
-    )
+    variables = {JOBLIBS_CORES: str(cores)} if cores else {}
+    if options.minutes:
+        code, (late, failed) = run_watched(command, TIME_IS_UP, FAILED, **variables)
+    else:
+        code, late, failed = run(command, **variables), 0, 0
     minutes, seconds = divmod(round(time.monotonic() - start), 60)
     took = f"{minutes} min {seconds:02d} s"
     if code == 0:
         print(f"everything took {took}")
-    elif out_of_time:
+    elif 0 < failed <= late:
         print(f"the time is up after {took}: the same command resumes")
         return EXIT_TIME_IS_UP
     return code
 
 
-def cluster_command() -> list[str]:
+def install_cluster() -> int:
     """Install what submits jobs to SLURM."""
-    pip = _python("-m", "pip", "install", "--quiet", "--no-compile")
-    return [*pip, "--constraint", str(ROOT / "requirements.lock"), SLURM_PLUGIN]
+    return install("--constraint", "requirements.lock", SLURM_PLUGIN)
+
+
+def install_nnunet() -> int:
+    """Install the optional nnU-Net."""
+    return install("--constraint", "requirements.lock", NNUNET)
 
 
 def reproduce_command(
@@ -173,18 +217,19 @@ def reproduce_command(
     profile: str = "quick",
     models: Sequence[str] = (),
     cluster: str | None = None,
+    cores: int | None = None,
     minutes: float | None = None,
 ) -> list[str]:
     """Snakemake on the whole graph. Paths may be relative to the caller's folder."""
-    where = ["--profile", f"cluster/{cluster}"] if cluster else ["--cores", "all"]
+    where = ["--profile", f"cluster/{cluster}"] if cluster else ["--cores", str(cores or "all")]
     limit = ["--keep-going"] if minutes else []
     values = {
-        "data": _absolute(data) if data and not SIMULATED.fullmatch(data) else data,
-        "profile": _absolute(profile) if profile.endswith(".yaml") else profile,
-        "models": " ".join(models),
+        "data": _uri(data) if data and not SIMULATED.fullmatch(data) else data,
+        "profile": _uri(profile) if profile.endswith(".yaml") else profile or "quick",
+        "models": " ".join(" ".join(models).split()),
     }
     config = [  # Snakemake reads each value as YAML, after it removed quotes from its ends
-        *(f"{name}= {json.dumps(text, ensure_ascii=False)} " for name, text in values.items()),
+        *(f"{name}= {json.dumps(text)} " for name, text in values.items()),
         *([f"minutes={minutes:g}"] if minutes else []),
     ]
     options = ["--quiet", "rules", "--rerun-incomplete", *limit, "--config", *config]
@@ -250,6 +295,14 @@ def in_venv(name: str, windows: bool = os.name == "nt") -> Path:
     return VENV / "Scripts" / f"{name}.exe" if windows else VENV / "bin" / name
 
 
+def count_cores() -> int:
+    """The number of cores to use; .venv need not exist."""
+    sys.path.insert(0, str(ROOT / "lib"))
+    from spineseg.utils.processes import count_cores
+
+    return count_cores()
+
+
 def _python(*arguments: str) -> list[str]:
     return [str(in_venv("python")), *arguments]
 
@@ -257,6 +310,11 @@ def _python(*arguments: str) -> list[str]:
 def _absolute(path: str) -> str:
     """Commands run in ROOT, whatever the caller's folder is."""
     return os.path.abspath(os.path.expanduser(path))
+
+
+def _uri(path: str) -> str:
+    """The path in letters that YAML, Snakemake and a cluster's shells leave as they are."""
+    return Path(_absolute(path)).as_uri()
 
 
 def run_all(commands: Sequence[list[str]], **variables: str) -> int:
@@ -274,28 +332,39 @@ def run(command: list[str], **variables: str) -> int:
             continue
 
 
-def run_watched(command: list[str], words: bytes) -> tuple[int, bool]:
-    """Run a command as `run` does; returns its exit code and whether its stderr has `words`."""
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE)
+def run_watched(command: list[str], *words: bytes, **variables: str) -> tuple[int, list[int]]:
+    """Run a command as `run` does; returns its exit code and on how many lines of its
+    stderr each of `words` is."""
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment(**variables), stderr=subprocess.PIPE
+    )
     assert process.stderr is not None
-    seen, tail = False, b""
+    counts, rest = [0] * len(words), b""
     while True:
         try:
             chunk = os.read(process.stderr.fileno(), 1 << 16)
         except KeyboardInterrupt:
             continue
-        if not chunk:
-            return process.wait(), seen
         sys.stderr.buffer.write(chunk)
         sys.stderr.flush()
-        tail = tail[-len(words) :] + chunk
-        seen = seen or words in tail
+        *lines, rest = (rest + (chunk or b"\n")).split(b"\n")
+        counts = [
+            n + sum(word in line for line in lines) for n, word in zip(counts, words, strict=True)
+        ]
+        if not chunk:
+            return process.wait(), counts
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's environment. Installed packages are compiled, so compiling stays allowed."""
-    kept = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {**kept, "JUPYTER_PLATFORM_DIRS": "1", **variables}
+    """This process's environment, without what makes .venv use packages and kernels of others.
+
+    Installed packages are not compiled, so compiling stays allowed.
+    """
+    dropped = {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME"}
+    kept = {name: text for name, text in os.environ.items() if name not in dropped}
+    kernels = [str(VENV / "share" / "jupyter"), kept.get("JUPYTER_PATH", "")]
+    jupyter_path = os.pathsep.join(filter(None, kernels))
+    return {**kept, "JUPYTER_PLATFORM_DIRS": "1", "JUPYTER_PATH": jupyter_path, **variables}
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What each job of the graph asks for, and the profiles for clusters."""
 
+import json
 import os
 import re
 import subprocess
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jupyter_client.kernelspec import get_kernel_spec
 from snakemake.api import SnakemakeApi
-from snakemake.cli import get_argument_parser
+from snakemake.cli import get_argument_parser, parse_config
 from snakemake.settings.types import (
     ConfigSettings,
     OutputSettings,
@@ -20,7 +22,9 @@ from snakemake.settings.types import (
 )
 from snakemake_interface_executor_plugins.settings import ExecMode
 
+from spineseg.utils.errors import UserError
 from spineseg.utils.paths import PROFILES, REPOSITORY
+from spineseg.workflow.graph import Graph, _require_as_written, use_own_kernel
 
 CLUSTER = REPOSITORY / "cluster"
 JOBS = yaml.safe_load((CLUSTER / "jobs.yaml").read_text())
@@ -37,7 +41,9 @@ def planned(phantom, workspace, monkeypatch) -> Callable[..., dict[str, dict[str
         with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as snakemake:
             flow = snakemake.workflow(
                 ResourceSettings(cores=cores),
-                ConfigSettings(config={"data": phantom, "profile": profile, "models": models}),
+                ConfigSettings(
+                    config={"data": str(phantom), "profile": str(profile), "models": models}
+                ),
                 workflow_settings=WorkflowSettings(exec_mode=ExecMode[mode.upper()]),
                 snakefile=REPOSITORY / "Snakefile",
                 workdir=workspace,
@@ -92,7 +98,7 @@ def test_on_one_machine_runs_share_the_cores_and_each_has_a_gpu_of_its_own(
 
 
 def test_each_profile_has_its_jobs_and_each_job_its_numbers():
-    sharing = {"paper-adamw"}  # asks for what `paper` does, whose images are as large
+    sharing = {"paper-adamw", "bundled"}  # ask for what a profile with images as large does
     assert set(JOBS) == {path.stem for path in PROFILES.glob("*.yaml")} - sharing
     for profile, rows in JOBS.items():
         assert set(rows) - {"nnunet"} == set(JOBS["quick"])
@@ -131,6 +137,48 @@ def test_a_cluster_profile_says_only_what_snakemake_knows(file):
     unknown = {f"--{key}" for key in profile if not key.startswith(plugin)} - known
     assert not unknown
     assert profile["retries"] == 2, "docs/cluster.md says so"
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("data=2024_05_01", "20240501"),
+        ("data=spine #2", "'spine'"),
+        ("data=a: b", "{'a': 'b'}"),
+        ("data=007", "7"),
+        ("data=", None),
+        ("data=/spine 2", None),
+        ("data='/spine'", None),
+        ("profile=1e3", "1000.0"),
+        ("models=unet #segnet", "'unet'"),
+        ("minutes=8.50", None),
+    ],
+)
+def test_a_value_that_snakemake_changes_is_refused(written, read):
+    config = parse_config([written])
+    if read is None:
+        _require_as_written(config, [written])
+        return
+    with pytest.raises(UserError, match=f"Snakemake reads {re.escape(read)}; give it to `make"):
+        _require_as_written(config, [written])
+
+
+def test_a_folder_with_braces_is_refused_in_one_line(workspace):
+    (workspace / "{x}").mkdir()
+    with pytest.raises(UserError, match="braces; rename it") as error:
+        Graph({"data": str(workspace / "{x}"), "profile": "smoke"}, REPOSITORY)
+    assert "\n" not in str(error.value)
+
+
+def test_notebooks_run_with_the_python_that_runs_the_graph(tmp_path, monkeypatch):
+    spec = {"argv": ["/usr/bin/python3", "-c", "{connection_file}"], "display_name": "another"}
+    folder = tmp_path / "kernels" / "python3"
+    folder.mkdir(parents=True)
+    (folder / "kernel.json").write_text(json.dumps({**spec, "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    assert get_kernel_spec("python3").argv[0] == "/usr/bin/python3"
+    use_own_kernel()
+    assert get_kernel_spec("python3").resource_dir.startswith(sys.prefix)
 
 
 def test_the_drawing_in_the_docs_is_that_of_the_snakefile(tmp_path):

@@ -1,6 +1,8 @@
 """make.py and the Makefile: which commands they run, for POSIX and Windows. Nothing is built."""
 
+import ast
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -9,9 +11,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from snakemake.cli import parse_config
 
 from spineseg.utils.paths import REPOSITORY
+from spineseg.workflow.graph import Graph, _local
 
 USER_COMMANDS = ("setup", "reproduce", "test", "lab", "predict")
 
@@ -37,7 +42,11 @@ def commands(monkeypatch) -> list[list[str]]:
     seen: list[list[str]] = []
     monkeypatch.setattr(make, "prepare", lambda: 0)
     monkeypatch.setattr(make, "run", lambda command, **_: seen.append(command) or 0)
-    monkeypatch.setattr(make, "run_watched", lambda command, _: (seen.append(command) or 0, False))
+    monkeypatch.setattr(
+        make, "run_watched", lambda command, *_, **__: (seen.append(command) or 0, (0, 0))
+    )
+    monkeypatch.setattr(make, "pip_variables", dict)
+    monkeypatch.setattr(make, "count_cores", lambda: 3)
     return seen
 
 
@@ -51,12 +60,14 @@ def unbuilt(monkeypatch, tmp_path) -> list[list[str]]:
     monkeypatch.setattr(make, "STAMP", tmp_path / ".venv" / "ready")
     seen: list[list[str]] = []
 
-    def run(command: list[str]) -> int:
-        make.VENV.mkdir(exist_ok=True)
+    def run(command: list[str], **_: str) -> int:
+        make.in_venv("python").parent.mkdir(parents=True, exist_ok=True)
+        make.in_venv("python").touch()
         seen.append(command)
         return 0
 
     monkeypatch.setattr(make, "run", run)
+    monkeypatch.setattr(make, "pip_variables", dict)
     return seen
 
 
@@ -74,7 +85,8 @@ def test_help_lists_every_command(capsys):
 def test_the_environment_is_built_once_and_again_when_a_pin_changes(unbuilt):
     assert make.prepare() == 0
     assert [command[1:3] for command in unbuilt] == [["-m", "venv"], ["-m", "pip"], ["-m", "pip"]]
-    assert unbuilt[1][-1] == str(make.ROOT / "requirements.lock")
+    assert "--clear" in unbuilt[0]
+    assert unbuilt[1][-2:] == ["--requirement", "requirements.lock"]
     unbuilt.clear()
     assert make.prepare() == 0
     assert unbuilt == []
@@ -83,29 +95,94 @@ def test_the_environment_is_built_once_and_again_when_a_pin_changes(unbuilt):
     assert len(unbuilt) == 3
 
 
-def test_a_failed_installation_is_tried_again(unbuilt, monkeypatch):
-    monkeypatch.setattr(make, "run", lambda command: 7)
+def test_the_environment_is_built_again_if_its_python_is_gone(unbuilt):
+    assert make.prepare() == 0
+    make.in_venv("python").unlink()
+    make.in_venv("python").symlink_to("of-a-version-that-was-removed")
+    unbuilt.clear()
+    make.prepare()
+    assert len(unbuilt) == 3
+
+
+@pytest.mark.parametrize("failing", ["venv", "--requirement", "--editable"])
+def test_a_failed_installation_is_tried_again(failing, unbuilt, monkeypatch):
+    run = make.run
+    monkeypatch.setattr(make, "run", lambda command, **_: run(command) or 7 * (failing in command))
     assert make.prepare() == 7
+    assert failing in unbuilt[-1]
     assert not make.STAMP.exists()
 
 
-def test_the_environment_is_kept_if_it_runs_make_itself():
-    assert "--clear" in make.setup_commands()[0]
-    assert not any("venv" in command for command in make.setup_commands(inside=True))
+def test_the_environment_is_kept_if_it_runs_make_itself(unbuilt, monkeypatch):
+    monkeypatch.setattr(sys, "prefix", str(make.VENV))
+    assert make.prepare() == 0
+    assert not any("venv" in command for command in unbuilt)
+
+
+def test_pip_is_told_where_packages_are_and_nothing_of_where_a_user_wants_them(
+    monkeypatch, tmp_path
+):
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    file = tmp_path / "pip.conf"
+    file.write_text(
+        "[global]\nindex-url = https://a.test/simple\nextra-index-url =\n  https://b.test\n"
+        "  https://c.test\ntimeout = 5\nuser = true\ntarget = /somewhere\n"
+        "[install]\nprefix = /elsewhere\nfind-links = /wheels\n"
+    )
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(file))
+    for name in ("PIP_USER", "PIP_REQUIRE_VIRTUALENV", "PIP_NO_DEPS", "PIP_DRY_RUN"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("PIP_TIMEOUT", "60")
+    monkeypatch.setattr(make, "in_venv", lambda _: sys.executable)
+    variables = make.pip_variables()
+    set_ones = {name: text for name, text in variables.items() if text}
+    wanted = {
+        "PIP_INDEX_URL": "https://a.test/simple",
+        "PIP_EXTRA_INDEX_URL": "https://b.test https://c.test",
+        "PIP_FIND_LINKS": "/wheels",
+        "PIP_TIMEOUT": "60",
+        "PIP_CONFIG_FILE": os.devnull,
+    }
+    assert set_ones.items() >= wanted.items()
+    assert not {"PIP_TARGET", "PIP_PREFIX"} & set(set_ones)
+    assert variables["PIP_USER"] == variables["PIP_DRY_RUN"] == variables["PIP_NO_DEPS"] == ""
+
+
+def test_pip_sees_no_setting_of_the_user_that_is_not_kept(monkeypatch, tmp_path):
+    (tmp_path / "pip.conf").write_text("[global]\nuser = true\ntarget = /x\nretries = 7\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    monkeypatch.setenv("PIP_USER", "1")
+    monkeypatch.setattr(make, "in_venv", lambda _: sys.executable)
+    program = (
+        "from pip._internal.commands import create_command as c; options, _ = c('install')"
+        ".parse_args(['x']); print(options.use_user_site, options.target_dir, options.retries)"
+    )
+    environment = make.environment(**make.pip_variables())
+    printed = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
+    assert printed.split() == ["None", "None", "7"]
 
 
 @pytest.mark.parametrize(
-    ("version", "has_ensurepip", "words"),
+    ("version", "can_build", "words"),
     [
         ((3, 9), True, "Python 3.11 or newer is needed"),
-        ((3, 11), False, "sudo apt install python3-venv"),
+        ((3, 11), False, "sudo apt install python3.11-venv"),
     ],
 )
-def test_a_python_that_cannot_build_it_is_refused_in_one_line(version, has_ensurepip, words):
-    line = make.refusal(version, has_ensurepip)
+def test_a_python_that_cannot_build_it_is_refused_in_one_line(version, can_build, words):
+    line = make.refusal(version, can_build)
     assert words in line
     assert "\n" not in line
     assert make.refusal((3, 12), True) == ""
+
+
+@pytest.mark.parametrize("missing", ["venv", "ensurepip"])
+def test_setup_names_the_missing_package(missing, unbuilt, monkeypatch):
+    monkeypatch.setattr(make, "find_spec", lambda name: None if name == missing else name)
+    with pytest.raises(SystemExit, match="cannot make virtual environments"):
+        make.main(["setup"])
+    assert unbuilt == []
 
 
 def config_of(command: list[str]) -> dict[str, object]:
@@ -117,7 +194,7 @@ def test_reproduce_hands_the_graph_to_snakemake(commands, capsys):
     assert make.main(["reproduce"]) == 0
     (command,) = commands
     assert command[:3] == [str(make.in_venv("python")), "-m", "snakemake"]
-    assert command[3:8] == ["--cores", "all", "--quiet", "rules", "--rerun-incomplete"]
+    assert command[3:8] == ["--cores", "3", "--quiet", "rules", "--rerun-incomplete"]
     assert command[8] == "--config"
     assert config_of(command) == {"data": "", "profile": "quick", "models": ""}
     assert capsys.readouterr().out == "everything took 0 min 00 s\n"
@@ -126,22 +203,70 @@ def test_reproduce_hands_the_graph_to_snakemake(commands, capsys):
 def test_reproduce_passes_its_options_on(commands, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     options = ["--data", "scans", "--profile", "own.yaml", "--models", "unet", "aspp_unet"]
-    assert make.main(["reproduce", *options, "--minutes", "8"]) == 0
+    assert make.main(["reproduce", *options, "--minutes", "8", "--cores", "5"]) == 0
     (command,) = commands
     assert "--keep-going" in command
+    assert command[3:5] == ["--cores", "5"]
     assert config_of(command) == {
-        "data": str(tmp_path / "scans"),
-        "profile": str(tmp_path / "own.yaml"),
+        "data": (tmp_path / "scans").as_uri(),
+        "profile": (tmp_path / "own.yaml").as_uri(),
         "models": "unet aspp_unet",
         "minutes": 8,
     }
 
 
-@pytest.mark.parametrize("name", ["my #1 scans", "a: b", "'quoted'", "größe", "007"])
-def test_a_folder_of_any_name_reaches_the_graph(name, tmp_path):
-    """Snakemake reads the values as YAML."""
-    config = config_of(make.reproduce_command(data=str(tmp_path / name)))
-    assert config["data"] == str(tmp_path / name)
+NAMES = [
+    "2024_05_01",
+    "2024-05-01",
+    "007",
+    "0x1F",
+    "1e3",
+    "true",
+    "null",
+    "nan",
+    "spine #2",
+    "a: b",
+]
+NAMES += ["[a]", "'quoted'", '"q"', " lead", "trail ", "$HOME", "`id`", "a,b=c", "--data", "größe"]
+NAMES += ["脊椎", "a\\b", "%20", "*", "a\nb", "\u2028", "file:", "simulated-20000"]
+
+
+def graph_of(command: list[str]) -> Graph:
+    """The graph as the Snakefile makes it from the command."""
+    arguments = command[command.index("--config") + 1 :]
+    return Graph(parse_config(arguments), REPOSITORY, arguments)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_folder_named_is_the_one_used_whatever_its_name(name, tmp_path, monkeypatch, workspace):
+    """Snakemake reads values as YAML; on a cluster, shells read them too."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Graph, "scans", [])
+    (tmp_path / name).mkdir()
+    command = make.reproduce_command(data=name, models=["unet"])
+    assert graph_of(command).experiment.data == tmp_path / name
+    assert not set("'\\$`") & set("".join(command))
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1))
+def test_a_name_of_any_letters_reaches_the_graph(name):
+    (data, *_) = make.reproduce_command(data=f"/scans/{name}")[-3:]
+    assert _local(parse_config([data])["data"]) == os.path.abspath(f"/scans/{name}")
+
+
+@pytest.mark.parametrize("name", ["own #1.yaml", "2024.yaml", "größe.yaml"])
+def test_the_profile_named_is_the_one_used(name, tmp_path, monkeypatch, workspace):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(REPOSITORY / "profiles" / "smoke.yaml", name)
+    graph = graph_of(make.reproduce_command(profile=name, models=["unet segnet"]))
+    assert graph.profile == str(tmp_path / name)
+    assert graph.models == ["unet", "segnet"]
+
+
+@pytest.mark.parametrize("profile", ["007", "true", "a: b", "spine #2"])
+def test_an_unknown_profile_is_named_as_it_was_written(profile, workspace):
+    with pytest.raises(ValueError, match=f"^{profile}: no such profile"):
+        graph_of(make.reproduce_command(profile=profile))
 
 
 def test_simulated_patients_are_no_folder():
@@ -154,22 +279,33 @@ def test_a_cluster_gets_its_plugin_and_its_profile(commands):
     install, graph = commands
     assert install[-1] == make.SLURM_PLUGIN
     assert graph[3:5] == ["--profile", "cluster/slurm"]
+    assert "--cores" not in graph
+
+
+@pytest.mark.parametrize("given", [["--cores=0"], ["--cores=x"], ["--cores=2", "--cluster=slurm"]])
+def test_cores_are_a_positive_number_of_one_machine(given, commands, capsys):
+    with pytest.raises(SystemExit):
+        make.main(["reproduce", *given])
+    assert "error: argument --" in capsys.readouterr().err
+    assert commands == []
 
 
 @pytest.mark.parametrize(
     ("said", "code", "lines"),
     [
-        ("run: time is up; the same command resumes", 3, ["the time is up", "resumes"]),
-        ("run: damaged", 1, []),
+        (["run: time is up", "Error in rule train:"], 3, ["the time is up", "resumes"]),
+        (["Error in rule train:", "run: damaged"], 1, []),
+        (["run: time is up", *["Error in rule train:"] * 2], 1, []),
+        (["run: time is up"], 1, []),
     ],
 )
 def test_one_line_says_that_the_time_is_up(said, code, lines, monkeypatch, capfd):
-    program = f"import sys; print({said!r}, file=sys.stderr); sys.exit(1)"
+    program = f"import sys; print(*{said!r}, sep='\\n', file=sys.stderr); sys.exit(1)"
     monkeypatch.setattr(make, "prepare", lambda: 0)
     monkeypatch.setattr(make, "reproduce_command", lambda *_: [sys.executable, "-c", program])
     assert make.main(["reproduce", "--minutes", "8"]) == code
     printed = capfd.readouterr()
-    assert printed.err.strip() == said
+    assert printed.err.splitlines() == said
     assert printed.out.count("\n") == bool(lines)
     assert all(words in printed.out for words in lines)
 
@@ -226,11 +362,32 @@ def test_lint_stops_at_the_first_fault(commands, monkeypatch):
     assert len(commands) == 1
 
 
-def test_commands_may_compile_what_they_import(monkeypatch):
-    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+@pytest.mark.parametrize("name", ["PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME"])
+def test_commands_compile_what_they_import_and_import_what_was_installed(name, monkeypatch):
+    monkeypatch.setenv(name, "1")
     variables = make.environment(TQDM_DISABLE="1")
-    assert "PYTHONDONTWRITEBYTECODE" not in variables
+    assert name not in variables
     assert (variables["JUPYTER_PLATFORM_DIRS"], variables["TQDM_DISABLE"]) == ("1", "1")
+
+
+def test_another_kernel_of_the_same_name_is_found_later(other_kernel, monkeypatch):
+    monkeypatch.setattr(make, "VENV", Path(sys.prefix))
+    program = "from jupyter_client import kernelspec as k; print(k.find_kernel_specs()['python3'])"
+    command = [sys.executable, "-c", program]
+    assert Path(subprocess.check_output(command, text=True).strip()) == other_kernel
+    found = subprocess.check_output(command, env=make.environment(), text=True).strip()
+    assert Path(found) == Path(sys.prefix, "share", "jupyter", "kernels", "python3")
+
+
+@pytest.fixture
+def other_kernel(tmp_path, monkeypatch) -> Path:
+    """A kernel called python3 of another Python, which Jupyter finds first."""
+    folder = tmp_path / "kernels" / "python3"
+    folder.mkdir(parents=True)
+    spec = {"argv": ["/usr/bin/other-python", "{connection_file}"], "display_name": "Python 3"}
+    (folder / "kernel.json").write_text(json.dumps({**spec, "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    return folder
 
 
 def test_a_command_runs_in_the_repository_and_its_exit_code_counts(tmp_path, monkeypatch):
@@ -250,16 +407,29 @@ def test_a_command_runs_in_the_repository_and_its_exit_code_counts(tmp_path, mon
         (["reproduce"], "python3 make.py reproduce"),
         (
             ["reproduce", "DATA=a b", "PROFILE=smoke", "MODELS=unet segnet", "MINUTES=8"],
-            'python3 make.py reproduce --data "a b" --profile "smoke" --models unet segnet '
-            '--minutes "8"',
+            "python3 make.py reproduce --data=a b --profile=smoke --models unet segnet --minutes=8",
         ),
-        (["reproduce", "CLUSTER=slurm"], 'python3 make.py reproduce --cluster "slurm"'),
-        (["predict", "SCAN=a", "MASK=b"], 'python3 make.py predict "a" "b"'),
+        (["reproduce", "CORES=2"], "python3 make.py reproduce --cores=2"),
+        (["reproduce", "CLUSTER=slurm"], "python3 make.py reproduce --cluster=slurm"),
+        (["predict", "SCAN=a", "MASK=b"], "python3 make.py predict -- a b"),
     ],
 )
 def test_make_hands_the_targets_for_users_to_make_py(target, expected):
-    planned = _make("--dry-run", *target)
-    assert planned.splitlines()[-1].strip() == expected
+    planned = _make("--dry-run", *target).splitlines()[-1].strip()
+    values = dict(argument.split("=") for argument in target[1:])
+    for name, value in values.items():
+        planned = planned.replace(f'"${name}"', value)
+    assert planned == expected
+
+
+@needs_make
+@pytest.mark.parametrize("name", ["\"q\" 's'", "$HOME $(x) `id`", "-x #2;", "a\\b  c", "*"])
+def test_make_passes_any_name_on(name, tmp_path):
+    echo = tmp_path / "echo.py"
+    echo.write_text("import sys; print(sys.argv[1:])")
+    python = f"{sys.executable} {echo} ignored"
+    (printed,) = _make("reproduce", f"DATA={name}", python=python).splitlines()
+    assert ast.literal_eval(printed)[-1] == f"--data={name}"
 
 
 @needs_make
@@ -269,9 +439,9 @@ def test_make_alone_lists_the_targets_for_users_first():
     assert "lint" in developers
 
 
-def _make(*arguments: str) -> str:
+def _make(*arguments: str, python: str = "python3") -> str:
     done = subprocess.run(
-        ["make", "--no-print-directory", *arguments, "PYTHON=python3"],
+        ["make", "--no-print-directory", *arguments, f"PYTHON={python}"],
         cwd=REPOSITORY,
         env={name: text for name, text in os.environ.items() if name != "MAKEFLAGS"},
         capture_output=True,

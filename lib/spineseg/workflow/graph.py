@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.request import url2pathname
 
 import yaml
 from filelock import FileLock, Timeout
@@ -37,11 +38,13 @@ from spineseg.experiment import PATIENTS, Experiment
 from spineseg.profiles import load_profile
 from spineseg.utils import paths
 from spineseg.utils.errors import UserError
+from spineseg.utils.locks import acquire, new_lock
 from spineseg.workflow.gather import GATHERED
 from spineseg.workflow.prepare import SPLIT, folds_to_run
 from spineseg.workflow.tables import DERIVED
 from spineseg.workflow.train import DEADLINE, known_models, starts_from_phantom
 
+TEXTS = ("data", "profile", "models")  # the values of `config` that are no numbers
 FILLED_IN = ("--model", "{wildcards.model}", "--threads", "{threads}")
 LONGEST_FIRST = ("deeplabv3", "aspp_unet_wide", "aspp_unet_noise", "nnunet", "aspp_unet", "unet3d")
 
@@ -82,14 +85,21 @@ NOTEBOOKS = {
 
 
 class Graph:
-    """The steps of one experiment, as the Snakefile's `config` asks for them."""
+    """The steps of one experiment, as the Snakefile's `config` asks for them.
 
-    def __init__(self, config: Mapping[str, Any], repository: Path):
+    `arguments` are those of `--config`, as the shell gave them. Raises UserError for unknown ones,
+    and for values and paths that Snakemake would change.
+    """
+
+    def __init__(
+        self, config: Mapping[str, Any], repository: Path, arguments: Sequence[str] = ()
+    ) -> None:
         self.repository = repository
-        profile = str(config.get("profile", "quick"))
+        _require_as_written(config, arguments)
+        profile = _local(str(config.get("profile") or "quick"))
         self.profile = str(Path(profile).resolve()) if profile.endswith(".yaml") else profile
         self.models = known_models(str(config.get("models") or "").split())
-        self.experiment = Experiment.of(str(config.get("data") or ""), self.profile)
+        self.experiment = Experiment.of(_local(str(config.get("data") or "")), self.profile)
         self.phantom = self.experiment.phantom
         if "minutes" in config:  # a job of a cluster reads the Snakefile again
             os.environ.setdefault(DEADLINE, str(time.time() + 60 * _minutes(config["minutes"])))
@@ -246,6 +256,29 @@ class Graph:
         return len(LONGEST_FIRST) - LONGEST_FIRST.index(wildcards.model)
 
 
+def _require_as_written(config: Mapping[str, Any], arguments: Sequence[str]) -> None:
+    """Snakemake reads values as YAML: `2024_05_01` as a number, ` #2` as a comment."""
+    for name, _, text in (argument.partition("=") for argument in arguments):
+        written = text.strip(" '\"")
+        if name in TEXTS and str(config.get(name) or "") != written:
+            what = f"Snakemake reads {config.get(name)!r}"
+            remedy = f"give it to `make reproduce` or `python make.py reproduce --{name}`"
+            raise UserError.at(f"{name}={written}", what, remedy)
+
+
+def _local(value: str) -> str:
+    """The path of a file URI, as make.py writes them; other values as they are."""
+    return url2pathname(value.removeprefix("file://")) if value.startswith("file:///") else value
+
+
+def use_own_kernel() -> None:
+    """Make Jupyter find the kernel of this Python before others of its name."""
+    own = str(Path(sys.prefix, "share", "jupyter"))
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(
+        [own, *filter(None, [os.environ.get("JUPYTER_PATH")])]
+    )
+
+
 def _minutes(value: Any) -> float:
     try:
         minutes = float(value)
@@ -284,9 +317,10 @@ def remove_stale_locks() -> None:
     """Remove the locks of a killed Snakemake, unless another one is running in this folder."""
     folder = Path(".snakemake")
     folder.mkdir(exist_ok=True)
-    lock = FileLock(folder / "at-work", timeout=0)
+    lock = new_lock(folder / "at-work")
     try:
-        lock.acquire()
+        if not acquire(lock, wait=False):
+            return
     except Timeout:
         return
     _held.append(lock)

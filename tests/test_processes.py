@@ -1,0 +1,89 @@
+"""How many cores count: affinity, quotas of containers, and the number that was asked for."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from spineseg.utils import processes
+from spineseg.utils.paths import REPOSITORY
+from spineseg.utils.processes import CORES, count_cores
+
+
+@pytest.fixture
+def cgroups(tmp_path, monkeypatch):
+    """`cgroups(own, {file: text})` installs /proc/self/cgroup and /sys/fs/cgroup of 16 cores."""
+    monkeypatch.delenv(CORES, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+
+    def install(own: str, files: dict[str, str]) -> None:
+        monkeypatch.setattr(processes, "OWN_CGROUPS", tmp_path / "self")
+        monkeypatch.setattr(processes, "CGROUPS", tmp_path / "cgroup")
+        (tmp_path / "self").write_text(own)
+        for name, text in files.items():
+            file = tmp_path / "cgroup" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+
+    install("", {})
+    return install
+
+
+def of_version_1(folder: str, quota: int) -> dict[str, str]:
+    return {
+        f"{folder}/cpu.cfs_quota_us": f"{quota}\n",
+        f"{folder}/cpu.cfs_period_us": "100000\n",
+    }
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "cores"),
+    [
+        ("0::/\n", {"cpu.max": "200000 100000\n"}, 2),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, 16),
+        ("0::/\n", {"cpu.max": "150000 100000\n"}, 2),
+        ("0::/\n", {"cpu.max": "1000 100000\n"}, 1),
+        ("0::/\n", {"cpu.max": "9900000 100000\n"}, 16),
+        ("0::/\n", {}, 16),
+        ("0::/a/b\n", {"a/cpu.max": "300000 100000", "a/b/cpu.max": "max 100000"}, 3),
+        ("0::/a/b\n", {"a/cpu.max": "300000 100000", "a/b/cpu.max": "50000 25000"}, 2),
+        ("0::/only-the-host-has-it\n", {"cpu.max": "400000 100000"}, 4),
+        ("0::/../outside\n", {"cpu.max": "400000 100000"}, 4),
+        ("4:cpu,cpuacct:/\n0::/\n", of_version_1("cpu", 250_000), 3),
+        ("4:cpuacct,cpu:/docker/1\n", of_version_1("cpu", 500_000), 5),
+        ("4:cpu:/job\n", of_version_1("cpu/job", 700_000) | of_version_1("cpu", -1), 7),
+        ("4:cpu:/\n", of_version_1("cpu", -1), 16),
+        ("5:cpuset:/\n4:memory:/\n", of_version_1("cpu", 100_000), 16),
+        ("0::/\n", {"cpu.max": "damaged\n"}, 16),
+        ("0::/\n", {"cpu.max": "1 0\n"}, 16),
+    ],
+)
+def test_a_quota_counts(own, files, cores, cgroups):
+    cgroups(own, files)
+    assert count_cores() == cores
+
+
+def test_the_smallest_limit_counts(cgroups, monkeypatch):
+    cgroups("0::/\n", {"cpu.max": "800000 100000\n"})
+    monkeypatch.setenv(CORES, "3")
+    assert count_cores() == 3
+    monkeypatch.setenv(CORES, "12")
+    assert count_cores() == 8
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5}, raising=False)
+    assert count_cores() == 1
+    monkeypatch.setenv(CORES, "many")
+    assert count_cores() == 1
+
+
+def test_without_affinity_all_cores_count(cgroups, monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert count_cores() == 6
+
+
+def test_make_py_counts_before_anything_is_installed():
+    program = "import make; print(make.count_cores())"
+    command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, '.'); {program}"]
+    counted = subprocess.check_output(command, cwd=REPOSITORY, text=True)
+    assert int(counted) == count_cores()
