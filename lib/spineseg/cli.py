@@ -158,8 +158,8 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    """Label a scan, or each scan in a folder. A mask has the scan's own grid and orientation. A line
-    on stderr names the network. Nothing but masks of earlier calls is overwritten."""
+    """Label a scan, or each scan in a folder. A mask has the scan's own grid and orientation.
+    A line on stderr names the network. Nothing but masks of earlier calls is overwritten."""
     from spineseg.utils.errors import Problem, UserError
     from spineseg.workflow.predict import predict_all
     from spineseg.workflow.targets import Outputs
