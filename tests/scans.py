@@ -1,6 +1,7 @@
 """Small scans and masks, and folders of them, for the tests of reading and checking."""
 
 import locale
+import struct
 import sys
 from pathlib import Path
 
@@ -37,6 +38,51 @@ def write(image: sitk.Image, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     sitk.WriteImage(image, str(path))
     return path
+
+
+# What NIfTI says of a scan that `place` has placed: its axes point right, front and up.
+SFORM = ((0, 0, -4.4, 30), (-0.5, 0, 0, -20), (0, -0.5, 0, 55))
+QUATERNION = (-0.5, 0.5, -0.5)  # b, c, d; the third axis is mirrored
+
+
+def nifti_bytes(
+    values: np.ndarray,
+    codes=(1, 1),
+    sform=SFORM,
+    quaternion=QUATERNION,
+    offset=(30, -20, 55),
+    spacing=(0.5, 0.5, 4.4),
+    handed=-1,
+    units=2,
+    scale=(0.0, 0.0),
+    dims=None,
+    order="<",
+    version=1,
+) -> bytes:
+    """A NIfTI file of (slices, rows, columns), written field by field as the standard says.
+
+    `codes` are those of qform and sform. If `handed` is -1, the qform mirrors the third axis.
+    """
+    dims = dims or values.shape[::-1]
+    sizes = (len(dims), *dims, *[1] * (7 - len(dims)))
+    pixdim = (handed, *spacing, 1, 1, 1, 1)
+    datatype = {"u1": 2, "i2": 4, "i4": 8, "f4": 16, "f8": 64}[values.dtype.str[1:]]
+    bits = 8 * values.dtype.itemsize
+    rows = np.ravel(sform)
+    raw = bytearray(352 if version == 1 else 544)
+    if version == 1:
+        fields = [(0, "i", [348]), (40, "8h", sizes), (70, "2h", [datatype, bits])]
+        fields += [(76, "8f", pixdim), (108, "3f", [len(raw), *scale]), (123, "B", [units])]
+        fields += [(252, "2h", codes), (256, "6f", [*quaternion, *offset]), (280, "12f", rows)]
+        fields += [(344, "4s", [b"n+1\0"])]
+    else:
+        fields = [(0, "i", [540]), (4, "8s", [b"n+2\0\r\n\032\n"]), (12, "2h", [datatype, bits])]
+        fields += [(16, "8q", sizes), (104, "8d", pixdim), (168, "q2d", [len(raw), *scale])]
+        fields += [(344, "2i", codes), (352, "6d", [*quaternion, *offset]), (400, "12d", rows)]
+        fields += [(500, "i", [units])]
+    for at, layout, numbers in fields:
+        struct.pack_into(order + layout, raw, at, *numbers)
+    return bytes(raw) + values.astype(values.dtype.newbyteorder(order)).tobytes()
 
 
 def link_to(target: Path | str, link: Path) -> None:

@@ -270,16 +270,15 @@ def _doubts(path: Path, header: Header, forms: dict[str, np.ndarray], used: str)
     """What is contradictory in a header's position."""
     if len(forms) == 2:
         return _difference(path, header.size, forms, used)
-    notes = []
     unused = "qform" if used == "sform" else "sform"
     if header.fields[f"{unused}_code"] > 0:
-        notes.append(Problem(path, f"its {unused} makes no sense", f"the {used} is used"))
+        return [Problem(path, f"its {unused} makes no sense", f"the {used} is used")]
     lengths = np.linalg.norm(forms[used][:3, :3], axis=0)
-    if not np.allclose(lengths, header.spacing(), rtol=SPACING_TOLERANCE):
-        words = [" x ".join(f"{mm:.3g}" for mm in each) for each in (lengths, header.spacing())]
-        what = f"its header gives two spacings, {words[0]} mm (sform) and {words[1]} mm (pixdim)"
-        notes.append(Problem(path, what, "the sform is used"))
-    return notes
+    if np.allclose(lengths, header.spacing(), rtol=SPACING_TOLERANCE):
+        return []
+    words = [" x ".join(f"{mm:.3g}" for mm in each) for each in (lengths, header.spacing())]
+    what = f"its header gives two spacings, {words[0]} mm (sform) and {words[1]} mm (pixdim)"
+    return [Problem(path, what, "the sform is used")]
 
 
 def _difference(

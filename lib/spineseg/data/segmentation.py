@@ -16,10 +16,11 @@ import SimpleITK as sitk
 from spineseg.utils.errors import Problem, UserError
 
 FIELD = re.compile(r"segment(\d{1,6})_(name|labelvalue|layer)")
-VERTEBRA_WORDS = re.compile("vertebrae?|vertebral|body|[^a-z0-9]")
+VERTEBRA_WORDS = re.compile("vertebr(al|ae|a)|body|[^a-z0-9]")
 DISC = re.compile("(?:intervertebral)?dis[ck]((?:[tl][0-9]+)(?:[tl][0-9]+|s1?))")
 SACRUM = re.compile("sacrum$|s1$")
 LISTED_NAMES = 9
+NAME_SEGMENTS = "name the segments S, L5, L4, ... in 3D Slicer and save again"
 REMOVE_OVERLAP = "in 3D Slicer's Segment Editor, let each segment overwrite the others, and save"
 
 
@@ -47,29 +48,33 @@ def find_segments(fields: Mapping[str, bytes]) -> tuple[Segment, ...]:
 
 
 def merge_layers(
-    image: sitk.Image, segments: Sequence[Segment], path: Path
+    image: sitk.Image, segments: Sequence[Segment], labels: tuple[str, ...], path: Path
 ) -> tuple[sitk.Image, list[Segment]]:
     """One layer that holds all segments, and the segments with their labels in it.
 
     A segment keeps its label, unless two have the same one in different layers. All are then
-    numbered from 1. Raises UserError if two segments overlap.
+    numbered from 1, if one has a name of the label set `labels`. Raises UserError if none has, and
+    if two segments overlap.
     """
     layers = sitk.GetArrayViewFromImage(image)
     drawn = [segment for segment in segments if segment.layer < layers.shape[3]]
-    if len({segment.value for segment in drawn}) < len(drawn):
+    same = [each for each in drawn if [other.value for other in drawn].count(each.value) > 1]
+    merged = [segment._replace(layer=0) for segment in drawn]
+    if same:
+        if not any(plain_name(each.name) in _numbers(labels) for each in drawn):
+            what = f"its segments {same[0].name} and {same[1].name} have the same label"
+            raise UserError.at(path, what, NAME_SEGMENTS)
         merged = [Segment(each.name, number, 0) for number, each in enumerate(drawn, start=1)]
-    else:
-        merged = [segment._replace(layer=0) for segment in drawn]
-    labels = np.zeros(layers.shape[:3], np.uint16)
+    merged_labels = np.zeros(layers.shape[:3], np.uint16)
     names: dict[int, str] = {}
     for old, new in zip(drawn, merged, strict=True):
         voxels = layers[..., old.layer] == old.value
-        if labels[voxels].any():
-            what = f"its segments {names[int(labels[voxels].max())]} and {new.name} overlap"
+        if other := int(merged_labels[voxels].max(initial=0)):
+            what = f"its segments {names[other]} and {new.name} overlap"
             raise UserError.at(path, what, REMOVE_OVERLAP)
-        labels[voxels] = new.value
+        merged_labels[voxels] = new.value
         names[new.value] = new.name
-    result = sitk.GetImageFromArray(labels)
+    result = sitk.GetImageFromArray(merged_labels)
     result.CopyInformation(image)
     return result, merged
 
@@ -86,7 +91,7 @@ def label_by_name(
     It stays as it is if no segment has a name of the set, or if all names agree with their labels.
     Otherwise segments with other names become background. Adds what was done to `notes`.
     """
-    known = {plain_name(name): number for number, name in enumerate(labels) if number and name}
+    known = _numbers(labels)
     numbers = {segment.value: known.get(plain_name(segment.name), 0) for segment in segments}
     named = {value: number for value, number in numbers.items() if number}
     if all(value == number for value, number in named.items()):
@@ -104,6 +109,15 @@ def label_by_name(
     result = sitk.GetImageFromArray(table[values])
     result.CopyInformation(mask)
     return result
+
+
+def _numbers(labels: tuple[str, ...]) -> dict[str, int]:
+    """The first number of each name in a label set."""
+    numbers: dict[str, int] = {}
+    for number, name in enumerate(labels):
+        if number and name:
+            numbers.setdefault(plain_name(name), number)
+    return numbers
 
 
 def plain_name(name: str) -> str:

@@ -107,7 +107,7 @@ def read_mask(
     image, stored = _read(path, notes, thinnest=1)
     segments = list(stored.segments)
     if stored.layers > 1:
-        image, segments = merge_layers(image, segments, path)
+        image, segments = merge_layers(image, segments, labels, path)
     return label_by_name(as_labels(image, path, notes), segments, labels, path, notes)
 
 
