@@ -20,7 +20,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 unexport PYTHONDONTWRITEBYTECODE
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: help setup reproduce test lab predict lint verify nnunet phantom-only paper-scale bench \
+.PHONY: help setup reproduce test lab predict lint verify nnunet phantom-only weights paper-scale bench \
   test-quick test-faults test-slurm fuzz references notebooks graph lock
 
 help:
@@ -41,7 +41,7 @@ test: ## the library's tests, then nbval on the notebooks
 lab: ## the notebooks in JupyterLab
 	@$(PYTHON) make.py lab
 
-predict: ## label one scan with the newest trained run  SCAN=in.nii.gz MASK=out.nii.gz
+predict: ## label one scan  SCAN=in.nii.gz MASK=out.nii.gz
 	@$(PYTHON) make.py predict -- "$$SCAN" "$$MASK"
 
 lint: #- ruff, mypy and import-linter
@@ -58,6 +58,10 @@ phantom-only: setup $(PHANTOM) #- train on phantoms alone and score on real scan
 	$(BIN)/spineseg data phantom $(ROOT)/data/phantom-bodies --bodies-only
 	said=$$($(BIN)/spineseg train --data $(ROOT)/data/phantom-bodies --profile="$${PROFILE:-quick}" --fold all) && \
 	$(BIN)/spineseg evaluate "$$(echo "$$said" | tail -n 1)" --data="$$DATA"
+
+weights: setup #- train the network in weights/ on simulated scans alone (more than an hour)
+	said=$$($(BIN)/spineseg train --data randomised-1000 --profile bundled --fold all) && \
+	$(BIN)/spineseg bundle "$$(echo "$$said" | tail -n 1)"
 
 paper-scale: #- the paper's own scale on a GPU, on simulated patients  [MINUTES=8] [PROFILE=paper-adamw] [MODELS=...] [FOLDS="0 1"]
 	PYTHONPATH=lib $(or $(wildcard $(BIN)/python),$(PYTHON)) -m spineseg reproduce --data simulated \

@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     lab = commands.add_parser("lab", help="open the notebooks in JupyterLab")
     lab.set_defaults(command=lambda _: prepare() or run(lab_command()))
 
-    predict = commands.add_parser("predict", help="label one scan with the newest trained run")
+    predict = commands.add_parser("predict", help="label one scan")
     predict.add_argument("scan", nargs="?", default="", metavar="SCAN", help="e.g. in.nii.gz")
     predict.add_argument("mask", nargs="?", default="", metavar="MASK", help="e.g. out.nii.gz")
     predict.set_defaults(command=_predict)

@@ -112,6 +112,14 @@ def _evaluate(options: argparse.Namespace) -> None:
     print(score_on(options.run, options.data) if options.data else score_run(options.run))
 
 
+def _bundle(options: argparse.Namespace) -> None:
+    """Put the weights and the record of a run on simulated scans into weights/, from where
+    `predict` takes them. The last line on stdout is that folder."""
+    from spineseg.workflow.bundle import bundle
+
+    print(bundle(options.run))
+
+
 def _cost(options: argparse.Namespace) -> None:
     """Count parameters and FLOPs of each network, and measure its time and memory on this machine
     (Table 4). The last line on stdout is the table's file."""
@@ -360,6 +368,11 @@ COMMANDS: dict[str, Command] = {
                 "--data", type=Path, metavar="DIR", help="score every case of this folder instead"
             ),
         ),
+    ),
+    "bundle": (
+        _bundle,
+        "make a run the network that predict takes",
+        (_argument("run", type=Path, help="a run's folder, as `spineseg train` printed it"),),
     ),
     "cost": (_cost, "measure each network's time and memory", EXPERIMENT),
     "gather": (_gather, "collect an experiment's scores in results/", (*EXPERIMENT, MODELS)),
