@@ -9,6 +9,8 @@ Padding around the image is cropped first (`data/padding.py`). If what remains i
 the grid follows the slab's own axes, so that its slices are those of the scanner.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import SimpleITK as sitk
 
@@ -19,6 +21,7 @@ from spineseg.data.padding import ImagePart, image_part
 from spineseg.data.volume import geometry_mismatch
 
 SLICE_STEP = 3.0  # mm: nearer slices are thinned for a grid with a given pixel size
+FLOAT = sitk.sitkFloat32
 SLAB_VOXELS = 10_000_000  # of a scan are filtered at once, to bound the memory
 
 
@@ -63,45 +66,65 @@ def image_to_grid(scan: sitk.Image, target: sitk.Image) -> np.ndarray:
     """
     part = image_part(scan)
     low, high = gray_range(sitk.GetArrayViewFromImage(scan), part)
-    if scan.GetDirection() != target.GetDirection():
-        return to_gray(_along_slab(scan, target, low), low, high)
-    slices = target.GetDepth()
-    step = max(1, int(slices * SLAB_VOXELS / scan.GetNumberOfPixels()))
-    slabs = [target[:, :, first : first + step] for first in range(0, slices, step)]
-    return np.concatenate([_slab_to_grid(scan, slab, part, low, high) for slab in slabs])
+    gray = np.empty(target.GetSize()[::-1], np.uint8)
+    if is_oblique := scan.GetDirection() != target.GetDirection():
+        scan, part = _smooth_scan(scan, target, part, low), None
+    for slices in _slabs(target.GetDepth(), scan.GetNumberOfPixels()):
+        slab = target[:, :, slices]
+        image = scan
+        if not is_oblique:
+            image = _low_pass(_filled(scan, _slices_around(scan, slab), part, low), slab)
+        if geometry_mismatch(image, slab):
+            image = sitk.Resample(image, slab, sitk.Transform(), sitk.sitkLinear, low, FLOAT)
+        gray[slices] = to_gray(sitk.GetArrayViewFromImage(image), low, high)
+    return gray
 
 
-def _along_slab(scan: sitk.Image, target: sitk.Image, low: float) -> np.ndarray:
-    """The intensities of an oblique slab along its own axes, float32 (slices, rows, columns)."""
-    ratio = np.array(target.GetSpacing()) / scan.GetSpacing()
-    shrink = [max(1, int(each)) for each in ratio[:2]] + [1]
-    if shrink != [1, 1, 1]:
-        scan = sitk.BinShrink(scan, shrink)
-    return sitk.GetArrayFromImage(
-        sitk.Resample(scan, target, defaultPixelValue=low, outputPixelType=sitk.sitkFloat32)
-    )
+def _slabs(slices: int, voxels: int) -> Iterator[slice]:
+    """Parts of a grid's slices, for each of which a part of `voxels` is filtered."""
+    step = max(1, slices * SLAB_VOXELS // voxels)
+    for first in range(0, slices, step):
+        yield slice(first, min(first + step, slices))
 
 
-def _slab_to_grid(
-    scan: sitk.Image, target: sitk.Image, part: ImagePart | None, low: float, high: float
-) -> np.ndarray:
-    first, last = _slices_around(scan, target)
-    slab = sitk.Cast(scan[:, :, first:last], sitk.sitkFloat32)
-    if part is not None:
-        values = sitk.GetArrayFromImage(slab)
-        for index in range(first, last):
-            values[index - first][~part.in_slice(index)] = low
-        filled = sitk.GetImageFromArray(values)
-        filled.CopyInformation(slab)
-        slab = filled
-    smooth = _low_pass(slab, target)
-    if geometry_mismatch(smooth, target):
-        smooth = sitk.Resample(smooth, target, defaultPixelValue=low)
-    return to_gray(sitk.GetArrayViewFromImage(smooth), low, high)
+def _filled(scan: sitk.Image, slices: slice, part: ImagePart | None, low: float) -> sitk.Image:
+    """Some slices of a scan in float32, with `low` in place of the padding."""
+    slab = sitk.Cast(scan[:, :, slices], FLOAT)
+    if part is None:
+        return slab
+    values = sitk.GetArrayFromImage(slab)
+    for index, plane in enumerate(values, slices.start):
+        plane[~part.in_slice(index)] = low
+    filled = sitk.GetImageFromArray(values)
+    filled.CopyInformation(slab)
+    return filled
 
 
-def _slices_around(scan: sitk.Image, target: sitk.Image) -> tuple[int, int]:
-    """First, and one past the last, slice of a scan that `target` is interpolated from."""
+def _smooth_scan(
+    scan: sitk.Image, target: sitk.Image, part: ImagePart | None, low: float
+) -> sitk.Image:
+    """A scan ready to be resampled along other axes: without padding, low-passed and thinned.
+
+    Its voxels keep their type, so that it takes no more memory than the scan.
+    """
+    every = [max(1, int(ratio / 1.5)) for ratio in _ratios(scan, target)]
+    values = sitk.GetArrayViewFromImage(scan)
+    columns, rows = (slice(None, None, each) for each in every)
+    smooth = np.empty_like(values[:, rows, columns])
+    for slices in _slabs(len(values), values.size):
+        slab = sitk.GetArrayFromImage(_low_pass(_filled(scan, slices, part, low), target))
+        if smooth.dtype.kind in "iu":
+            slab = np.rint(slab)
+        smooth[slices] = slab[:, rows, columns]
+    image = sitk.GetImageFromArray(smooth)
+    image.SetOrigin(scan.GetOrigin())
+    image.SetDirection(scan.GetDirection())
+    image.SetSpacing([*np.multiply(scan.GetSpacing()[:2], every).tolist(), scan.GetSpacing()[2]])
+    return image
+
+
+def _slices_around(scan: sitk.Image, target: sitk.Image) -> slice:
+    """The slices of a scan that `target` is interpolated from."""
     ends = [[0, 0, 0], [0, 0, target.GetDepth() - 1]]
     found = sorted(
         scan.TransformPhysicalPointToContinuousIndex(target.TransformIndexToPhysicalPoint(end))[2]
@@ -109,17 +132,21 @@ def _slices_around(scan: sitk.Image, target: sitk.Image) -> tuple[int, int]:
     )
     first, last = np.floor(found[0] - 1e-3), np.ceil(found[1] + 1e-3) + 1
     depth = scan.GetDepth()
-    return int(np.clip(first, 0, depth - 1)), int(np.clip(last, 1, depth))
+    return slice(int(np.clip(first, 0, depth - 1)), int(np.clip(last, 1, depth)))
 
 
 def _low_pass(image: sitk.Image, target: sitk.Image) -> sitk.Image:
     """Low-pass filter in plane before downsampling, to avoid aliasing."""
-    for axis in (0, 1):
-        ratio = target.GetSpacing()[axis] / image.GetSpacing()[axis]
+    for axis, ratio in enumerate(_ratios(image, target)):
         if ratio > 1.5:
             sigma = 0.3 * np.sqrt(ratio**2 - 1) * image.GetSpacing()[axis]  # mm
             image = sitk.RecursiveGaussian(image, sigma, direction=axis)
     return image
+
+
+def _ratios(image: sitk.Image, target: sitk.Image) -> list[float]:
+    """How many columns and rows of an image a pixel of the target spans."""
+    return [target.GetSpacing()[axis] / image.GetSpacing()[axis] for axis in (0, 1)]
 
 
 def classes_to_grid(classes: np.ndarray, scan: sitk.Image, target: sitk.Image) -> np.ndarray:
