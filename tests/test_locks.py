@@ -4,7 +4,7 @@ import errno
 import os
 
 import pytest
-from filelock import Timeout
+from filelock import SoftFileLock, Timeout
 
 from spineseg.utils import locks
 from spineseg.utils.errors import UserError
@@ -46,6 +46,15 @@ def test_without_locks_nothing_waits_for_what_a_killed_process_left(tmp_path, an
     with folder_lock(tmp_path / "run"):
         pass
     assert "at work here" not in capsys.readouterr().err
+
+
+def test_a_system_without_file_locks_is_noted_and_used(tmp_path, monkeypatch, capsys):
+    """There, a lock is a file that exists, and what a killed process leaves would hold for ever."""
+    monkeypatch.setattr(locks, "FileLock", SoftFileLock)
+    monkeypatch.setattr(locks, "_noted", set())
+    (tmp_path / ".lock-a.json").write_text("left by a killed process")
+    write_json(tmp_path / "a.json", [1])
+    assert "this system has no file locks" in capsys.readouterr().err
 
 
 def test_other_errors_are_one_line_that_names_the_lock(tmp_path, answer):

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from errno import EINVAL, ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 
 from spineseg.utils.errors import Problem, UserError, write_error
 
@@ -34,6 +34,8 @@ def acquire(lock: FileLock, wait: bool) -> bool:
     cannot be used, and OSError if it cannot be made.
     """
     path = Path(lock.lock_file)
+    if isinstance(lock, SoftFileLock):  # all that is left without fcntl and msvcrt
+        return _do_without(path, "this system has no file locks")
     try:
         lock.acquire(timeout=-1 if wait else 0)
         return True
@@ -41,20 +43,19 @@ def acquire(lock: FileLock, wait: bool) -> bool:
         raise
     except OSError as error:
         if error.errno in NO_LOCKS:
-            _note(path, error)
-            return False
+            return _do_without(path, f"this disk has no locks ({error.strerror})")
         if path.exists():
             what = f"this lock cannot be taken ({error.strerror})"
             raise UserError.at(path, what, OTHER_DISK) from None
         raise
 
 
-def _note(path: Path, error: OSError) -> None:
+def _do_without(path: Path, why: str) -> bool:
     disk = path.parent.stat().st_dev
     if disk not in _noted:
         _noted.add(disk)
-        what = f"this disk has no locks ({error.strerror})"
-        print(f"note: {Problem(path.parent, what, ONE_AT_A_TIME)}", file=sys.stderr)
+        print(f"note: {Problem(path.parent, why, ONE_AT_A_TIME)}", file=sys.stderr)
+    return False
 
 
 @contextmanager
