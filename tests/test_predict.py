@@ -269,6 +269,17 @@ def test_one_scans_failure_does_not_stop_the_others(error, words, box, tmp_path,
     assert "Traceback" not in err
 
 
+def test_no_scan_at_all_for_lack_of_memory_is_one_line(box, scan, tmp_path, capsys):
+    for error in (MemoryError(), ImportError("libtorch.so: failed to map segment from shared ob")):
+
+        def open_box(error: Exception = error) -> None:
+            raise error
+
+        box.open_box = open_box
+        line = refused(capsys, tmp_path, scan, tmp_path / "mask.mha")
+        assert line == "not enough memory; free some, then retry"
+
+
 def test_a_failure_of_the_last_table_keeps_the_other_problems(tmp_path, capsys, monkeypatch):
     write(make_scan((20, 36, 12)), tmp_path / "scans" / "a.mha")
     (tmp_path / "scans" / "b.mha").write_bytes(b"nothing")

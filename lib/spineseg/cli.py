@@ -24,8 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; the same command resumes", file=sys.stderr)
         return 1
-    except (ValueError, RuntimeError, OSError) as error:
-        print(error, file=sys.stderr)
+    except (ValueError, RuntimeError, OSError, MemoryError, ImportError) as error:
+        from spineseg.utils.errors import UserError, is_out_of_memory
+
+        known = isinstance(error, UserError) or not is_out_of_memory(error)
+        print(error if known else "not enough memory; free some, then retry", file=sys.stderr)
         return 1
 
 

@@ -6,6 +6,15 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+# What numpy, ITK, torch and the system's loader say if memory runs out.
+OUT_OF_MEMORY = (
+    *(
+        f"{cannot} allocate"
+        for cannot in ("cannot", "can't", "could not", "failed to", "unable to")
+    ),
+    *("tried to allocate", "bad_alloc", "bad allocation", "out of memory", "not enough memory"),
+    "failed to map segment",
+)
 REMOVE = "remove it and run this again"
 MAKE_ROOM = "make room, or make its folder writable, and run this again"
 
@@ -47,3 +56,9 @@ def write_error(path: Path, error: Exception) -> UserError:
     folder = next(parent for parent in path.absolute().parents if parent.is_dir())
     free = shutil.disk_usage(folder).free / 2**20
     return UserError.at(path, f"not written ({reason}; {free:.0f} MiB are free there)", MAKE_ROOM)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of any library means that there is too little memory."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY)

@@ -28,13 +28,12 @@ from spineseg.outputs.label_files import describe_segments, write_label_tables
 from spineseg.outputs.levels import level_rows, measure_levels, write_levels
 from spineseg.outputs.own import MARK
 from spineseg.runs import load_record
-from spineseg.utils.errors import Problem, UserError
+from spineseg.utils.errors import Problem, UserError, is_out_of_memory
 from spineseg.utils.progress import progress_bar
 from spineseg.workflow.targets import Outputs, Target, plan
 
 ONLY_MASKS = Outputs()
 PHANTOM_RECORD = "phantom.json"  # is in the folder of every phantom set
-OUT_OF_MEMORY = ("allocat", "bad_alloc", "out of memory", "not enough memory")
 
 
 @dataclass
@@ -151,14 +150,14 @@ def _write_outputs(batch: Labelling, target: Target) -> dict[str, int]:
 
 def _as_user_error(error: Exception, scan: Path) -> UserError:
     """What to tell about a scan that could not be labelled."""
-    text = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or any(words in text.lower() for words in OUT_OF_MEMORY):
+    if is_out_of_memory(error):
         return UserError.at(scan, "not enough memory to label it", "free some, or crop the scan")
     if isinstance(error, UserError):
         return error
     place = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{Path(place.filename).name}, line {place.lineno}"
-    what = f"an error of this program: {type(error).__name__}: {text[:120]} ({where})"
+    text = " ".join(str(error).split())[:120]
+    what = f"an error of this program: {type(error).__name__}: {text} ({where})"
     return UserError.at(scan, what, "please report this line")
 
 
