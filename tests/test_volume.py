@@ -1,5 +1,6 @@
 import gzip
 import itertools
+import math
 import os
 import random
 import shutil
@@ -13,15 +14,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from scans import link_to, make_mask, make_scan, peak_memory_kib, write
+from scans import link_to, make_mask, make_scan, nifti_bytes, peak_memory_kib, write
 from spineseg.data.volume import (
     EXTENSIONS,
     canonical_shape,
+    extension,
     from_canonical,
     geometry_mismatch,
     read_mask,
     read_scan,
     read_volume,
+    stem,
     to_canonical,
     write_image,
 )
@@ -242,6 +245,84 @@ def test_other_content_is_refused_without_noise(tmp_path, capfd, ext, content):
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "is empty"),
+        (b"<!DOCTYPE html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a placeholder of Git LFS"),
+        (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
+        (b"PK\x03\x04", "a ZIP archive"),
+        (bytes(128) + b"DICM", "a DICOM file"),
+    ],
+)
+@pytest.mark.parametrize("ext", EXTENSIONS)
+def test_other_content_is_named(tmp_path, ext, content, what):
+    path = tmp_path / f"x{ext}"
+    path.write_bytes(content + bytes(999) if content else b"")
+    with pytest.raises(UserError, match=what):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(("written", "name"), itertools.permutations((".nii", ".mha", ".nrrd"), 2))
+def test_a_scan_under_the_name_of_another_format_is_named(tmp_path, written, name):
+    path = write(make_scan(), tmp_path / f"x{written}").rename(tmp_path / f"x{name}")
+    kind = {".nii": "a NIfTI image", ".mha": "an MHA image", ".nrrd": "a NRRD image"}[written]
+    with pytest.raises(UserError, match=f"{kind}, against its name; rename it"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("name", ["X.NII.GZ", "x.Nii", "x.nii.GZ", "X.MHA", "X.Nrrd"])
+def test_extensions_in_upper_case_are_read_and_written(tmp_path, name):
+    path = tmp_path / name
+    write_image(make_scan(), path)
+    assert os.listdir(tmp_path) == [name]
+    assert np.array_equal(
+        sitk.GetArrayFromImage(read_scan(path)), sitk.GetArrayFromImage(make_scan())
+    )
+    assert canonical_shape(path) == (12, 14, 10)
+    assert extension(path) == name[1:].lower()
+    assert stem(path) == name[0]
+
+
+@pytest.mark.parametrize("name", ["x.mhd", "x.nhdr", "x.hdr", "x.img", "X.HDR"])
+def test_one_of_two_files_is_refused_with_a_remedy(tmp_path, name):
+    (tmp_path / name).write_bytes(b"?")
+    with pytest.raises(UserError, match=r"two files, header and voxels; save both as one of \.nii"):
+        read_volume(tmp_path / name)
+
+
+@pytest.mark.parametrize("ext", [".mha", ".nrrd"])
+def test_a_fourth_axis_of_one_voxel_does_not_count(tmp_path, ext):
+    path = write(sitk.JoinSeries([make_scan()]), tmp_path / f"x{ext}")
+    image = read_volume(path)
+    assert geometry_mismatch(image, make_scan(), 1e-9) == ""
+    assert np.array_equal(sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(make_scan()))
+
+
+@pytest.mark.parametrize(("ext", "line"), [(".mha", b"TransformMatrix"), (".nrrd", b"space dir")])
+def test_axes_that_are_not_given_are_a_note(tmp_path, ext, line):
+    path = write(make_scan(), tmp_path / f"x{ext}")
+    lines = path.read_bytes().split(b"\n", 14)
+    path.write_bytes(b"\n".join(each for each in lines if not each.startswith(line)))
+    notes = []
+    image = read_volume(path, notes)
+    assert image.GetDirection() == tuple(np.eye(3).ravel())
+    assert [note.what for note in notes] == ["no axes in its header"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("factor", [0.9999999, 1.0001, 0.9999])
+def test_labels_that_are_almost_whole_are_rounded_with_a_note(tmp_path, dtype, factor):
+    mask = make_mask(dtype=dtype, labels=(0, 1, 2, 8))
+    path = write(sitk.Cast(mask * factor, mask.GetPixelID()), tmp_path / "m.nii.gz")
+    notes = []
+    labels = sitk.GetArrayFromImage(read_mask(path, (), notes))
+    assert labels.dtype == np.uint8
+    assert np.array_equal(labels, sitk.GetArrayFromImage(mask))
+    assert ["stored as float, up to" in note.what for note in notes] == [True]
+
+
 def test_compression_against_the_name_is_a_note(tmp_path):
     zipped = write(make_scan(), tmp_path / "x.nii.gz")
     plain = write(make_scan(), tmp_path / "y.nii")
@@ -413,6 +494,33 @@ def test_absurd_sizes_are_refused_before_memory_is_allocated(tmp_path, monkeypat
     monkeypatch.delattr(sitk.ImageFileReader, "Execute")
     before = peak_memory_kib()
     with pytest.raises(UserError, match="the header claims"):
+        read_volume(path)
+    assert peak_memory_kib() - before < 20_000
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype", "scale", "accepted"),
+    [
+        ((300, 512, 512), "<i2", (0, 0), True),  # 7 bytes per voxel are 550 MB
+        ((735, 512, 512), "<i2", (0, 0), False),
+        ((150, 512, 512), "<f8", (0, 0), False),  # 19 bytes per voxel
+        ((250, 512, 512), "<i2", (0.5, 0), False),  # becomes float32: 11 bytes per voxel
+        ((190, 512, 512), "<i2", (0.5, 0), True),
+    ],
+)
+def test_the_limit_of_memory_is_named_as_a_limit(tmp_path, size, dtype, scale, accepted):
+    path = tmp_path / "x.nii"
+    header = nifti_bytes(np.zeros((1, 1, 1), dtype), dims=size[::-1], scale=scale)[:352]
+    path.write_bytes(header)
+    try:
+        os.truncate(path, 352 + math.prod(size) * np.dtype(dtype).itemsize)  # a sparse file
+    except OSError:
+        pytest.skip("this disk has no room for the file")
+    if accepted:
+        assert canonical_shape(path) == (size[0], size[1], size[2])
+        return
+    before = peak_memory_kib()
+    with pytest.raises(UserError, match="limit of 600 MB; crop it"):
         read_volume(path)
     assert peak_memory_kib() - before < 20_000
 

@@ -85,8 +85,8 @@ VOXEL_FILE = "voxels"  # what a header for ITK calls the file
 # How other files begin, and what they are.
 OTHER_CONTENT = {
     b"NRRD": "a NRRD image",
-    b"ObjectType": "a MetaImage",
-    b"NDims": "a MetaImage",
+    b"ObjectType": "an MHA image",
+    b"NDims": "an MHA image",
     b"\x89PNG": "a PNG picture",
     b"\xff\xd8\xff": "a JPEG picture",
     b"PK\x03\x04": "a ZIP archive",
@@ -365,6 +365,12 @@ def _without_layers(fields: dict[str, bytes]) -> tuple[dict[str, bytes], int]:
     if not sizes[axis].isdigit() or (sizes[axis] != b"1" and axis):
         return fields, 1
     shorter = fields | {"dimension": b"3"}
+    if fields.get("space dimension") == b"4":  # the axis is one of the space
+        vectors = [_first_three(vector) for vector in vectors]
+        shorter |= {
+            "space dimension": b"3",
+            "space origin": _first_three(fields.get("space origin", b"")),
+        }
     parts = {"sizes": sizes, "kinds": kinds, "space directions": vectors}
     parts |= {
         name: fields.get(name, b"").split() for name in ("spacings", "axis mins", "axis maxs")
@@ -373,6 +379,10 @@ def _without_layers(fields: dict[str, bytes]) -> tuple[dict[str, bytes], int]:
         if name in fields and len(values) == 4:
             shorter[name] = b" ".join(values[:axis] + values[axis + 1 :])
     return shorter, int(sizes[axis])
+
+
+def _first_three(vector: bytes) -> bytes:
+    return b"(%s)" % b",".join(vector.strip(b"() ").split(b",")[:3])
 
 
 def nrrd_header(

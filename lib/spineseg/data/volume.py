@@ -332,8 +332,9 @@ def write_mask(mask: sitk.Image, path: Path, like: Path | None = None) -> None:
     path = Path(path)
     suffix = _require_extension(path)
     placed = sitk.Image(mask)
+    like = Path(like) if like else None
     if like:
-        with _user_errors(like), _header(Path(like), []) as (reader, _):
+        with _user_errors(like), _header(like, []) as (reader, _):
             placed.SetOrigin(reader.GetOrigin())
             placed.SetSpacing(reader.GetSpacing())
             placed.SetDirection(reader.GetDirection())
@@ -379,7 +380,7 @@ def _in_lower_case(path: Path, suffix: str) -> Iterator[Path]:
     if path.name.endswith(suffix):
         yield path
         return
-    other = path.with_name(path.name + suffix)
+    other = path.with_name(f"{stem(path)}-lower{suffix}")
     try:
         yield other
         os.replace(other, path)
