@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -19,6 +20,7 @@ from spineseg.training.device import (
     single_thread_for_conv3d,
 )
 from spineseg.utils.errors import UserError
+from spineseg.utils.processes import CORES
 
 CLAIM = """
 import sys
@@ -98,27 +100,99 @@ def test_code_runs_on_the_gpus_it_was_built_for(archs, capability, runs):
     assert device._runs_on(archs, capability) is runs
 
 
-def test_an_unsupported_gpu_is_named_once_and_not_used(monkeypatch, capsys):
-    capabilities = [("Old GPU", (5, 2)), ("New GPU", (8, 6))]
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+@pytest.fixture
+def gpus(monkeypatch):
+    """`gpus(name and capability, or an error, ...)` installs these GPUs for torch."""
+
+    def ask(index):
+        if isinstance(installed[index], RuntimeError):
+            raise installed[index]
+        return installed[index]
+
+    def install(*gpus):
+        installed[:] = gpus
+        device._is_supported.cache_clear()
+        device._count_gpus.cache_clear()
+
+    installed = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(installed))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(installed))
     monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_80"])
     monkeypatch.setattr(
         torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=f"uuid-{index}")
     )
-    monkeypatch.setattr(device, "_name_and_capability", lambda index: capabilities[index])
+    monkeypatch.setattr(device, "_name_and_capability", ask)
+    install()
+    yield install
     device._is_supported.cache_clear()
-    try:
-        assert gpu_ids() == gpu_ids() == {1: "uuid-1"}
-        said = capsys.readouterr().err
-        assert said.count("\n") == 1
-        assert said.startswith("Old GPU: compute capability 5.2 is not supported")
-        capabilities.pop()
-        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-        assert choose_device() == "cpu"
-        assert not capsys.readouterr().err
-    finally:
-        device._is_supported.cache_clear()
+    device._count_gpus.cache_clear()
+
+
+def test_an_unsupported_gpu_is_named_once_and_not_used(gpus, capsys):
+    gpus(("Old GPU", (5, 2)), ("New GPU", (8, 6)))
+    assert gpu_ids() == gpu_ids() == {1: "uuid-1"}
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Old GPU: compute capability 5.2 is not supported")
+    gpus(("Old GPU", (5, 2)))
+    assert choose_device() == choose_device() == "cpu"
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_broken_gpu_is_named_once_and_not_used(gpus, capsys):
+    broken = RuntimeError("CUDA error: uncorrectable ECC error encountered\nCUDA kernel errors\n")
+    gpus(broken, ("New GPU", (8, 6)))
+    assert gpu_ids() == gpu_ids() == {1: "uuid-1"}
+    expected = "GPU 0: CUDA error: uncorrectable ECC error encountered; this GPU is not used\n"
+    assert capsys.readouterr().err == expected
+
+
+TOO_OLD = (
+    "CUDA initialization: The NVIDIA driver on your system is too old (found version 11040). "
+    "Please update your GPU driver by downloading and installing a new version from the URL: "
+    "http://www.nvidia.com/Download/index.aspx (Triggered internally at CUDAFunctions.cpp:108.)"
+)
+UNKNOWN = (
+    "CUDA unknown error - this may be due to an incorrectly set up environment, e.g. changing env "
+    "variable CUDA_VISIBLE_DEVICES after program start. Setting the available devices to be zero."
+)
+
+
+@pytest.mark.parametrize("raises", [False, True])
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (
+            TOO_OLD,
+            "CUDA initialization: The NVIDIA driver on your system is too old (found version "
+            "11040); no GPU is used",
+        ),
+        (UNKNOWN, UNKNOWN.removesuffix(". Setting the available devices to be zero.")),
+    ],
+)
+def test_a_driver_that_cannot_be_used_is_named_once(said, line, raises, gpus, monkeypatch, capsys):
+    def is_available():
+        if raises:
+            raise RuntimeError(said)
+        warnings.warn(said, UserWarning, stacklevel=1)
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", is_available)
+    assert choose_device() == choose_device() == "cpu"
+    (printed,) = capsys.readouterr().err.splitlines()
+    assert printed.startswith(line)
+    assert printed.endswith("; no GPU is used")
+
+
+@pytest.mark.parametrize(
+    ("own", "cores", "used"), [({}, "1", 1), ({"OMP_NUM_THREADS": "2"}, "1", 2)]
+)
+def test_torch_gets_no_more_threads_than_there_are_cores(own, cores, used):
+    program = "import spineseg.training.device, torch; print(torch.get_num_threads())"
+    kept = {name: text for name, text in os.environ.items() if name != "OMP_NUM_THREADS"}
+    printed = subprocess.check_output(
+        [sys.executable, "-c", program], env={**kept, CORES: cores, **own}, text=True
+    )
+    assert int(printed) == used
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from spineseg.utils.errors import UserError, write_error
+from spineseg.utils.processes import count_cores
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -37,6 +38,9 @@ LARGEST_WIDTH = 1024  # of a profile
 #     ASPP-UNet   143 / 185  411 / 564  1362 / 2016
 WIDE = 64
 SECONDS_BETWEEN_TRIES = 1.0
+
+if "OMP_NUM_THREADS" not in os.environ:  # torch knows nothing of the quota of a container
+    torch.set_num_threads(min(torch.get_num_threads(), count_cores()))
 
 
 def make_fabric(width: int | None = None, precision: str | None = None, gpu: int = 0) -> Fabric:
@@ -79,11 +83,29 @@ def choose_device() -> Device:
 def gpu_ids() -> dict[int, str]:
     """{index: id} of the GPUs that this build of torch supports.
 
-    An id is the same in all processes, an index depends on CUDA_VISIBLE_DEVICES. A GPU that is not
-    supported is named on stderr, once per process.
+    An id is the same in all processes, an index depends on CUDA_VISIBLE_DEVICES. A GPU or a driver
+    that cannot be used is named on stderr, once per process.
     """
-    indices = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
-    return {index: _gpu_id(index) for index in indices if _is_supported(index)}
+    return {index: _gpu_id(index) for index in range(_count_gpus()) if _is_supported(index)}
+
+
+@cache
+def _count_gpus() -> int:
+    reason: object = None
+    with warnings.catch_warnings(record=True, action="always") as said:
+        try:
+            count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        except RuntimeError as error:
+            count, reason = 0, error
+    if said and not count:  # an old driver, for example
+        reason = said[0].message
+    if reason:
+        print(f"{_first_sentence(reason)}; no GPU is used", file=sys.stderr)
+    return count
+
+
+def _first_sentence(reason: object) -> str:
+    return re.split(r"\n|\. (?=[A-Z])", str(reason).strip())[0]
 
 
 def _gpu_id(index: int) -> str:
@@ -93,17 +115,20 @@ def _gpu_id(index: int) -> str:
 
 @cache
 def _is_supported(index: int) -> bool:
-    with warnings.catch_warnings(action="ignore"):  # torch would warn in several lines
-        name, capability = _name_and_capability(index)
-    supported = bool(torch.version.hip) or _runs_on(torch.cuda.get_arch_list(), capability)
-    if not supported:
-        version = ".".join(map(str, capability))
-        print(
-            f"{name}: compute capability {version} is not supported by torch {torch.__version__}; "
-            "this GPU is not used",
-            file=sys.stderr,
-        )
-    return supported
+    """Whether a GPU can be used; if not, a line on stderr says why."""
+    name, reason = f"GPU {index}", ""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # torch would warn in several lines
+            name, capability = _name_and_capability(index)
+    except RuntimeError as error:  # it is broken, or other programs keep it for themselves
+        reason = _first_sentence(error)
+    else:
+        if not (torch.version.hip or _runs_on(torch.cuda.get_arch_list(), capability)):
+            version = ".".join(map(str, capability))
+            reason = f"compute capability {version} is not supported by torch {torch.__version__}"
+    if reason:
+        print(f"{name}: {reason}; this GPU is not used", file=sys.stderr)
+    return not reason
 
 
 def _name_and_capability(index: int) -> tuple[str, tuple[int, int]]:
