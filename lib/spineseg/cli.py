@@ -48,7 +48,7 @@ def _check(options: argparse.Namespace) -> None:
     from spineseg.data.check import check_folder
     from spineseg.utils.errors import UserError
 
-    report = check_folder(options.folder, progress=True)
+    report = check_folder(options.folder, options.labels, progress=True)
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
     if report.problems:
@@ -72,12 +72,11 @@ def _download(options: argparse.Namespace) -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
-    """Write the T2 scans of a SPIDER folder, one per patient, and their masks with the challenge's
-    names and labels. Voxels and grid stay the same. An interrupted call resumes. The last line on
-    stdout is the folder."""
+    """Write scans, one per patient, and their masks with the challenge's names and labels. Voxels
+    and grid stay the same. An interrupted call resumes. The last line on stdout is the folder."""
     from spineseg.data.convert import convert
 
-    print(convert(options.source, options.out))
+    print(convert(options.source, options.out, options.labels))
 
 
 def _prepare(options: argparse.Namespace) -> None:
@@ -300,6 +299,11 @@ MODELS = _argument(
 )
 
 LABEL_SETS = ("challenge", "spider", "verse", "totalspineseg", "spineps")
+MASK_LABELS = _argument(
+    "--labels",
+    choices=LABEL_SETS,
+    help="whose label numbers the masks have (default: those of the layout)",
+)
 
 Command = tuple[Callable[[argparse.Namespace], int | None], str, tuple[Argument, ...]]
 DATA_COMMANDS: dict[str, Command] = {
@@ -325,7 +329,10 @@ DATA_COMMANDS: dict[str, Command] = {
     "check": (
         _check,
         "list everything wrong with a folder of scans",
-        (_argument("folder", type=Path, help="scans in any layout of docs/data.md, or one scan"),),
+        (
+            _argument("folder", type=Path, help="scans in any layout of docs/data.md, or one scan"),
+            MASK_LABELS,
+        ),
     ),
     "download": (
         _download,
@@ -337,10 +344,11 @@ DATA_COMMANDS: dict[str, Command] = {
     ),
     "convert": (
         _convert,
-        "bring SPIDER to the challenge's layout",
+        "bring scans with masks to the challenge's layout and labels",
         (
-            _argument("source", type=Path, help="has images/ and masks/"),
+            _argument("source", type=Path, help="scans with masks in a layout of docs/data.md"),
             _argument("out", type=Path, help="folder to write, e.g. data/spider"),
+            MASK_LABELS,
         ),
     ),
     "prepare": (_prepare, "preprocess scans into the cache", EXPERIMENT),
