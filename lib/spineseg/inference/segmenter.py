@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spineseg.data.cache import Grid
+from spineseg.inference.cleanup import clean_levels
 from spineseg.runs import RunRecord
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ class Segmenter(ABC):
     """A finished run, ready to label scans."""
 
     record: RunRecord
+    clean: bool = False  # whether levels that cannot be are repaired; scores are without
 
     @property
     def grid(self) -> Grid:
@@ -26,7 +28,9 @@ class Segmenter(ABC):
 
     def __call__(self, scan: sitk.Image) -> np.ndarray:
         """The class of each voxel of a canonical scan: uint8 (slices, rows, columns)."""
-        return to_scan_grid(self.probabilities(network_input(scan, self.grid)), self.grid, scan)
+        gray = network_input(scan, self.grid)
+        classes = to_scan_grid(self.probabilities(gray), self.grid, scan)
+        return clean_levels(classes, scan.GetSpacing()[::-1]) if self.clean else classes
 
     @abstractmethod
     def probabilities(self, gray: np.ndarray) -> np.ndarray:
