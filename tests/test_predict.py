@@ -239,6 +239,25 @@ def test_a_folder_below_a_file_is_told_at_once(tmp_path, capsys, no_network):
     assert "is no folder" in line
 
 
+def test_masks_of_an_earlier_call_are_not_labelled(tmp_path, capsys):
+    scan = write(make_scan((20, 36, 12)), tmp_path / "scans" / "a.mha")
+    mask = tmp_path / "scans" / "a-mask.nii.gz"
+    assert predict(scan, mask) == 0
+    capsys.readouterr()
+    assert "holds no scan, only what" in refused(capsys, tmp_path, mask, tmp_path / "b.mha")
+    assert predict(tmp_path / "scans", tmp_path / "out") == 0
+    assert list(content(tmp_path / "out")) == ["a.mha"]
+    assert f"note: {mask}: a mask that an earlier `spineseg predict` wrote" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_wrong_name_is_told_at_once(tmp_path, capsys, no_network):
+    for name in ("none.nii.gz", "none", "none.dcm"):
+        line = refused(capsys, tmp_path, tmp_path / name, tmp_path / "mask.nii.gz")
+        assert line == f"{tmp_path / name}: does not exist; check the name"
+
+
 # --- a batch goes on
 
 

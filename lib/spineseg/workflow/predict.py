@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from tqdm import tqdm
 
 from spineseg.data.check import scan_notes
-from spineseg.data.layouts import open_source
+from spineseg.data.layouts import Case, open_source
 from spineseg.data.volume import (
     DESCRIPTION,
     SEGMENTATION,
@@ -26,7 +26,7 @@ from spineseg.labels import CLASSES, FOREGROUND, LABEL_SETS, NUM_CLASSES, relabe
 from spineseg.methods import METHODS
 from spineseg.outputs.label_files import describe_segments, write_label_tables
 from spineseg.outputs.levels import level_rows, measure_levels, write_levels
-from spineseg.outputs.own import MARK
+from spineseg.outputs.own import MARK, is_own
 from spineseg.runs import load_record
 from spineseg.utils.errors import Problem, UserError, is_out_of_memory
 from spineseg.utils.progress import progress_bar
@@ -69,9 +69,15 @@ def predict_all(
     is begun if an output would overwrite anything but the outputs of an earlier call (see
     `workflow.targets.plan`). Says on stderr which network labels, and what is unusual about a scan.
     """
+    if not scans.exists():
+        raise UserError.at(scans, "does not exist", "check the name")
     source = open_source(scans)
-    planned = plan(scans, source.cases(), masks, outputs)
-    _print_notes([*source.notes(), *_label_notes(outputs.labels)])
+    cases, own = _without_masks(source.cases())
+    if own and not cases:
+        what = "holds no scan, only what an earlier `spineseg predict` wrote"
+        raise UserError.at(scans, what, "give the scan")
+    planned = plan(scans, cases, masks, outputs)
+    _print_notes([*source.notes(), *own, *_label_notes(outputs.labels)])
     segmenter, labelled_by = _open_network(run)
     print(labelled_by, file=sys.stderr)
     batch = Labelling(segmenter, labelled_by, outputs)
@@ -87,6 +93,19 @@ def predict_all(
             write_label_tables(planned.folder, outputs.labels, LABEL_SETS[outputs.labels])
     except UserError as error:
         yield planned.folder, error
+
+
+def _without_masks(cases: list[Case]) -> tuple[list[Case], list[Problem]]:
+    """The cases whose scans are no masks of an earlier call, and a note on each of the others."""
+    kept: list[Case] = []
+    notes: list[Problem] = []
+    what = "a mask that an earlier `spineseg predict` wrote"
+    for case in cases:
+        if not case.slice_files and is_own(case.image):
+            notes.append(Problem(case.image, what, "left out"))
+        else:
+            kept.append(case)
+    return kept, notes
 
 
 def _open_network(run: Path | None) -> tuple[Segmenter, str]:

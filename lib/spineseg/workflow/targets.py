@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,5 +153,9 @@ def _files(case: Case) -> Iterator[Path]:
 
 def _identities(files: Iterable[Path]) -> set[tuple[int, int]]:
     """What tells a file from others, whatever its paths and links."""
-    stats = (file.stat() for file in files)
-    return {(stat.st_dev, stat.st_ino) for stat in stats}
+    found = set()
+    for file in files:
+        with suppress(OSError):  # reading it will tell
+            status = file.stat()
+            found.add((status.st_dev, status.st_ino))
+    return found
