@@ -1,10 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spineseg.data.levels import label_from_below, order_note, other_label_set
+from spineseg.data.levels import label_from_below, label_problems, order_note, other_label_set
 from spineseg.labels import CLASSES, FOREGROUND, LABEL_SETS, relabel
 from spineseg.utils.errors import UserError
 
@@ -95,6 +97,34 @@ def test_a_note_unless_levels_are_in_order_from_below(classes):
     assert (note is None) == (classes == sorted(classes))
     if note:
         assert note.what.endswith(", ".join(CLASSES[each] for each in classes))
+
+
+def test_a_note_if_one_label_marks_many_levels():
+    assert order_note(np.minimum(stack([1, 1]), 1), "mask") is None
+    note = order_note(stack([3, 3, 3]), "mask")
+    assert note.what == "L4 is in 3 pieces one above another"
+
+
+def test_a_folder_of_another_label_set_is_one_line():
+    masks = {Path(f"mask_case{n}.mha"): [18, 19, 20, 21, 22, 23, 24, 26] for n in range(9)}
+    challenge = LABEL_SETS["challenge"]
+    (problem,) = label_problems(Path("my set"), masks | {Path("empty"): []}, challenge, False)
+    assert problem.what.startswith("9 of 9 masks have labels (18, 19, 20, 21, 22, 23, …)")
+    assert problem.remedy == "`spineseg data convert 'my set' OUT --labels verse`"
+    (problem,) = label_problems(Path("x"), masks | {Path("own"): [1, 2, 3]}, challenge, False)
+    assert problem.what.endswith("verse, such as mask_case0.mha")
+    assert label_problems(Path("x"), masks, LABEL_SETS["verse"], True) == []
+
+
+@pytest.mark.parametrize("labels", [[], [9, 10, 15], [60]])
+@pytest.mark.parametrize("declared", [False, True])
+def test_a_folder_without_any_class_is_refused(labels, declared):
+    challenge = LABEL_SETS["challenge"]
+    found = {Path("a"): labels, Path("b"): []}
+    (problem,) = label_problems(Path("x"), found, challenge, declared)
+    assert problem.what.startswith("no mask marks any of S, L5")
+    assert label_problems(Path("x"), found | {Path("c"): [8]}, challenge, declared) == []
+    assert label_problems(Path("x"), {}, challenge, declared) == []
 
 
 def test_a_mask_without_levels_has_no_order():

@@ -12,6 +12,7 @@ from spineseg.labels import CHALLENGE_LABELS, CLASSES, FOREGROUND, LABEL_SETS, N
 from spineseg.utils.errors import Problem, UserError
 
 LISTED_LABELS = 6  # at most, in a message
+MANY_PIECES = 3  # of one level
 MIN_PIECE = 0.1  # of the largest piece's voxels; smaller ones are specks
 
 
@@ -62,14 +63,20 @@ def label_problems(
     line if no mask marks any class.
     """
     problems = []
-    likely = (
-        {} if declared else {path: other_label_set(each, labels) for path, each in found.items()}
-    )
-    for name in sorted(set(filter(None, likely.values()))):
-        theirs = [path for path, other in likely.items() if other == name]
-        listed = _listed({label for path in theirs for label in found[path]})
-        what = f"{len(theirs)} of {len(found)} masks have labels ({listed}) like those of {name}"
-        problems.append(Problem(root, what, _convert(root, name)))
+    marked = {path: each for path, each in found.items() if each}
+    likely: dict[str, list[Path]] = {}
+    for path, each in marked.items():
+        likely.setdefault("" if declared else other_label_set(each, labels), []).append(path)
+    for name, paths in sorted(likely.items()):
+        if not name:
+            continue
+        listed = _listed({label for path in paths for label in found[path]})
+        what = f"{len(paths)} of {len(marked)} masks have labels ({listed}) like those of {name}"
+        remedy = _convert(root, name)
+        if len(paths) < len(marked):
+            what = f"{what}, such as {paths[0].name}"
+            remedy = f"if all masks have them, {remedy}; else relabel these"
+        problems.append(Problem(root, what, remedy))
     if found and not problems and not any(_classes(each, labels) for each in found.values()):
         everything = {label for each in found.values() for label in each}
         what = f"no mask marks any of {', '.join(FOREGROUND)} (labels: {_listed(everything)})"
@@ -90,18 +97,24 @@ def _listed(labels: Collection[int]) -> str:
 def order_note(classes: np.ndarray, path: Path) -> Problem | None:
     """A note if the classes of a canonical mask (slices, rows, columns) are not in order.
 
-    Ordered by the mean row of their voxels, S is lowest, then L5, …, T11.
+    Ordered by the mean row of their voxels, S is lowest, then L5, …, T11. None of them is in
+    several pieces with rows without it in between.
     """
     by_row = np.array(
         [np.bincount(row.ravel(), minlength=NUM_CLASSES) for row in classes.swapaxes(0, 1)]
     )
     present = np.flatnonzero(by_row.sum(0)[1:]) + 1
     rows = np.arange(len(by_row)) @ by_row[:, present] / by_row[:, present].sum(0)
-    if all(above < below for below, above in pairwise(rows)):
-        return None
-    upwards = ", ".join(CLASSES[present[index]] for index in np.argsort(-rows))
-    what = f"its levels are not in anatomical order: from below {upwards}"
-    return Problem(path, what, "accepted, please check the labels and the orientation")
+    if not all(above < below for below, above in pairwise(rows)):
+        upwards = ", ".join(CLASSES[present[index]] for index in np.argsort(-rows))
+        what = f"its levels are not in anatomical order: from below {upwards}"
+        return Problem(path, what, "accepted, please check the labels and the orientation")
+    starts = np.diff(by_row[:, present] > 0, axis=0, prepend=False) & (by_row[:, present] > 0)
+    pieces = starts.sum(0)
+    if pieces.size and pieces.max() >= MANY_PIECES:
+        what = f"{CLASSES[present[pieces.argmax()]]} is in {pieces.max()} pieces one above another"
+        return Problem(path, what, "accepted, please check that each level has its own label")
+    return None
 
 
 def label_from_below(
