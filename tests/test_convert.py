@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from scans import make_mask, make_scan, write, write_spider
+from scans import make_mask, make_scan, write, write_case, write_chu, write_spider
 from spineseg.data import convert as converting
 from spineseg.data.check import check_folder
 from spineseg.data.convert import convert
@@ -159,3 +159,89 @@ def test_unknown_labels_are_reported(tmp_path, capsys):
     write_spider(tmp_path / "spider", "1_t2", mask=make_mask(dtype=np.int16, labels=(0, 1, 60)))
     convert(tmp_path / "spider", tmp_path / "out")
     assert "1_t2.mha: unknown labels: 60" in capsys.readouterr().err
+
+
+def verse(root, labels=(0, 26, 24, 23, 22, 21, 20, 19, 18), cases=2):
+    """A folder in the challenge's layout; its masks have VerSe's labels of S, L5, … T11."""
+    for number in range(cases):
+        write_case(root, number, mask=make_mask(labels=labels))
+    return root
+
+
+def test_another_label_set_in_the_challenges_layout(tmp_path):
+    source = verse(tmp_path / "verse")
+    out = convert(source, tmp_path / "out", "verse")
+    for case in ChallengeFolder(out).cases():
+        stored, written = (
+            sitk.GetArrayFromImage(
+                sitk.ReadImage(str(root / "Mask" / f"mask_case{case.id[4:]}.nii.gz"))
+            )
+            for root in (source, out / "train")
+        )
+        pairs = {0: 0, 26: 1, 24: 2, 23: 3, 22: 4, 21: 5, 20: 6, 19: 7, 18: 8}
+        assert np.array_equal(written, np.vectorize(pairs.get)(stored))
+    assert check_folder(out).problems == []
+    record = json.loads((out / "source.json").read_text())
+    assert (record["set"], record["labels"]["24"]) == ("verse", 2)
+    convert(source, out, "verse")
+
+
+def test_a_label_set_that_marks_no_class_leaves_nothing_behind(tmp_path):
+    source = verse(tmp_path / "verse")
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match="no mask marks any of S"):
+        convert(source, out, "totalspineseg")
+    assert [path for path in out.rglob("*") if path.is_file()] == []
+    convert(source, out, "verse")
+    with pytest.raises(UserError, match="other labels"):
+        convert(source, out, "spineps")
+
+
+def test_labels_of_another_set_are_not_converted_as_the_layouts_own(tmp_path):
+    labels = np.array([0, 18, 19, 20, 21, 22, 23, 24, 26], np.int16)
+    write_spider(tmp_path / "spider", "1_t2", mask=make_mask(dtype=np.int16, labels=labels))
+    with pytest.raises(UserError, match=r"look like those of verse; .*--labels verse"):
+        convert(tmp_path / "spider", tmp_path / "out")
+    case = ChallengeFolder(convert(tmp_path / "spider", tmp_path / "new", "verse")).cases()[0]
+    _, classes = read_labelled(case)
+    assert np.unique(classes).tolist() == list(range(9))
+
+
+def test_a_cropped_mask_is_padded(tmp_path, capsys):
+    mask = make_mask(dtype=np.int16, labels=(1, 2, 7))
+    write_spider(tmp_path / "spider", "1_t2", mask=mask[2:8, 3:10, 1:9])
+    (case,) = ChallengeFolder(convert(tmp_path / "spider", tmp_path / "out")).cases()
+    written = sitk.GetArrayFromImage(sitk.ReadImage(str(case.mask)))
+    expected = np.zeros((12, 14, 10), int)
+    expected[1:9, 3:10, 2:8] = np.vectorize({1: 2, 2: 3, 7: 8}.get)(
+        sitk.GetArrayFromImage(mask)[1:9, 3:10, 2:8]
+    )
+    assert np.array_equal(written, expected)
+    assert "covers a part of its scan" in capsys.readouterr().err
+
+
+def test_chus_header_and_levels_are_written_right(tmp_path, capsys):
+    for number in (1, 22):
+        write_chu(tmp_path / "chu", number, speck=number == 22)
+    out = convert(tmp_path / "chu", tmp_path / "out")
+    assert "Img_22_Labels.nii: 1 specks" in capsys.readouterr().err
+    before, after = open_labelled(tmp_path / "chu").cases(), ChallengeFolder(out).cases()
+    assert [case.id for case in after] == ["Case1", "Case22"]
+    for ours, theirs in zip(after, before, strict=True):
+        (scan, classes), (chu, levels) = read_labelled(ours), read_labelled(theirs)
+        assert geometry_mismatch(scan, chu, tolerance=1e-4) == ""
+        assert np.array_equal(*map(sitk.GetArrayFromImage, (scan, chu)))
+        assert np.array_equal(classes, levels)
+    direction = sitk.ReadImage(str(after[0].image)).GetDirection()
+    assert np.allclose(direction, (-1, 0, 0, 0, 1, 0, 0, 0, 1))
+    record = json.loads((out / "source.json").read_text())
+    assert record["labels"] == {"1": [2, 3, 4, 5, 6, 7, 8]}
+    assert record["cases"] == {"Case1": "Img_01", "Case22": "Img_22"}
+
+
+def test_a_bad_mask_of_chu_is_named_and_the_others_are_converted(tmp_path):
+    write_chu(tmp_path / "chu", 1)
+    _, bad = write_chu(tmp_path / "chu", 2, levels=6)
+    with pytest.raises(UserError, match=f"{bad.name}: has 6 separate vertebrae instead of 7"):
+        convert(tmp_path / "chu", tmp_path / "out")
+    assert [case.id for case in ChallengeFolder(tmp_path / "out").cases()] == ["Case1"]

@@ -39,6 +39,7 @@ ORIGINS: dict[type[LabelledFolder], dict[str, Any]] = {
         "cite": "Chu et al. 2015, doi:10.1371/journal.pone.0143327",
         "changed": "the header's second axis reversed, because it runs from front to back; "
         f"label 1 divided into {', '.join(CHU_LEVELS)}, counted from below",
+        "labels": {"1": [CHALLENGE_LABELS.index(level) for level in CHU_LEVELS]},
     },
 }
 
@@ -58,7 +59,7 @@ def convert(source: Path, out: Path, labels: str | None = None) -> Path:
         what = "has the challenge's layout already"
         remedy = "use it as it is, or name the label set of its masks with --labels"
         raise UserError.at(source, what, remedy)
-    record = _record(folder)
+    record = _record(folder, source)
     chosen: dict[int, CaseKey] = {}
     for key in folder.case_keys():  # T2 before T2 SPACE
         chosen.setdefault(key[0], key)
@@ -83,6 +84,8 @@ def convert(source: Path, out: Path, labels: str | None = None) -> Path:
         print(line, file=sys.stderr)
     if not bad:
         bad = _remove_unmarked(folder, written, targets)
+        if bad:
+            (out / PARTIAL_RECORD).unlink(missing_ok=True)
     if bad:
         raise UserError(*bad)
     series = {f"Case{number}": folder.case_id(key) for number, key in chosen.items()}
@@ -91,15 +94,15 @@ def convert(source: Path, out: Path, labels: str | None = None) -> Path:
     return out
 
 
-def _record(folder: LabelledFolder) -> dict[str, Any]:
+def _record(folder: LabelledFolder, source: Path) -> dict[str, Any]:
     """What source.json says of every conversion of such a folder."""
     names = {
         str(label): CHALLENGE_LABELS.index(name)
         for label, name in enumerate(folder.labels)
         if name in CHALLENGE_LABELS
     }
-    origin = ORIGINS.get(type(folder), {"set": folder.root.name})
-    return {**origin, "labels": names, "other labels": 0}
+    origin = ORIGINS.get(type(folder), {"set": source.resolve().name})
+    return {"labels": names, "other labels": 0, **origin}
 
 
 def _targets(number: int, out: Path) -> tuple[Path, Path]:
