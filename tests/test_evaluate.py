@@ -18,6 +18,7 @@ from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_json
 from spineseg.workflow.predict import predict_scan
 from spineseg.workflow.score import score_on, score_run
+from spineseg.workflow.targets import Outputs
 from spineseg.workflow.train import train
 
 RUN = "phantom-mini-smoke/aspp_unet-fold-0"
@@ -36,7 +37,7 @@ def test_scores_are_those_of_the_masks_on_disk(run, phantom, tmp_path):
     held_out = read_json(run / "run.json")["test"]
     assert set(scores["case"]) == set(held_out)
     for case in held_out:
-        predict_scan(cases[case].image, tmp_path / "mask.nii.gz", run)
+        predict_scan(cases[case].image, tmp_path / "mask.nii.gz", run, Outputs(clean=False))
         truth = sitk.Cast(sitk.ReadImage(str(cases[case].mask)), sitk.sitkUInt8)
         predicted = sitk.ReadImage(str(tmp_path / "mask.nii.gz"))
         measures = sitk.LabelOverlapMeasuresImageFilter()

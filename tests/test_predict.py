@@ -358,6 +358,19 @@ def test_a_run_must_be_finished(scan, tmp_path, capsys):
     assert "not a finished run" in line
 
 
+def test_levels_are_repaired_unless_told_otherwise(box, scan, tmp_path):
+    asked = []
+
+    def network_that_tells(image: sitk.Image) -> np.ndarray:
+        asked.append(network_that_tells.clean)
+        return column_of_boxes(image)
+
+    box.open_box = lambda gpu=0: network_that_tells
+    assert predict(scan, tmp_path / "a.mha") == 0
+    assert predict(scan, tmp_path / "b.mha", "--no-clean-up") == 0
+    assert asked == [True, False]
+
+
 # --- labels
 
 
@@ -592,8 +605,8 @@ import sys
 from spineseg import cli
 assert cli.main(["predict", {str(scan)!r}, {str(tmp_path / "m.mha")!r}, "--run",
                  {str(trained / "runs" / RUN)!r}]) == 0
-heavy = ("lightning_fabric", "monai", "pandas", "scipy", "sklearn", "sympy", "matplotlib", "joblib",
-         "torch._dynamo", "torch.distributed.fsdp", "seaborn")
+heavy = ("lightning_fabric", "monai", "pandas", "sklearn", "sympy", "matplotlib", "joblib",
+         "scipy.stats", "scipy.optimize", "torch._dynamo", "torch.distributed.fsdp")
 print("loaded:", [name for name in heavy if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

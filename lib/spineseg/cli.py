@@ -174,7 +174,9 @@ def _predict(options: argparse.Namespace) -> None:
     from spineseg.workflow.predict import predict_all
     from spineseg.workflow.targets import Outputs
 
-    outputs = Outputs(options.labels, options.preview, options.csv, options.label_tables)
+    outputs = Outputs(
+        options.labels, options.clean_up, options.preview, options.csv, options.label_tables
+    )
     problems: list[Problem] = []
     masks = 0
     for path, found in predict_all(options.scan, options.mask, options.run, outputs):
@@ -418,6 +420,12 @@ COMMANDS: dict[str, Command] = {
                 default="challenge",
                 help="whose label numbers to write (default: challenge: "
                 "1 S, 2 L5, …, 6 L1, 7 T12, 8 T11)",
+            ),
+            _argument(
+                "--no-clean-up",
+                dest="clean_up",
+                action="store_false",
+                help="leave levels that cannot be, such as one at two places, as they were found",
             ),
             _argument(
                 "--preview",

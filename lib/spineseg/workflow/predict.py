@@ -46,14 +46,16 @@ class Labelling:
     rows: list[dict[str, str]] = field(default_factory=list)  # of the table of levels
 
 
-def predict_scan(scan: Path, mask: Path, run: Path | None = None) -> dict[str, int]:
-    """Write the mask of a scan, in its own grid and orientation, with the challenge's labels.
+def predict_scan(
+    scan: Path, mask: Path, run: Path | None = None, outputs: Outputs = ONLY_MASKS
+) -> dict[str, int]:
+    """Write the mask of a scan, in its own grid and orientation, and other `outputs`.
 
     `scan` is a file or the folder of a DICOM series. `run` is the folder of a finished run, by
     default the project's own network labels. Returns the number of voxels of each class. Raises
     UserError for a bad scan and if there is no such run.
     """
-    ((_, found),) = predict_all(scan, mask, run)
+    ((_, found),) = predict_all(scan, mask, run, outputs)
     if isinstance(found, UserError):
         raise found
     return found
@@ -62,7 +64,7 @@ def predict_scan(scan: Path, mask: Path, run: Path | None = None) -> dict[str, i
 def predict_all(
     scans: Path, masks: Path, run: Path | None = None, outputs: Outputs = ONLY_MASKS
 ) -> Iterator[tuple[Path, dict[str, int] | UserError]]:
-    """Write the masks of all scans in a folder, as `predict_scan` does for one, and `outputs`.
+    """Write the masks of all scans in a folder, as `predict_scan` does for one.
 
     Yields for each scan the path of its mask and the number of voxels of each class, or the path of
     what could not be labelled and the error; then the next scan is labelled all the same. Nothing
@@ -79,6 +81,7 @@ def predict_all(
     planned = plan(scans, cases, masks, outputs)
     _print_notes([*source.notes(), *own, *_label_notes(outputs.labels)])
     segmenter, labelled_by = _open_network(run)
+    segmenter.clean = outputs.clean
     print(labelled_by, file=sys.stderr)
     batch = Labelling(segmenter, labelled_by, outputs)
     for problem in source.problems():
@@ -147,8 +150,8 @@ def _write_outputs(batch: Labelling, target: Target) -> dict[str, int]:
     case, labels = target.case, LABEL_SETS[batch.outputs.labels]
     notes: list[Problem] = []
     stored = case.read(notes)
-    _print_notes([*notes, *scan_notes(stored, case.image)])
     scan = to_canonical(stored)
+    _print_notes([*notes, *scan_notes(scan, case.image)])
     classes = batch.segmenter(scan)
     mask = sitk.GetImageFromArray(relabel(classes, CLASSES, labels))
     mask.CopyInformation(scan)

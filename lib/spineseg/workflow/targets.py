@@ -20,9 +20,10 @@ PICTURE = ".png"
 
 @dataclass(frozen=True)
 class Outputs:
-    """What to write besides masks, and with which labels."""
+    """How to write masks, and what else to write."""
 
     labels: str = "challenge"  # a key of LABEL_SETS
+    clean: bool = True  # repair levels that cannot be (inference/cleanup.py)
     preview: Path | None = None  # a .png file for one scan, a folder for several
     csv: Path | None = None  # volume, height and position of each level
     label_tables: bool = False  # for ITK-SNAP and 3D Slicer, in the folder of the masks
