@@ -56,6 +56,7 @@ class Server(ThreadingHTTPServer):
         self.cuts: list[int] = []
         self.answers: list[tuple[int, dict, bytes]] = []
         self.asked: list[tuple[str, str]] = []  # path, Range
+        self.chunked = False  # answers do not tell their size
         self.shift = 0  # of the parts it serves against those that were asked for
 
     def publish(self, number: int, files: dict[str, bytes], licence: object = "cc-by-4.0") -> None:
@@ -117,10 +118,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, code: int, headers: dict, body: bytes = b"", cut: int | None = None) -> None:
         self.send_response(code)
-        for name, value in {"Content-Length": len(body), **headers}.items():
+        chunked = self.server.chunked and body
+        size = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": len(body)}
+        for name, value in {**size, **headers}.items():
             self.send_header(name, str(value))
         self.end_headers()
-        self.wfile.write(body[:cut])
+        if chunked:
+            end = b"" if cut else b"\r\n0\r\n\r\n"
+            self.wfile.write(b"%x\r\n%b%b" % (len(body), body[:cut], end))
+        else:
+            self.wfile.write(body[:cut])
         self.close_connection = True
 
 
@@ -186,6 +193,12 @@ def test_cut_connections_are_resumed(client, server, tmp_path, waits):
     assert ranges == ["", "bytes=1000-", "bytes=4000-", "bytes=4000-", "bytes=4001-"]
     assert waits == [1, 1, 2, 1]  # seconds; only a failure that gains nothing doubles them
     assert [path.name for path in tmp_path.iterdir()] == ["scans.zip"]
+
+
+def test_a_server_that_does_not_tell_sizes(client, server, tmp_path):
+    server.chunked, server.cuts = True, [3000, 4000]
+    assert client.fetch(one_file(client), tmp_path).read_bytes() == BYTES
+    assert [part for _, part in server.asked_files] == ["", "bytes=3000-", "bytes=7000-"]
 
 
 def test_any_number_of_cuts_is_borne_if_each_try_gains_something(client, server, tmp_path):

@@ -24,6 +24,8 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from tqdm import tqdm
+
 from spineseg.utils.errors import UserError, write_error
 from spineseg.utils.progress import progress_bar
 
@@ -268,9 +270,7 @@ def _read(response: HTTPResponse, most: int) -> bytes:
 def _chunks(response: HTTPResponse, file: RecordFile, start: int) -> Iterator[bytes]:
     """The bytes of a file from `start` on, as far as they arrive."""
     left = file.size - start
-    with progress_bar(
-        total=file.size, initial=start, desc=file.name, unit="B", unit_scale=True
-    ) as bar:
+    with _byte_bar(file.name, file.size, start) as bar:
         while left:
             try:
                 chunk = response.read1(min(left, CHUNK))
@@ -288,7 +288,12 @@ def _is_right(path: Path, file: RecordFile) -> bool:
     if size_of(path) != file.size:
         return False
     md5 = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as stored:
+    with path.open("rb") as stored, _byte_bar(f"verify {file.name}", file.size) as bar:
         while chunk := stored.read(CHUNK):
             md5.update(chunk)
+            bar.update(len(chunk))
     return md5.hexdigest() == file.md5
+
+
+def _byte_bar(words: str, size: int, start: int = 0) -> tqdm:
+    return progress_bar(total=size, initial=start, desc=words, unit="B", unit_scale=True)
