@@ -121,7 +121,7 @@ def test_a_folder_keeps_its_shape_and_every_output_has_its_place(tmp_path, capsy
         assert {row["scan"] for row in rows} == {"a.nii.gz", "sub/b.mha", "series/1.2.9"}
         assert [row["level"] for row in rows] == 3 * list(FOREGROUND)
         err = capsys.readouterr().err.splitlines()
-        assert err[-2] == f"3 scans labelled, in {out}, {previews}, {table}; 1 problems"
+        assert err[-2] == f"3 scans labelled, in {out}, {previews}, {table}; 1 problem"
         assert "bad.nii.gz" in err[-1]
 
 
@@ -159,7 +159,7 @@ def test_the_output_is_never_the_input(way, scan, tmp_path, capsys, no_network):
         link_to(tmp_path, place)
     elif way == "hard link":
         os.link(scan, place)
-    assert "is a scan or mask that is read; write elsewhere" in refused(
+    assert "is a scan to be labelled, or its mask; write elsewhere" in refused(
         capsys, tmp_path, scan, place
     )
     assert predict(place if way == "link" else scan, scan) == 1

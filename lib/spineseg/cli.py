@@ -189,7 +189,8 @@ def _predict(options: argparse.Namespace) -> None:
     if masks + len(problems) > 1:
         places = [options.mask, *filter(None, (outputs.preview, outputs.csv))]
         where = f", in {', '.join(map(str, places))}" if masks else ""
-        print(f"{masks} scans labelled{where}; {len(problems)} problems", file=sys.stderr)
+        failed = f"; {len(problems)} problem{'s' * (len(problems) > 1)}" if problems else ""
+        print(f"{masks} scan{'s' * (masks != 1)} labelled{where}{failed}", file=sys.stderr)
     if problems:
         raise UserError(*problems)
 

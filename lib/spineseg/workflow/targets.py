@@ -128,7 +128,7 @@ def _refuse_losses(targets: list[Target], others: list[tuple[Path, str]]) -> Non
             _require_writable(path)
             continue
         if _identities([path]) & inputs:
-            raise UserError.at(path, "is a scan or mask that is read", ELSEWHERE)
+            raise UserError.at(path, "is a scan to be labelled, or its mask", ELSEWHERE)
         if path.is_dir():
             raise UserError.at(path, "is a folder", ELSEWHERE)
         if not is_own(path, mark):
