@@ -104,7 +104,7 @@ def test_specks():
     """
     right = spine([L5, L4, L3, L2, L1])
     mask = right.copy()
-    slices, rows, columns = body(1)
+    _, rows, columns = body(1)
     mask[5, rows.start + 8 : rows.start + 12, columns.start + 8 : columns.start + 12] = L1
     mask[0, 5:8, 100:103] = L5
     beside = (slice(5, 7), slice(rows.start + 5, rows.start + 30), slice(90, 105))

@@ -78,12 +78,12 @@ def _ranked(
     bins = np.searchsorted(reached, ranks, side="right")
     if scale == 1:
         return [low + int(each) for each in bins]
-    members = {each: [] for each in bins.tolist()}
+    parts: dict[int, list[np.ndarray]] = {each: [] for each in bins.tolist()}
     for values in slices:
         binned = bins_of(values)
-        for each, found in members.items():
+        for each, found in parts.items():
             found.append(values[binned == each])
-    members = {each: np.sort(np.concatenate(found)) for each, found in members.items()}
+    members = {each: np.sort(np.concatenate(found)) for each, found in parts.items()}
     before = [reached[each - 1] if each else 0 for each in bins]
     return [
         float(members[each][rank - skipped])

@@ -61,7 +61,8 @@ class Vertebra:
     def __init__(self, pieces: Sequence[Piece]):
         self.pieces = pieces
         self.volume = sum(piece.volume for piece in pieces)
-        self.centre = sum(piece.volume * piece.centre for piece in pieces) / self.volume
+        volumes = [piece.volume for piece in pieces]
+        self.centre = np.average([piece.centre for piece in pieces], axis=0, weights=volumes)
         self.votes = np.zeros(len(CLASSES))  # the share of each class
         for piece in pieces:
             self.votes[piece.label] += piece.volume / self.volume
@@ -108,7 +109,7 @@ def _pieces(classes: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, list[
     for label, box in enumerate(ndimage.find_objects(classes), start=1):
         if box is None:
             continue
-        parts, count = ndimage.label(classes[box] == label, np.ones((3, 3, 3)))
+        parts, _ = ndimage.label(classes[box] == label, np.ones((3, 3, 3)))
         numbers[box] += np.where(parts > 0, parts + len(pieces), 0)
         start = np.array([each.start for each in box])
         volumes = np.bincount(parts.ravel())[1:] * spacing.prod()
@@ -126,20 +127,20 @@ def _pieces(classes: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, list[
 def _touching(numbers: np.ndarray, count: int, spacing: np.ndarray) -> np.ndarray:
     """mm² of surface between each two pieces; index 0 is the background."""
     areas = np.zeros((count + 1) ** 2)
-    numbers = np.pad(numbers, 1)
+    numbers = np.pad(numbers, 1)  # so that the surface at the ends of the box counts
     for axis in range(3):
         along = np.moveaxis(numbers, axis, 0)
         before, after = along[:-1], along[1:]
         differ = before != after
         pairs = before[differ].astype(np.intp) * (count + 1) + after[differ]
         areas += np.bincount(pairs, minlength=areas.size) * spacing.prod() / spacing[axis]
-    areas = areas.reshape(count + 1, count + 1)
-    return areas + areas.T
+    one_way = areas.reshape(count + 1, count + 1)
+    return one_way + one_way.T
 
 
 def _owners(pieces: list[Piece], touching: np.ndarray) -> list[int | None]:
     """For each piece, the piece that stands for its vertebra; None for what becomes background."""
-    mains = {}
+    mains: dict[int, int] = {}
     for number, piece in enumerate(pieces):
         if piece.volume > pieces[mains.setdefault(piece.label, number)].volume:
             mains[piece.label] = number

@@ -7,7 +7,7 @@ voxel between pixels of one and the same class gets that class, so only the othe
 import numpy as np
 import SimpleITK as sitk
 
-AT_EDGE = 255  # marks pixels near the edge between two classes
+MIXED = 255  # marks cells between pixels of several classes
 VOXELS_AT_ONCE = 2**18  # are interpolated, to bound the memory
 
 Box = tuple[slice, slice, slice]  # along slices, rows, columns
@@ -22,17 +22,19 @@ def interpolated_classes(
     are interpolated linearly. Outside of `target` there is background, which is class 0.
     """
     classes = np.zeros(scan.GetSize()[::-1], np.uint8)
-    marked = _mark_edges(probabilities.argmax(-1).astype(np.uint8))
-    if not marked.any():
+    cells = _cells(probabilities.argmax(-1).astype(np.uint8))
+    if not cells.any():
         return classes
-    box = _box_on_scan(marked, target, scan)
+    image = sitk.GetImageFromArray(cells)
+    image.SetSpacing(target.GetSpacing())
+    image.SetDirection(target.GetDirection())
+    image.SetOrigin(target.TransformContinuousIndexToPhysicalPoint((-0.5, -0.5, -0.5)))
+    box = _box_on_scan(cells, image, scan)
     found = classes[box]
-    image = sitk.GetImageFromArray(marked)
-    image.CopyInformation(target)
     for index, plane in enumerate(found):
         corner = (box[2].start, box[1].start, box[0].start + index)
         plane[:] = _nearest(image, scan, corner, plane.shape)
-        rows, columns = np.nonzero(plane == AT_EDGE)
+        rows, columns = np.nonzero(plane == MIXED)
         voxels = np.stack([columns, rows, np.zeros_like(rows)], axis=1) + corner
         for first in range(0, len(voxels), VOXELS_AT_ONCE):
             some = slice(first, first + VOXELS_AT_ONCE)
@@ -41,30 +43,37 @@ def interpolated_classes(
     return classes
 
 
-def _mark_edges(classes: np.ndarray) -> np.ndarray:
-    """Replace the class of pixels that have a neighbour of another class by AT_EDGE."""
-    low, high = classes.copy(), classes.copy()
+def _cells(classes: np.ndarray) -> np.ndarray:
+    """The class of each cell between 2 x 2 x 2 pixels of (slices, rows, columns), or MIXED.
+
+    The first and last cells of an axis are beyond the outer pixels: the shape grows by one. The
+    outer ones are never a class by themselves, because half of them is outside.
+    """
+    low = high = np.pad(classes, 1, mode="edge")
     for axis in range(3):
-        for ends, found in ((low, np.minimum), (high, np.maximum)):
-            before = ends.copy()
-            along, source = np.moveaxis(ends, axis, 0), np.moveaxis(before, axis, 0)
-            found(along[1:], source[:-1], out=along[1:])
-            found(along[:-1], source[1:], out=along[:-1])
-    return np.where(low == high, classes, np.uint8(AT_EDGE))
+        count = low.shape[axis]
+        first, second = (np.arange(start, count - 1 + start) for start in (0, 1))
+        low = np.minimum(low.take(first, axis), low.take(second, axis))
+        high = np.maximum(high.take(first, axis), high.take(second, axis))
+    cells = np.where(low == high, low, np.uint8(MIXED))
+    inner = np.zeros(cells.shape, bool)
+    inner[1:-1, 1:-1, 1:-1] = True
+    cells[~inner & (cells > 0)] = MIXED
+    return cells
 
 
-def _box_on_scan(marked: np.ndarray, target: sitk.Image, scan: sitk.Image) -> Box:
-    """The voxels of the scan that may not be background."""
+def _box_on_scan(cells: np.ndarray, image: sitk.Image, scan: sitk.Image) -> Box:
+    """The voxels of the scan that may not be background; `cells` are the voxels of `image`."""
     ends = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
-        found = np.flatnonzero(marked.any(axis=others))
+        found = np.flatnonzero(cells.any(axis=others))
         ends.append((found[0] - 0.5, found[-1] + 0.5))
     corners = np.array(np.meshgrid(*ends)).reshape(3, -1).T[:, ::-1]
     indices = np.array(
         [
             scan.TransformPhysicalPointToContinuousIndex(
-                target.TransformContinuousIndexToPhysicalPoint(corner.tolist())
+                image.TransformContinuousIndexToPhysicalPoint(corner.tolist())
             )
             for corner in corners
         ]
@@ -72,7 +81,8 @@ def _box_on_scan(marked: np.ndarray, target: sitk.Image, scan: sitk.Image) -> Bo
     size = np.array(scan.GetSize())
     first = np.clip(np.floor(indices.min(0)), 0, size).astype(int)
     last = np.clip(np.ceil(indices.max(0)) + 1, 0, size).astype(int)
-    return tuple(slice(*each) for each in zip(first[::-1], last[::-1], strict=True))  # type: ignore
+    columns, rows, slices = (slice(*each) for each in zip(first, last, strict=True))
+    return slices, rows, columns
 
 
 def _nearest(
@@ -118,5 +128,6 @@ def _interpolated(values: np.ndarray, indices: np.ndarray) -> np.ndarray:
         weight = np.where(corner, share, 1 - share).prod(axis=1)
         place = np.clip(low + corner, 0, shape - 1)
         total += flat[np.ravel_multi_index(tuple(place.T), tuple(shape))] * weight[:, None]
-    inside = ((indices >= -0.5) & (indices <= shape - 0.5)).all(axis=1)
-    return np.where(inside[:, None], total, 0).astype(np.float32)
+    outside = ((indices < -0.5) | (indices > shape - 0.5)).any(axis=1)
+    total[outside] = 0
+    return total.astype(np.float32)
