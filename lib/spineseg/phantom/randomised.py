@@ -14,7 +14,7 @@ from spineseg.phantom.signals import Signals, draw_signals
 from spineseg.phantom.simulate import Phantom, Seed, scan
 from spineseg.phantom.spine import Spine, build_spine, labelled_extent
 
-SLICE_DISTANCE_MM = (2.5, 4.8)
+SLICE_DISTANCE_MM = (3.2, 6.2)  # twelve slices reach beyond the bodies
 HEIGHT_SHIFT_MM = 25.0  # of the field of view along the spine, either way
 
 
@@ -40,7 +40,7 @@ def draw_grid(
     )
     middle = float(np.mean(labelled_extent(spine, view)))
     offsets = (np.arange(size) + 0.5 - size / 2) * pixel
-    x = rng.normal(0, 4) + (np.arange(slices) - (slices - 1) / 2) * distance
+    x = rng.normal(0, 5) + (np.arange(slices) - (slices - 1) / 2) * distance
     thickness = distance * rng.uniform(0.5, 1)
     return VoxelGrid(x, view.y + offsets, middle + offsets, thickness, pixel)
 
