@@ -25,7 +25,7 @@ from spineseg.data.layouts import (
     open_source,
     read_labelled,
 )
-from spineseg.data.prepare import open_scans
+from spineseg.data.prepare import open_scans, prepare_scans
 from spineseg.data.volume import EXTENSIONS, from_canonical, to_canonical
 from spineseg.experiment import Experiment
 from spineseg.labels import CLASSES, SPIDER_LABELS, relabel
@@ -376,6 +376,36 @@ def test_other_labels_are_refused_unless_they_are_named(tmp_path):
     assert np.array_equal(
         classes, np.vectorize(expected.get)(sitk.GetArrayFromImage(stored)).astype(np.uint8)
     )
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [((0, 26, 24, 23, 18), "--labels verse"), ((0, 9, 10), "no mask marks any"), ((0, 60), "NAME")],
+)
+def test_masks_that_mark_no_class_are_refused_before_training(workspace, labels, words):
+    for number in range(5):
+        write_case(workspace / "mine", number, mask=make_mask(labels=labels))
+    with pytest.raises(UserError, match=words) as error:
+        prepare_scans(Experiment.of(workspace / "mine", "smoke"))
+    assert len(error.value.problems) == 1
+    assert not (workspace / "cache").exists() or not list((workspace / "cache").iterdir())
+
+
+def test_chus_folder_is_prepared_for_training(workspace):
+    for number in range(5):
+        write_chu(workspace / "chu", number)
+    cache = prepare_scans(Experiment.of(workspace / "chu", "smoke"))
+    assert cache.index["classes"] == [name for name in CLASSES if name != "S"]
+    rows = [np.nonzero(cache.masks[0] == CLASSES.index(level))[1].mean() for level in CLASSES[2:]]
+    assert rows == sorted(rows, reverse=True)
+
+
+def test_segmentations_and_headers_without_voxels_are_told(tmp_path):
+    write(make_scan(), tmp_path / "scan.nrrd")
+    write(make_mask(), tmp_path / "scan.seg.nrrd")
+    touch(tmp_path, "old.hdr", "old.img")
+    assert found_in(tmp_path) == (["scan.nrrd"], ["scan.seg.nrrd"], ["old.hdr", "old.img"])
+    assert found_in(tmp_path / "old.hdr")[2] == ["old.hdr"]
 
 
 def test_voxels_are_those_of_the_file(tmp_path):

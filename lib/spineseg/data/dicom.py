@@ -25,7 +25,12 @@ IMPLICIT, EXPLICIT, BIG_ENDIAN = (f"1.2.840.10008.1.2{tail}" for tail in ("", ".
 UNCOMPRESSED = (IMPLICIT, EXPLICIT, BIG_ENDIAN)
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
-# Value representations (VR): those with a length of four bytes, and those in the meta information.
+# Value representations (VR): those with lengths of two and of four bytes, and those in the meta
+# information.
+SHORT_VRS = (
+    *(b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT"),
+    *(b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"),
+)
 LONG_VRS = (
     *(b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV"),
     *(b"UC", b"UN", b"UR", b"UT", b"UV"),
@@ -211,13 +216,11 @@ def _identify(path: Path) -> dict[tuple[int, int], str]:
             vr = raw[4:6] if explicit and tag[0] != ITEM_GROUP else b""
             if in_meta and vr not in META_VRS:
                 raise damaged
-            if vr and not vr.isalpha():
-                return values | {PIXEL_DATA: ""}
-            if vr and vr not in LONG_VRS:
+            if vr in SHORT_VRS:
                 place, length = place + 8, struct.unpack_from(f"{order}H", raw, 6)[0]
-            elif vr:
+            elif vr in LONG_VRS:
                 place, length = place + 12, struct.unpack_from(f"{order}I", raw, 8)[0]
-            else:
+            else:  # an element without a VR, also among others
                 place, length = place + 8, struct.unpack_from(f"{order}I", raw, 4)[0]
             if tag == PIXEL_DATA:
                 values[tag] = ""
