@@ -44,13 +44,13 @@ def field_of_view(scan: sitk.Image) -> Field:
     part = image_part(scan)
     if part is None:
         return Field(_voxel(scan, scan.GetOrigin()), np.array(scan.GetSize(), float))
-    first, last = _box(part)
+    first, last = image_box(part)
     straight = Field(
         _voxel(scan, scan.TransformIndexToPhysicalPoint(first.tolist())), last - first + 1.0
     )
     oblique = _oblique(scan, part, first, last)
-    smaller = np.prod(oblique.voxels) < OBLIQUE * np.prod(straight.voxels)
-    return oblique if smaller else straight
+    is_smaller = np.prod(oblique.voxels) < OBLIQUE * np.prod(np.maximum(last - first, 1))
+    return oblique if is_smaller else straight
 
 
 def _voxel(scan: sitk.Image, origin: tuple[float, ...], axes: np.ndarray | None = None):
@@ -62,8 +62,8 @@ def _voxel(scan: sitk.Image, origin: tuple[float, ...], axes: np.ndarray | None 
     return voxel
 
 
-def _box(part: ImagePart) -> tuple[np.ndarray, np.ndarray]:
-    """The first and last (column, row, slice) with enough image."""
+def image_box(part: ImagePart) -> tuple[np.ndarray, np.ndarray]:
+    """The first and last (column, row, slice) of the planes that hold enough image."""
     thickness = part.thickness
     filled = thickness > 0
     changes = np.bincount(part.first[filled], minlength=part.slices + 1)
@@ -74,7 +74,7 @@ def _box(part: ImagePart) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _oblique(scan: sitk.Image, part: ImagePart, first: np.ndarray, last: np.ndarray) -> Field:
-    """The smallest box around the image."""
+    """The smallest box around the centres of the voxels with image."""
     spacing = np.array(scan.GetSpacing())
     lines = np.zeros(part.first.shape, bool)
     inner = slice(first[1], last[1] + 1), slice(first[0], last[0] + 1)

@@ -15,7 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from spineseg.data.cache import Grid
-from spineseg.data.field import Field, field_of_view
+from spineseg.data.field import Field, field_of_view, image_box
 from spineseg.data.gray import gray_range, to_gray
 from spineseg.data.padding import ImagePart, image_part
 from spineseg.data.volume import geometry_mismatch
@@ -69,6 +69,10 @@ def image_to_grid(scan: sitk.Image, target: sitk.Image) -> np.ndarray:
     gray = np.empty(target.GetSize()[::-1], np.uint8)
     if is_oblique := scan.GetDirection() != target.GetDirection():
         scan, part = _smooth_scan(scan, target, part, low), None
+    elif part is not None:
+        first, last = image_box(part)
+        scan = sitk.RegionOfInterest(scan, (last - first + 1).tolist(), first.tolist())
+        part = part.cropped(first, last)
     for slices in _slabs(target.GetDepth(), scan.GetNumberOfPixels()):
         slab = target[:, :, slices]
         image = scan
