@@ -91,7 +91,8 @@ def test_a_folder_of_damaged_files_gives_problems_and_notes_only(tmp_path_factor
         files[seed % 2].write_bytes(mutant(kind, seed).data)
     report = check_folder(root)
     assert all(str(each).isprintable() for each in [*report.problems, *report.notes])
-    assert len({problem.path for problem in report.problems} | {c.mask for c in report.cases}) == 6
+    of_files = {problem.path for problem in report.problems if problem.path != root}
+    assert len(of_files | {case.mask for case in report.cases}) == 6
     shutil.rmtree(root)
 
 
@@ -204,8 +205,8 @@ def test_a_mask_with_a_thousand_odd_labels_gets_a_short_note(tmp_path):
     odd = sitk.GetImageFromArray(values)
     odd.CopyInformation(sitk.ReadImage(str(image)))
     write(odd, mask)
-    (note,) = check_folder(tmp_path).notes
-    assert "and 1651 more" in note.what
+    notes = [note.what for note in check_folder(tmp_path).notes if "unknown labels" in note.what]
+    assert ["and 1651 more" in note for note in notes] == [True]
 
 
 def profile_text(**changed) -> str:

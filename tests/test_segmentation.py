@@ -1,6 +1,7 @@
 """Segmentations as 3D Slicer saves them, and masks that cover a part of their scan."""
 
 import gzip
+import random
 
 import numpy as np
 import pytest
@@ -247,3 +248,32 @@ def test_check_and_training_read_a_cropped_segmentation(tmp_path):
     expected = np.zeros((12, 14, 10), np.uint8)
     expected[1:8, :, 2:9] = sitk.GetArrayFromImage(make_mask(labels=(0, 1, 2)))[1:8, :, 2:9]
     assert np.array_equal(classes, expected)
+
+
+def test_damaged_segmentations_are_read_or_refused_in_one_line(tmp_path, capfd):
+    layers = [layer((10, 13, 1)), layer((2, 4, 2))]
+    segments = [("L5", 1, 0), ("two", 2, 1)]
+    sound = [
+        slicer_file(tmp_path / "a.seg.nrrd", make_mask(), segments, layers).read_bytes(),
+        slicer_file(tmp_path / "b.seg.nrrd", make_mask(), segments).read_bytes(),
+    ]
+    path = tmp_path / "m.seg.nrrd"
+    outcomes = set()
+    for seed in range(300):
+        rng = random.Random(seed)
+        data = bytearray(rng.choice(sound))
+        end = data.index(b"\n\n")
+        for _ in range(rng.choice((1, 1, 3))):
+            at = rng.randrange(end)
+            values = (b"-", b"9" * 30, b"\0", b"none ", b"(", b" ", b"\xff", b"4", b"")
+            data[at : at + rng.randrange(3)] = rng.choice(values)
+        path.write_bytes(data)
+        try:
+            read_mask(path, CHALLENGE_LABELS, [])
+            outcomes.add("read")
+        except UserError as error:
+            outcomes.add(str(error))
+    assert "read" in outcomes
+    assert len(outcomes) > 5
+    assert all(line.isprintable() for line in outcomes)
+    assert capfd.readouterr() == ("", "")
