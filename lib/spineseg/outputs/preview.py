@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 MOST_SLICES = 8
 PANELS_PER_ROW = 4
 PANEL_INCHES = 3.6  # the longer side of a panel
-TEXT_INCHES = 0.95  # title and legend
+GAP_INCHES, TITLE_INCHES = 0.04, 0.2  # between panels, and above each
+HEAD_INCHES, FOOT_INCHES = 0.5, 0.4  # for the title and the legend
+LEAST_WIDTH_INCHES = 8.0
 DPI = 130
 OPACITY = 0.45
 BAR_MM = 50.0
@@ -43,6 +45,7 @@ def write_preview(
     with warnings.catch_warnings(action="ignore"), atomic_write(path) as temporary:
         # a name may hold letters that the font lacks
         figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": MARK})
+    figure.clear()  # frees the pictures, which refer to each other
 
 
 def shown_slices(classes: np.ndarray) -> list[int]:
@@ -55,7 +58,6 @@ def shown_slices(classes: np.ndarray) -> list[int]:
 
 def _draw(scan: sitk.Image, classes: np.ndarray, title: str, subtitle: str) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     slices = shown_slices(classes)
     values = sitk.GetArrayViewFromImage(scan)[slices]
@@ -63,25 +65,40 @@ def _draw(scan: sitk.Image, classes: np.ndarray, title: str, subtitle: str) -> F
     gray = to_gray(values, low, high if high > low else low + 1)
     spacing = scan.GetSpacing()[1], scan.GetSpacing()[0]  # of rows and columns
     height, width = (count * mm for count, mm in zip(gray.shape[1:], spacing, strict=True))
-    inches = PANEL_INCHES / max(height, width)
-    columns = min(PANELS_PER_ROW, len(slices))
-    rows = math.ceil(len(slices) / columns)
-    size = (max(columns * width * inches, PANEL_INCHES * 1.5), rows * height * inches + TEXT_INCHES)
-    figure = Figure(figsize=size, layout="constrained", facecolor="black")
+    figure, panels = _panels(len(slices), height, width)
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.03, wspace=0.01, hspace=0.01)  # type: ignore
-    panels = np.ravel(figure.subplots(rows, columns, squeeze=False))
-    for axes in panels[len(slices) :]:
-        axes.axis("off")
     areas = _largest_areas(classes)
-    for axes, index, image in zip(panels, slices, gray, strict=False):
+    for axes, index, image in zip(panels, slices, gray, strict=True):
         _panel(axes, image, classes[index], spacing, areas)
         axes.set_title(f"slice {index + 1} of {len(classes)}", color="white", fontsize=8)
     _directions(panels[0])
     _scale_bar(panels[0], height, width)
-    figure.suptitle(f"{title}\n{subtitle}", color="white", fontsize=8, wrap=True, parse_math=False)
+    top = 1 - GAP_INCHES / figure.get_figheight()
+    settings = {"color": "white", "fontsize": 8, "ha": "center", "va": "top"}
+    figure.text(0.5, top, f"{title}\n{subtitle}", wrap=True, parse_math=False, **settings)
     _legend(figure, [name for name in FOREGROUND if areas[CLASSES.index(name)]])
     return figure
+
+
+def _panels(count: int, height: float, width: float) -> tuple[Figure, list[Axes]]:
+    """A black figure with `count` panels in rows, each for height x width mm of a scan."""
+    from matplotlib.figure import Figure
+
+    scale = PANEL_INCHES / max(height, width)
+    panel = np.array([width, height]) * scale  # inches
+    columns = min(PANELS_PER_ROW, count)
+    rows = math.ceil(count / columns)
+    step = panel + np.array([GAP_INCHES, GAP_INCHES + TITLE_INCHES])
+    used = step * [columns, rows] + [GAP_INCHES, 0]
+    size = np.array([max(used[0], LEAST_WIDTH_INCHES), used[1] + HEAD_INCHES + FOOT_INCHES])
+    figure = Figure(figsize=tuple(size), facecolor="black")
+    left = (size[0] - used[0]) / 2 + GAP_INCHES
+    axes = []
+    for index in range(count):
+        row, column = divmod(index, columns)
+        corner = np.array([left + column * step[0], size[1] - HEAD_INCHES - (row + 1) * step[1]])
+        axes.append(figure.add_axes((*(corner / size), *(panel / size))))
+    return figure, axes
 
 
 def _largest_areas(classes: np.ndarray) -> np.ndarray:
@@ -148,7 +165,7 @@ def _legend(figure: Figure, names: list[str]) -> None:
     )
     figure.legend(
         handles=handles,
-        loc="outside lower center",
+        loc="lower center",
         ncols=len(handles),
         handlelength=1,
         columnspacing=1,
