@@ -318,10 +318,9 @@ def test_minutes_are_a_positive_number(minutes, capsys):
 
 @pytest.mark.parametrize("made", [False, True])
 def test_test_makes_a_missing_phantom_then_runs_pytest_and_nbval(
-    made, commands, monkeypatch, tmp_path
+    made, commands, monkeypatch, workspace
 ):
-    monkeypatch.setenv("SPINESEG_ROOT", str(tmp_path))
-    phantom = tmp_path / "data" / "phantom"
+    phantom = workspace / "data" / "phantom"
     if made:
         phantom.mkdir(parents=True)
         (phantom / "phantom.json").touch()
@@ -332,6 +331,26 @@ def test_test_makes_a_missing_phantom_then_runs_pytest_and_nbval(
     assert notebooks[3:5] == ["--nbval", "--nbval-current-env"]
     names = [Path(name).name for name in notebooks[5:]]
     assert names == sorted(path.name for path in (REPOSITORY / "notebooks").glob("[0-9]*.ipynb"))
+
+
+def test_what_tested_notebooks_write_is_thrown_away(monkeypatch, workspace):
+    """They see data, caches, runs and results, and change no result or figure."""
+    program = """
+import os, pathlib
+root = pathlib.Path(os.environ["SPINESEG_ROOT"])
+for name in ("data", "cache", "runs", "results"):
+    assert (root / name / "kept").read_text() == name
+for name in ("results", "figures"):
+    (root / name).mkdir(exist_ok=True)
+    (root / name / "kept").write_text("changed")
+"""
+    for name in ("data", "cache", "runs", "results"):
+        (workspace / name).mkdir()
+        (workspace / name / "kept").write_text(name)
+    monkeypatch.setattr(make, "nbval_command", lambda: [sys.executable, "-c", program])
+    assert make.run_notebooks() == 0
+    kept = {str(p.relative_to(workspace)): p.read_text() for p in workspace.rglob("kept")}
+    assert kept == {f"{name}/kept": name for name in ("data", "cache", "runs", "results")}
 
 
 def test_predict_takes_a_scan_and_a_mask(commands, monkeypatch, tmp_path):

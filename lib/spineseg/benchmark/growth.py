@@ -7,7 +7,6 @@ from multiprocessing import get_context
 from typing import Any
 
 import torch
-from joblib import cpu_count
 
 from spineseg.benchmark.networks import inference_step, training_step
 from spineseg.benchmark.timing import peak_memory, run_in_subprocess, time_interleaved, timed
@@ -19,6 +18,7 @@ from spineseg.models import build_model
 from spineseg.phantom import write_dataset
 from spineseg.profiles import load_profile
 from spineseg.training.device import describe_device, make_fabric
+from spineseg.utils.processes import count_cores
 
 CASES = (20, 60, 200)
 ROWS = (110, 220, 440, 880)
@@ -86,7 +86,7 @@ def _time_step(what: str, width: int, shape: tuple[int, ...]) -> dict[str, Any]:
 
 def with_jobs(jobs: int) -> list[dict[str, Any]]:
     """Seconds per training image when this number of runs share the cores."""
-    threads = max(1, cpu_count() // jobs)
+    threads = max(1, count_cores() // jobs)
     context = get_context("spawn")  # on every system
     with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as pool:
         list(pool.map(_time_training, [1] * jobs))  # starts and warms up all processes
@@ -119,5 +119,5 @@ def measurements() -> Iterator[tuple[Callable, tuple]]:
         yield with_rows, (rows,)
     for width in WIDTHS:
         yield with_width, (width,)
-    for jobs in sorted({1, cpu_count()}):
+    for jobs in sorted({1, count_cores()}):
         yield with_jobs, (jobs,)
