@@ -6,7 +6,7 @@ File names and their order are ignored, because scanners and archives name files
 import math
 import re
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +40,8 @@ META_GROUP, ITEM_GROUP = 0x0002, 0xFFFE
 FIRST_TAG = rb"[\x02\x08]\0.\0|\0\x08\0."  # of a file without a preamble, in either byte order
 PIXEL_DATA = (0x7FE0, 0x0010)
 UNDEFINED_LENGTH = 0xFFFFFFFF  # the element extends to a delimiter
+
+Tag = tuple[int, int]  # group and element
 
 # What an image is, and how it is stored: in the meta information, then in the data set itself.
 META_CLASS, TRANSFER_SYNTAX, STORAGE_CLASS = (0x0002, 0x0002), (0x0002, 0x0010), (0x0008, 0x0016)
@@ -187,31 +189,40 @@ def read_slice_header(path: Path) -> SliceHeader | None:
     )
 
 
-def _identify(path: Path) -> dict[tuple[int, int], str]:
+def _identify(path: Path) -> dict[Tag, str]:
     """The storage class and the transfer syntax that a file states, and '' for its pixels, if any.
 
-    Raises UserError if it is not DICOM, or if an element, also one in a sequence, claims more bytes
-    than follow it: GDCM would allocate them first. At an encoding that is not known here, the rest
-    of the file is not checked, and taken to hold pixels.
+    Raises UserError if it is not DICOM or is cut off.
+    """
+    values: dict[Tag, str] = {}
+    for tag, value in _elements(path):
+        if tag in (META_CLASS, TRANSFER_SYNTAX, STORAGE_CLASS):
+            values.setdefault(tag, value.decode("ascii", "replace").strip("\0 "))
+        elif tag == PIXEL_DATA:
+            values[tag] = ""
+    return values
+
+
+def _elements(path: Path) -> Iterator[tuple[Tag, bytes]]:
+    """Each element of a file, also those in sequences, with the first bytes of its value.
+
+    Raises UserError if it is not DICOM, or if an element claims more bytes than follow it: GDCM
+    would allocate them first. Ends with pixels at an encoding that is not known here.
     """
     damaged = UserError.at(path, "not a DICOM image, or damaged", COPY_AGAIN)
-    values: dict[tuple[int, int], str] = {}
-    end = path.stat().st_size
-    start = _first_bytes(path)
+    start, end, syntax = _first_bytes(path), path.stat().st_size, ""
     place = PREAMBLE_BYTES + len(MAGIC) if _has_preamble(start) else 0
-    order, explicit, in_pixels, in_meta = "<", True, False, True
+    order, explicit, in_meta, in_pixels = "<", True, True, False
     with open(path, "rb") as file:
         while place + 8 <= end:
             file.seek(place)
             raw = file.read(12).ljust(12, b"\0")
             if in_meta and raw[:2] != META_GROUP.to_bytes(2, "little"):
                 in_meta = False  # which is always explicit and little-endian
-                syntax = values.get(TRANSFER_SYNTAX) or _guess_syntax(raw)
-                if syntax == DEFLATED:
-                    return values | {PIXEL_DATA: ""}
+                syntax = syntax or _guess_syntax(raw)
+                order, explicit = ">" if syntax == BIG_ENDIAN else "<", syntax != IMPLICIT
                 if not syntax.startswith(IMPLICIT):
                     raise damaged
-                order, explicit = ">" if syntax == BIG_ENDIAN else "<", syntax != IMPLICIT
             tag = struct.unpack_from(f"{order}2H", raw)
             vr = raw[4:6] if explicit and tag[0] != ITEM_GROUP else b""
             if in_meta and vr not in META_VRS:
@@ -222,21 +233,21 @@ def _identify(path: Path) -> dict[tuple[int, int], str]:
                 place, length = place + 12, struct.unpack_from(f"{order}I", raw, 8)[0]
             else:  # an element without a VR, also among others
                 place, length = place + 8, struct.unpack_from(f"{order}I", raw, 4)[0]
-            if tag == PIXEL_DATA:
-                values[tag] = ""
-            if length == UNDEFINED_LENGTH:
-                if vr == b"UN":
-                    return values | {PIXEL_DATA: ""}
-                in_pixels = in_pixels or tag == PIXEL_DATA
-                continue
-            if place + length > end:
+            is_open = length == UNDEFINED_LENGTH
+            if syntax == DEFLATED or (is_open and vr == b"UN"):
+                yield PIXEL_DATA, b""
+                return
+            if not is_open and place + length > end:
                 raise damaged
-            if tag in (META_CLASS, TRANSFER_SYNTAX, STORAGE_CLASS) and length <= MAX_UID_BYTES:
-                file.seek(place)
-                values.setdefault(tag, file.read(length).decode("ascii", "replace").strip("\0 "))
-            if vr != b"SQ" and (tag[0] != ITEM_GROUP or in_pixels):
+            file.seek(place)
+            value = file.read(min(length, MAX_UID_BYTES))
+            if tag == TRANSFER_SYNTAX:
+                syntax = value.decode("ascii", "replace").strip("\0 ")
+            yield tag, value
+            in_pixels = in_pixels or (is_open and tag == PIXEL_DATA)
+            is_entered = vr == b"SQ" or (tag[0] == ITEM_GROUP and not in_pixels)
+            if not is_open and not is_entered:
                 place += length
-    return values
 
 
 def _guess_syntax(element: bytes) -> str:
