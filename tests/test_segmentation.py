@@ -155,8 +155,10 @@ def test_segments_that_overlap_or_cannot_be_told_apart_are_refused(tmp_path):
         read_mask(path, CHALLENGE_LABELS)
 
 
-def test_a_segmentation_is_no_scan(tmp_path):
-    path = slicer_file(tmp_path / "m.seg.nrrd", make_mask(), [("S", 1, 0)])
+@pytest.mark.parametrize("name", ["m.seg.nrrd", "M.SEG.NRRD", "m.nrrd"])
+@pytest.mark.parametrize("layers", [None, [layer((1, 3, 1)), layer((4, 6, 1))]])
+def test_a_segmentation_is_no_scan(tmp_path, name, layers):
+    path = slicer_file(tmp_path / name, make_mask(), [("S", 1, 0)], layers)
     with pytest.raises(UserError, match="not a scan; give the scan"):
         read_scan(path)
 

@@ -78,10 +78,12 @@ def read_scan(path: Path, notes: list[Problem] | None = None) -> sitk.Image:
 
     Adds what is doubtful to `notes`. Raises UserError for anything else.
     """
-    if extension(path := Path(path)) == SEGMENTATION:
+    path = Path(path)
+    image, stored = _read(path, [] if notes is None else notes)
+    if stored.segments or extension(path) == SEGMENTATION:
         remedy = "give the scan on which it was drawn"
         raise UserError.at(path, "a segmentation of 3D Slicer, not a scan", remedy)
-    return as_scan(read_volume(path, notes), path)
+    return as_scan(image, path)
 
 
 def as_scan(image: sitk.Image, path: Path) -> sitk.Image:
