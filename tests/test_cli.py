@@ -138,7 +138,7 @@ def test_spider_from_check_to_scores(trained, phantom, workspace, capsys):
         (["train", "--data", "{scan}"], "a file, not a folder of scans with masks"),
         (["train", "--data", "{tmp}", "--profile", "smoke"], "with masks in a known layout"),
         (["evaluate", "{run}", "--data", "{tmp}"], "holds no scans with masks"),
-        (["data", "convert", "{data}", "{tmp}/out"], "holds no scans named images/1_t2.mha"),
+        (["data", "convert", "{data}", "{tmp}/out"], "has the challenge's layout already"),
         (["predict", "{tmp}/no.nii.gz", "{tmp}/mask.nii.gz", "--run", "{run}"], "does not exist"),
         (["predict", "{data}", "{tmp}/mask.nii.gz", "--run", "{run}"], "holds 10 scans; name a"),
         (["predict", "{data}", "{data}/masks", "--run", "{run}"], "is within the folder"),

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from scans import link_to, make_scan, write, write_dicom
 from spineseg import cli
-from spineseg.data.volume import to_canonical
+from spineseg.data.volume import read_mask, to_canonical
 from spineseg.labels import CLASSES, FOREGROUND, LABEL_SETS
 from spineseg.outputs.levels import COLUMNS, body_height, body_slices, measure_levels
 from spineseg.outputs.own import MARK, is_own
@@ -391,6 +391,13 @@ def test_masks_have_the_numbers_of_the_wanted_label_set(name, scan, tmp_path, ca
         for n in range(len([key for key in fields if key.endswith("_LabelValue")]))
     ]
     assert named == [(level, labels.index(level)) for level in FOREGROUND if level in labels]
+
+
+def test_a_segmentation_is_read_back_by_the_names_of_its_segments(scan, tmp_path):
+    assert predict(scan, tmp_path / "m.seg.nrrd", "--labels", "totalspineseg") == 0
+    mask = read_mask(tmp_path / "m.seg.nrrd", LABEL_SETS["challenge"])
+    expected = column_of_boxes(to_canonical(sitk.ReadImage(str(scan))))
+    assert np.array_equal(sitk.GetArrayFromImage(to_canonical(mask)), expected)
 
 
 def test_the_command_line_knows_every_label_set():

@@ -170,6 +170,8 @@ def _verify(options: argparse.Namespace) -> None:
 def _predict(options: argparse.Namespace) -> None:
     """Label a scan, or each scan in a folder. A mask has the scan's own grid and orientation.
     A line on stderr names the network. Nothing but masks of earlier calls is overwritten."""
+    from tqdm import tqdm
+
     from spineseg.utils.errors import Problem, UserError
     from spineseg.workflow.predict import predict_all
     from spineseg.workflow.targets import Outputs
@@ -185,7 +187,7 @@ def _predict(options: argparse.Namespace) -> None:
         else:
             masks += 1
             names = [name for name, count in found.items() if count and name != "BG"]
-            print(f"{path}: {', '.join(names) or 'no vertebra found'}")
+            tqdm.write(f"{path}: {', '.join(names) or 'no vertebra found'}")  # above the bar
     if masks + len(problems) > 1:
         places = [options.mask, *filter(None, (outputs.preview, outputs.csv))]
         where = f", in {', '.join(map(str, places))}" if masks else ""

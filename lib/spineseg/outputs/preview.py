@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -74,7 +74,7 @@ def _draw(scan: sitk.Image, classes: np.ndarray, title: str, subtitle: str) -> F
     _directions(panels[0])
     _scale_bar(panels[0], height, width)
     top = 1 - GAP_INCHES / figure.get_figheight()
-    settings = {"color": "white", "fontsize": 8, "ha": "center", "va": "top"}
+    settings: dict[str, Any] = {"color": "white", "fontsize": 8, "ha": "center", "va": "top"}
     figure.text(0.5, top, f"{title}\n{subtitle}", wrap=True, parse_math=False, **settings)
     _legend(figure, [name for name in FOREGROUND if areas[CLASSES.index(name)]])
     return figure
@@ -135,7 +135,7 @@ def _panel(
             _text(axes, column, row, CLASSES[index], ha="center", va="center", weight="bold")
 
 
-def _text(axes: Axes, x: float, y: float, text: str, **settings) -> None:
+def _text(axes: Axes, x: float, y: float, text: str, **settings: Any) -> None:
     """White text with a black outline, which shows on every gray and colour."""
     from matplotlib.patheffects import withStroke
 
