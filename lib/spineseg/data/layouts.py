@@ -22,6 +22,7 @@ from spineseg.data.volume import (
     on_grid_of,
     read_mask,
     read_scan,
+    stem,
     to_canonical,
 )
 from spineseg.labels import CHALLENGE_LABELS, CLASSES, LABEL_SETS, SPIDER_LABELS, relabel
@@ -202,9 +203,8 @@ def _files_by_key(folders: list[Path], pattern: str) -> dict[CaseKey, list[Path]
     """The image files of these folders whose names match, by the key of their case."""
     files: dict[CaseKey, list[Path]] = {}
     for file in (file for folder in folders for file in _visible(folder)):
-        suffix = extension(file)
-        name = re.fullmatch(pattern, file.name[: -len(suffix or "x")], re.IGNORECASE)
-        if suffix and name:
+        name = re.fullmatch(pattern, stem(file), re.IGNORECASE)
+        if extension(file) and name:
             key = int(name[1]), (name[2] if name.re.groups > 1 else "").lower()
             files.setdefault(key, []).append(file)
     return dict(sorted(files.items()))
