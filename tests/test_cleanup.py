@@ -117,3 +117,9 @@ def test_other_axes_of_the_patient_do_not_matter():
     mask = spine([L5, L4, L2, L3, L1, T12], sacrum=True)
     turned = clean_levels(mask[::-1, :, ::-1], SPACING)
     np.testing.assert_array_equal(turned[::-1, :, ::-1], clean_levels(mask, SPACING))
+
+
+def test_noise_stays_as_it_is():
+    """It has no vertebrae, and thousands of pieces would take minutes."""
+    mask = np.random.default_rng(0).integers(0, 9, (12, 80, 80), dtype=np.uint8)
+    np.testing.assert_array_equal(clean_levels(mask, SPACING), mask)

@@ -46,8 +46,8 @@ class ImagePart:
     def cropped(self, first: np.ndarray, last: np.ndarray) -> "ImagePart":
         """The same part of the scan from `first` to `last` (column, row, slice)."""
         lines = slice(first[1], last[1] + 1), slice(first[0], last[0] + 1)
-        ends = (plane[lines] - first[2] for plane in (self.first, self.last))
-        return ImagePart(self.padding, *ends, int(last[2] - first[2] + 1))
+        low, high = (plane[lines] - first[2] for plane in (self.first, self.last))
+        return ImagePart(self.padding, low, high, int(last[2] - first[2] + 1))
 
     def clear_outside(self, classes: np.ndarray) -> None:
         """Set the padding of a mask (slices, rows, columns) to background."""

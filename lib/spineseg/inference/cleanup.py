@@ -30,7 +30,7 @@ WHOLE = 1.3  # of the typical volume: the parts of a vertebra are not larger tog
 WITHIN = 0.7  # a small piece lies within a vertebra that this part of its surface touches
 TOUCHING = 0.12  # of the surface of a part of a vertebra touches the rest
 FAR = 25.0  # mm from its main piece: a small piece does not belong to it
-NEAR_SACRUM = 12.0  # mm between the sacrum and L5 at most
+MOST_BONES, MOST_PIECES = 40, 5000  # more are noise
 WRONG_DISTANCE = 0.25  # votes that a level too many or too few between two vertebrae costs
 
 
@@ -76,32 +76,42 @@ def clean_levels(classes: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     """
     if not classes.any():
         return classes
-    box = _box(classes > 0)
+    box = _box(classes)
     numbers, pieces = _pieces(classes[box], np.array(spacing))
-    owners = _owners(pieces, _touching(numbers, len(pieces), np.array(spacing)))
+    if not pieces:
+        return classes
+    mains = _mains(pieces)
+    typical = _typical_volume([pieces[number] for number in mains.values()])
+    bones = _bones(pieces, mains, typical)
+    share = _touching(numbers, len(pieces), bones, np.array(spacing))
+    owners = _joined(_owners(pieces, mains, share, typical), pieces, share, typical)
     heads = sorted({owner for owner in owners if owner is not None})
     vertebrae = [
         Vertebra([piece for piece, owner in zip(pieces, owners, strict=True) if owner == head])
         for head in heads
     ]
-    levels = dict(zip(heads, _levels(vertebrae), strict=True))
-    table = [0, *(0 if owner is None else levels[owner] for owner in owners)]
+    levels: dict[int | None, int] = {None: 0, **dict(zip(heads, _levels(vertebrae), strict=True))}
+    table = [0, *(levels[owner] for owner in owners)]
     cleaned = np.zeros_like(classes)
     cleaned[box] = np.array(table, np.uint8)[numbers]
     return cleaned
 
 
-def _box(mask: np.ndarray) -> tuple[slice, ...]:
-    found = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        (indices,) = np.nonzero(mask.any(axis=others))
-        found.append(slice(indices[0], indices[-1] + 1))
-    return tuple(found)
+def _box(classes: np.ndarray) -> tuple[slice, ...]:
+    """The box around everything that is not background."""
+    slices = [index for index, plane in enumerate(classes) if plane.any()]
+    flat = np.zeros(classes.shape[1:], classes.dtype)
+    for index in slices:
+        np.maximum(flat, classes[index], out=flat)
+    ends = [np.array(slices), np.flatnonzero(flat.any(1)), np.flatnonzero(flat.any(0))]
+    return tuple(slice(found[0], found[-1] + 1) for found in ends)
 
 
 def _pieces(classes: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, list[Piece]]:
-    """The connected parts of each class, and an array with their numbers, counted from 1."""
+    """The connected parts of each class, and an array with their numbers, counted from 1.
+
+    No parts if there are more than MOST_PIECES: then the mask is noise.
+    """
     from scipy import ndimage  # slow to import
 
     numbers = np.zeros(classes.shape, np.int32)
@@ -109,7 +119,9 @@ def _pieces(classes: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, list[
     for label, box in enumerate(ndimage.find_objects(classes), start=1):
         if box is None:
             continue
-        parts, _ = ndimage.label(classes[box] == label, np.ones((3, 3, 3)))
+        parts, count = ndimage.label(classes[box] == label, np.ones((3, 3, 3)))
+        if len(pieces) + count > MOST_PIECES:
+            return numbers, []
         numbers[box] += np.where(parts > 0, parts + len(pieces), 0)
         start = np.array([each.start for each in box])
         volumes = np.bincount(parts.ravel())[1:] * spacing.prod()
@@ -124,42 +136,58 @@ def _pieces(classes: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, list[
     return numbers, pieces
 
 
-def _touching(numbers: np.ndarray, count: int, spacing: np.ndarray) -> np.ndarray:
-    """mm² of surface between each two pieces; index 0 is the background."""
-    areas = np.zeros((count + 1) ** 2)
+def _touching(
+    numbers: np.ndarray, count: int, bones: list[int], spacing: np.ndarray
+) -> dict[int, np.ndarray]:
+    """For each of the pieces `bones`, the share of each piece's surface that touches it."""
+    column = np.zeros(count + 1, np.intp)
+    column[np.array(bones) + 1] = np.arange(1, len(bones) + 1)
+    areas = np.zeros((count + 1) * (len(bones) + 1))
     numbers = np.pad(numbers, 1)  # so that the surface at the ends of the box counts
     for axis in range(3):
         along = np.moveaxis(numbers, axis, 0)
-        before, after = along[:-1], along[1:]
-        differ = before != after
-        pairs = before[differ].astype(np.intp) * (count + 1) + after[differ]
-        areas += np.bincount(pairs, minlength=areas.size) * spacing.prod() / spacing[axis]
-    one_way = areas.reshape(count + 1, count + 1)
-    return one_way + one_way.T
+        differ = along[:-1] != along[1:]
+        before, after = along[:-1][differ], along[1:][differ]
+        for one, other in ((before, after), (after, before)):
+            pairs = one * (len(bones) + 1) + column[other]
+            areas += np.bincount(pairs, minlength=areas.size) * spacing.prod() / spacing[axis]
+    by_piece = areas.reshape(count + 1, -1)[1:]
+    shares = by_piece / by_piece.sum(1, keepdims=True)
+    return {bone: shares[:, number] for number, bone in enumerate(bones, start=1)}
 
 
-def _owners(pieces: list[Piece], touching: np.ndarray) -> list[int | None]:
-    """For each piece, the piece that stands for its vertebra; None for what becomes background."""
+def _mains(pieces: list[Piece]) -> dict[int, int]:
+    """The largest piece of each class."""
     mains: dict[int, int] = {}
     for number, piece in enumerate(pieces):
         if piece.volume > pieces[mains.setdefault(piece.label, number)].volume:
             mains[piece.label] = number
-    typical = _typical_volume([pieces[number] for number in mains.values()])
-    surface = touching.sum(1)[1:]
-    share = touching[1:, 1:] / surface[:, None]
+    return mains
+
+
+def _bones(pieces: list[Piece], mains: dict[int, int], typical: float) -> list[int]:
+    """The pieces that can be a vertebra or a part of one: the main ones and the largest others."""
+    large = [n for n, piece in enumerate(pieces) if piece.volume >= SMALL * typical]
+    large.sort(key=lambda number: -pieces[number].volume)
+    return sorted({*large[:MOST_BONES], *mains.values()})
+
+
+def _owners(
+    pieces: list[Piece], mains: dict[int, int], share: dict[int, np.ndarray], typical: float
+) -> list[int | None]:
+    """For each piece, the piece that stands for its vertebra; None for what becomes background."""
     owners: list[int | None] = []
     for number, piece in enumerate(pieces):
         main = mains[piece.label]
         if number == main or piece.label == SACRUM or piece.is_beside(pieces[main]):
             owners.append(main)
-        elif piece.volume >= SMALL * typical:
+        elif number in share:
             owners.append(number)
         else:
-            others = {other: share[number, other] for other in mains.values()}
-            best = max(others, key=lambda other: others[other])
-            far = piece.distance(pieces[main]) > FAR
-            owners.append(best if others[best] > WITHIN else None if far else main)
-    return _joined(owners, pieces, share, typical)
+            best = max(mains.values(), key=lambda other: share[other][number])
+            is_far = piece.distance(pieces[main]) > FAR
+            owners.append(best if share[best][number] > WITHIN else None if is_far else main)
+    return owners
 
 
 def _typical_volume(pieces: list[Piece]) -> float:
@@ -168,7 +196,7 @@ def _typical_volume(pieces: list[Piece]) -> float:
 
 
 def _joined(
-    owners: list[int | None], pieces: list[Piece], share: np.ndarray, typical: float
+    owners: list[int | None], pieces: list[Piece], share: dict[int, np.ndarray], typical: float
 ) -> list[int | None]:
     """Let the largest part of a vertebra own the others."""
     heads = {owner for owner in owners if owner is not None}
@@ -178,7 +206,7 @@ def _joined(
         for rest in bones[:index]:
             together = pieces[part].volume + pieces[rest].volume
             is_part = pieces[part].volume < PART * typical and together < WHOLE * typical
-            if is_part and share[part, rest] > TOUCHING:
+            if is_part and share[rest][part] > TOUCHING:
                 owners = [rest if owner == part else owner for owner in owners]
                 break
     return owners
@@ -187,13 +215,14 @@ def _joined(
 def _levels(vertebrae: list[Vertebra]) -> list[int]:
     """The class of each vertebra."""
     found = [each.label for each in vertebrae]
-    upwards = sorted(range(len(vertebrae)), key=lambda number: -vertebrae[number].centre[1])
+    upwards = sorted(
+        range(len(vertebrae)), key=lambda number: vertebrae[number].centre[1], reverse=True
+    )
     sacrum = vertebrae[upwards[0]] if found[upwards[0]] == SACRUM else None
     bones = [number for number in upwards if vertebrae[number] is not sacrum]
     if not bones or len(bones) > len(LEVELS):
         return found
-    lowest = vertebrae[bones[0]]
-    on_sacrum = sacrum is not None and _distance(sacrum, lowest) < NEAR_SACRUM
+    on_sacrum = sacrum is not None and _is_on(sacrum, [vertebrae[number] for number in bones])
     labels = [found[number] for number in bones]
     in_order = labels[0] >= L5 and all(low < high for low, high in pairwise(labels))
     if not in_order:
@@ -205,13 +234,20 @@ def _levels(vertebrae: list[Vertebra]) -> list[int]:
     return found
 
 
-def _distance(one: Vertebra, other: Vertebra) -> float:
-    return min(a.distance(b) for a in one.pieces for b in other.pieces)
+def _is_on(sacrum: Vertebra, bones: list[Vertebra]) -> bool:
+    """Whether there is no room for a vertebra between the sacrum and the lowest of the bones."""
+    top = min(piece.low[1] for piece in sacrum.pieces)
+    return len(bones) > 1 and top - bones[0].centre[1] < float(np.median(_apart(bones)))
+
+
+def _apart(bones: list[Vertebra]) -> list[float]:
+    """mm between the centres of neighbours."""
+    return [float(np.linalg.norm(one.centre - other.centre)) for one, other in pairwise(bones)]
 
 
 def _rising(bones: list[Vertebra], from_l5: bool) -> list[int]:
     """The rising levels that agree best with the votes of the bones, from below upwards."""
-    apart = [float(np.linalg.norm(a.centre - b.centre)) for a, b in pairwise(bones)]
+    apart = _apart(bones)
     steps = [max(1, round(each / np.median(apart))) for each in apart]
     weights = [min(1, bone.volume / np.median([each.volume for each in bones])) for bone in bones]
     first = [L5] if from_l5 else LEVELS
