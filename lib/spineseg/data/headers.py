@@ -21,7 +21,7 @@ import SimpleITK as sitk
 from spineseg.data.segmentation import Segment, find_segments
 from spineseg.utils.errors import Problem, UserError
 
-MAX_MEMORY_BYTES = 600_000_000  # for a scan and its masks; Python and the network take the rest
+MAX_MEMORY_BYTES = 550_000_000  # for a scan and its masks; Python and the network take the rest
 SCALED_BYTES = 4  # of a voxel that is scaled on reading
 SPACING_LIMITS_MM = (1e-3, 1e3)
 MAX_OFFSET_MM = 1e6
