@@ -264,7 +264,9 @@ def test_other_content_is_named(tmp_path, ext, content, what):
         read_volume(path)
 
 
-@pytest.mark.parametrize(("written", "name"), itertools.permutations((".nii", ".mha", ".nrrd"), 2))
+@pytest.mark.parametrize(
+    ("written", "name"), list(itertools.permutations((".nii", ".mha", ".nrrd"), 2))
+)
 def test_a_scan_under_the_name_of_another_format_is_named(tmp_path, written, name):
     path = write(make_scan(), tmp_path / f"x{written}").rename(tmp_path / f"x{name}")
     kind = {".nii": "a NIfTI image", ".mha": "an MHA image", ".nrrd": "a NRRD image"}[written]
