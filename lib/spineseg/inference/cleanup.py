@@ -9,7 +9,8 @@ from vertebra to vertebra. A mask that agrees with this is returned as it is.
    piece of its class becomes background.
 3. Large pieces that touch and are no larger than one vertebra together are one vertebra.
 4. If the vertebrae from below upwards are not in order, they get the rising levels that agree best
-   with their labels and distances. The vertebra next to the sacrum is L5.
+   with their labels and distances. The vertebra next to the sacrum is L5. A piece that fits
+   nowhere becomes background.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ WITHIN = 0.7  # a small piece lies within a vertebra that this part of its surfa
 TOUCHING = 0.12  # of the surface of a part of a vertebra touches the rest
 FAR = 25.0  # mm from its main piece: a small piece does not belong to it
 MOST_BONES, MOST_PIECES = 40, 5000  # more are noise
+LEFT_OUT = 2.5  # votes that a bone of usual volume costs that gets no level
 WRONG_DISTANCE = 0.25  # votes that a level too many or too few between two vertebrae costs
 
 
@@ -220,7 +222,7 @@ def _levels(vertebrae: list[Vertebra]) -> list[int]:
     )
     sacrum = vertebrae[upwards[0]] if found[upwards[0]] == SACRUM else None
     bones = [number for number in upwards if vertebrae[number] is not sacrum]
-    if not bones or len(bones) > len(LEVELS):
+    if not bones:
         return found
     on_sacrum = sacrum is not None and _is_on(sacrum, [vertebrae[number] for number in bones])
     labels = [found[number] for number in bones]
@@ -246,22 +248,30 @@ def _apart(bones: list[Vertebra]) -> list[float]:
 
 
 def _rising(bones: list[Vertebra], from_l5: bool) -> list[int]:
-    """The rising levels that agree best with the votes of the bones, from below upwards."""
-    apart = _apart(bones)
-    steps = [max(1, round(each / np.median(apart))) for each in apart]
-    weights = [min(1, bone.volume / np.median([each.volume for each in bones])) for bone in bones]
-    first = [L5] if from_l5 else LEVELS
-    paths = {level: (weights[0] * bones[0].votes[level], [level]) for level in first}
-    for bone, weight, step in zip(bones[1:], weights[1:], steps, strict=True):
-        longer = {}
-        for level in LEVELS:
-            lower = [
-                (score - WRONG_DISTANCE * abs(level - path[-1] - step), path)
-                for score, path in paths.values()
-                if path[-1] < level
-            ]
-            if lower:
-                score, path = max(lower)
-                longer[level] = (score + weight * bone.votes[level], [*path, level])
-        paths = longer
-    return max(paths.values())[1]
+    """The rising levels that agree best with the votes of the bones, from below upwards.
+
+    A bone that fits nowhere becomes background (0).
+    """
+    usual = np.median([bone.volume for bone in bones])
+    weights = [min(1.0, bone.volume / usual) for bone in bones]
+    pitch = np.median(
+        _apart([b for b, w in zip(bones, weights, strict=True) if w > 0.5]) or [np.inf]
+    )
+    paths: list[tuple[float, list[int]]] = [(0.0, [])]  # score, and a level for each bone so far
+    for number, (bone, weight) in enumerate(zip(bones, weights, strict=True)):
+        ends: dict[tuple[int, int], tuple[float, list[int]]] = {}
+        for score, path in paths:
+            kept = [index for index, level in enumerate(path) if level]
+            below = path[kept[-1]] if kept else 0
+            options = [(score - LEFT_OUT * weight**2, 0)]
+            for level in [L5] if from_l5 and not kept else LEVELS:
+                if level > below:
+                    apart = np.linalg.norm(bone.centre - bones[kept[-1]].centre) if kept else 0
+                    steps = max(1, round(apart / pitch)) if kept else level
+                    wrong = WRONG_DISTANCE * abs(level - below - steps)
+                    options.append((score + weight * bone.votes[level] - wrong, level))
+            for total, level in options:
+                last = (number, level) if level else (kept[-1] if kept else -1, below)
+                ends[last] = max(ends.get(last, (-np.inf, [])), (total, [*path, level]))
+        paths = list(ends.values())
+    return max(paths)[1]
