@@ -19,8 +19,10 @@ from spineseg.outputs.levels import COLUMNS, body_height, body_slices, measure_l
 from spineseg.outputs.own import MARK, is_own
 from spineseg.outputs.preview import shown_slices, write_preview
 from spineseg.phantom.dataset import COMPLETE_RECORD
+from spineseg.utils import paths
 from spineseg.utils.errors import UserError
 from spineseg.utils.files import atomic_write, read_json, write_json
+from spineseg.workflow import predict as workflow
 from spineseg.workflow.predict import PHANTOM_RECORD, predict_scan, run_line
 
 RUN = "phantom-mini-smoke/aspp_unet-fold-0"
@@ -38,14 +40,20 @@ def column_of_boxes(scan: sitk.Image) -> np.ndarray:
 
 
 @pytest.fixture(autouse=True)
-def box(monkeypatch) -> types.ModuleType:
-    """A network in the box that needs no torch. Its `segment` can be replaced."""
-    module = types.ModuleType("spineseg.inference.box")
-    module.segment = column_of_boxes
-    module.open_box = lambda gpu=0: lambda scan: module.segment(scan)
-    module.box_line = lambda: LINE
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    return module
+def box(monkeypatch) -> types.SimpleNamespace:
+    """In place of the network in weights/, one that needs no torch. It can be replaced."""
+    double = types.SimpleNamespace(segment=column_of_boxes)
+    double.open_box = lambda: lambda scan: double.segment(scan)
+    opened, line = workflow.open_segmenter, workflow.run_line
+
+    def open_segmenter(run: Path):
+        return double.open_box() if run == paths.BUNDLED else opened(run)
+
+    monkeypatch.setattr(workflow, "open_segmenter", open_segmenter)
+    monkeypatch.setattr(
+        workflow, "run_line", lambda run: LINE if run == paths.BUNDLED else line(run)
+    )
+    return double
 
 
 @pytest.fixture
@@ -131,7 +139,7 @@ def test_a_folder_keeps_its_shape_and_every_output_has_its_place(tmp_path, capsy
 @pytest.fixture
 def no_network(box):
     """The network must not be asked: everything is refused before any work."""
-    box.open_box = lambda gpu=0: pytest.fail("the network was opened")
+    box.open_box = lambda: pytest.fail("the network was opened")
 
 
 def refused(capsys, tmp_path, *arguments: object) -> str:
@@ -365,7 +373,7 @@ def test_levels_are_repaired_unless_told_otherwise(box, scan, tmp_path):
         asked.append(network_that_tells.clean)
         return column_of_boxes(image)
 
-    box.open_box = lambda gpu=0: network_that_tells
+    box.open_box = lambda: network_that_tells
     assert predict(scan, tmp_path / "a.mha") == 0
     assert predict(scan, tmp_path / "b.mha", "--no-clean-up") == 0
     assert asked == [True, False]

@@ -1,5 +1,6 @@
 """Label scans: from scan files to mask files, pictures and tables."""
 
+import csv
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
@@ -22,17 +23,19 @@ from spineseg.data.volume import (
 )
 from spineseg.evaluation.segmenters import open_segmenter
 from spineseg.inference.segmenter import Segmenter
-from spineseg.labels import CLASSES, FOREGROUND, LABEL_SETS, NUM_CLASSES, relabel
+from spineseg.labels import ALL_CLASSES, CLASSES, FOREGROUND, LABEL_SETS, NUM_CLASSES, relabel
 from spineseg.methods import METHODS
 from spineseg.outputs.label_files import describe_segments, write_label_tables
 from spineseg.outputs.levels import level_rows, measure_levels, write_levels
 from spineseg.outputs.own import MARK, is_own
-from spineseg.runs import load_record
+from spineseg.runs import RunRecord, load_record
+from spineseg.utils import paths
 from spineseg.utils.errors import Problem, UserError, is_out_of_memory
 from spineseg.utils.progress import progress_bar
 from spineseg.workflow.targets import Outputs, Target, plan
 
 ONLY_MASKS = Outputs()
+SUMMARY = "summary.csv"  # of `evaluation.result_files`, which imports pandas
 PHANTOM_RECORD = "phantom.json"  # is in the folder of every phantom set
 
 
@@ -52,7 +55,7 @@ def predict_scan(
     """Write the mask of a scan, in its own grid and orientation, and other `outputs`.
 
     `scan` is a file or the folder of a DICOM series. `run` is the folder of a finished run, by
-    default the project's own network labels. Returns the number of voxels of each class. Raises
+    default the network in weights/. Returns the number of voxels of each class. Raises
     UserError for a bad scan and if there is no such run.
     """
     ((_, found),) = predict_all(scan, mask, run, outputs)
@@ -80,7 +83,8 @@ def predict_all(
         raise UserError.at(scans, what, "give the scan")
     planned = plan(scans, cases, masks, outputs)
     _print_notes([*source.notes(), *own, *_label_notes(outputs.labels)])
-    segmenter, labelled_by = _open_network(run)
+    run = run or paths.BUNDLED
+    segmenter, labelled_by = open_segmenter(run), run_line(run)
     segmenter.clean = outputs.clean
     print(labelled_by, file=sys.stderr)
     batch = Labelling(segmenter, labelled_by, outputs)
@@ -111,30 +115,37 @@ def _without_masks(cases: list[Case]) -> tuple[list[Case], list[Problem]]:
     return kept, notes
 
 
-def _open_network(run: Path | None) -> tuple[Segmenter, str]:
-    """The segmenter, and a line that names it."""
-    if run is not None:
-        return open_segmenter(run), run_line(run)
-    from spineseg.inference.box import box_line, open_box
-
-    return open_box(), box_line()
-
-
 def run_line(run: Path) -> str:
     """One line on which run labels: its method, data, profile and fold, and what to expect of it.
 
     Raises UserError if there is no such run.
     """
     record = load_record(run)
+    name = "the network in weights/" if run == paths.BUNDLED else run
     line = (
-        f"labelled by {run}: {METHODS[record.model].title} trained on {record.data_name}, "
+        f"labelled by {name}: {METHODS[record.model].title} trained on {record.data_name}, "
         f"profile {record.profile.name}, fold {record.fold}"
     )
     if record.profile.name == "smoke":
-        line += "; smoke only tests that everything runs, expect no useful mask"
-    elif record.as_experiment.is_simulated or (Path(record.data) / PHANTOM_RECORD).is_file():
-        line += "; it has seen simulated scans only, expect errors on patients"
+        return line + "; smoke only tests that everything runs, expect no useful mask"
+    if record.as_experiment.is_simulated or (Path(record.data) / PHANTOM_RECORD).is_file():
+        scored = _scores_elsewhere(record) or ["expect errors on patients"]
+        line += "; ".join(["; it has seen simulated scans only", *scored])
     return line
+
+
+def _scores_elsewhere(record: RunRecord) -> list[str]:
+    """What the runs of an experiment reach on other data, as `spineseg evaluate` found it."""
+    found = []
+    for folder in sorted((paths.REPOSITORY / "results").glob(f"{record.experiment}-on-*")):
+        with (folder / SUMMARY).open(newline="", encoding="utf-8") as table:
+            for row in csv.DictReader(table):
+                if (row["aggregation"], row["metric"]) == ("volume", "DSC") and (
+                    row["class"] == ALL_CLASSES
+                ):
+                    score = f"{100 * float(row['mean']):.0f} % on {row['cases']} scans"
+                    found.append(f"mean DSC {score} of {row['data']}")
+    return found
 
 
 def _label(batch: Labelling, target: Target) -> tuple[Path, dict[str, int] | UserError]:
