@@ -8,6 +8,7 @@ import numpy as np
 CLASSES = ("BG", "S", "L5", "L4", "L3", "L2", "L1", "T12", "T11")
 FOREGROUND = CLASSES[1:]
 NUM_CLASSES = len(CLASSES)
+AT_ONCE = 2**20  # voxels are relabelled, to bound the memory
 ALL_CLASSES = "all"  # the row of a table that averages over classes
 
 # The colour-blind-safe palette of Okabe and Ito, ordered so that neighbouring vertebrae differ in
@@ -105,7 +106,13 @@ def relabel(mask: np.ndarray, labels: tuple[str, ...], wanted: tuple[str, ...]) 
     `labels` become 0.
     """
     table = [wanted.index(name) if name and name in wanted else 0 for name in labels]
-    return np.array(table, np.uint8)[np.where(mask < len(labels), mask, 0)]
+    numbers = np.array([*table, 0], np.uint8)
+    relabelled = np.empty(mask.shape, np.uint8)
+    old, new = np.ravel(mask), relabelled.reshape(-1)
+    for first in range(0, mask.size, AT_ONCE):  # numpy turns indices into eight bytes each
+        part = slice(first, first + AT_ONCE)
+        numbers.take(old[part], out=new[part], mode="clip")
+    return relabelled
 
 
 def unknown_labels(mask: np.ndarray, labels: tuple[str, ...]) -> list[int]:
