@@ -5,6 +5,8 @@ A network that is trained on a wide enough range of simulated scans also works o
 masks label the vertebral bodies and the sacrum without the posterior elements.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from spineseg.phantom.acquisition import Scanner
@@ -22,12 +24,27 @@ def simulate_randomised(slices: int, size: int, pixel: float, seed: Seed) -> Pha
     """Simulate one scan of slices x size x size voxels with `pixel` mm in plane."""
     seeds = np.random.default_rng(seed).integers(2**63, size=4)
     anatomy_rng, view_rng, tissue_rng, scanner_rng = map(np.random.default_rng, seeds)
-    spine = build_spine(draw_patient(anatomy_rng))
+    spine = build_spine(draw_any_patient(anatomy_rng))
     grid = draw_grid(spine, slices, size, pixel, view_rng)
     signals, scanner = draw_any_signals(tissue_rng), draw_any_scanner(scanner_rng)
     image, labels = scan(grid, spine, signals, scanner, tissue_rng, scanner_rng, bodies_only=True)
     distance = float(grid.x[1] - grid.x[0]) if slices > 1 else grid.thickness
     return Phantom(image, labels, (distance, pixel, pixel))
+
+
+def draw_any_patient(rng: np.random.Generator) -> Patient:
+    """One patient's anatomy; bodies may be narrower, rounder and more waisted than the phantom's.
+
+    The phantom's widths are at the upper end of those measured in adults (Panjabi et al. 1992,
+    doi:10.1097/00007632-199203000-00010).
+    """
+    patient = draw_patient(rng)
+    return replace(
+        patient,
+        body_width=patient.body_width * rng.uniform(0.8, 1.0),
+        roundness=float(rng.uniform(0.5, 1.0)),
+        waist=patient.waist + rng.uniform(0, 0.12),
+    )
 
 
 def draw_grid(
