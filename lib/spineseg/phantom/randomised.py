@@ -35,8 +35,8 @@ def simulate_randomised(slices: int, size: int, pixel: float, seed: Seed) -> Pha
 def draw_any_patient(rng: np.random.Generator) -> Patient:
     """One patient's anatomy; bodies may be narrower, rounder and more waisted than the phantom's.
 
-    The phantom's widths are at the upper end of those measured in adults (Panjabi et al. 1992,
-    doi:10.1097/00007632-199203000-00010).
+    The phantom's widths are at the upper end of those measured in adults (Panjabi et al. 1992, Human
+    lumbar vertebrae, Spine 17).
     """
     patient = draw_patient(rng)
     return replace(
