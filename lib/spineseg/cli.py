@@ -111,7 +111,10 @@ def _evaluate(options: argparse.Namespace) -> None:
     The last line on stdout is the folder of the scores."""
     from spineseg.workflow.score import score_on, score_run
 
-    print(score_on(options.run, options.data) if options.data else score_run(options.run))
+    if options.data:
+        print(score_on(options.run, options.data, options.clean_up))
+    else:
+        print(score_run(options.run))
 
 
 def _bundle(options: argparse.Namespace) -> None:
@@ -382,6 +385,11 @@ COMMANDS: dict[str, Command] = {
             _argument("run", type=Path, help="a run's folder, as `spineseg train` printed it"),
             _argument(
                 "--data", type=Path, metavar="DIR", help="score every case of this folder instead"
+            ),
+            _argument(
+                "--clean-up",
+                action="store_true",
+                help="with --data: repair levels that cannot be, as predict does",
             ),
         ),
     ),

@@ -100,6 +100,11 @@ class Experiment:
     def results(self) -> Path:
         return paths.root() / "results" / self.name
 
+    def results_on(self, data: str, clean_up: bool) -> Path:
+        """The folder of the scores of the experiment's runs on the data set of that name."""
+        ending = "-cleaned-up" if clean_up else ""
+        return paths.root() / "results" / f"{self.name}-on-{data}{ending}"
+
     @property
     def figures(self) -> Path:
         return paths.root() / "figures" / self.name

@@ -11,7 +11,12 @@ import numpy as np
 
 from spineseg.data.cache import Cache, Grid
 from spineseg.data.overview import slice_to_draw
-from spineseg.inference.segmenter import network_input, to_full_width, to_scan_grid
+from spineseg.inference.segmenter import (
+    cleaned_on_scan_grid,
+    network_input,
+    to_full_width,
+    to_scan_grid,
+)
 from spineseg.runs import RunRecord
 
 if TYPE_CHECKING:
@@ -44,17 +49,18 @@ class ScoredCase:
 
 
 def scan_cases(
-    cases: Sequence[Case], grid: Grid, cache: Cache | None = None
+    cases: Sequence[Case], grid: Grid, cache: Cache | None = None, clean_up: bool = False
 ) -> Iterator[ScoredCase]:
     """Read scans with masks one by one.
 
-    What the network sees comes from the cache, or for scans of another data set from the scan.
-    Raises UserError for a scan that cannot be used.
+    What the network sees comes from the cache, or for scans of another data set from the scan. With
+    `clean_up`, levels that cannot be are repaired. Raises UserError for a scan that cannot be used.
     """
     import SimpleITK as sitk
 
     from spineseg.data.layouts import read_labelled
 
+    back = cleaned_on_scan_grid if clean_up else to_scan_grid
     for case in cases:
         scan, truth = read_labelled(case)
         yield ScoredCase(
@@ -63,7 +69,7 @@ def scan_cases(
             sitk.GetArrayViewFromImage(scan),
             truth,
             scan.GetSpacing()[::-1],
-            partial(to_scan_grid, grid=grid, scan=scan),
+            partial(back, grid=grid, scan=scan),
             has_surfaces=True,
             on_grid=None if cache is None else _on_grid(cache, case.id, grid),
         )

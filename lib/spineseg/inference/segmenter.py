@@ -28,9 +28,8 @@ class Segmenter(ABC):
 
     def __call__(self, scan: sitk.Image) -> np.ndarray:
         """The class of each voxel of a canonical scan: uint8 (slices, rows, columns)."""
-        gray = network_input(scan, self.grid)
-        classes = to_scan_grid(self.probabilities(gray), self.grid, scan)
-        return clean_levels(classes, scan.GetSpacing()[::-1]) if self.clean else classes
+        back = cleaned_on_scan_grid if self.clean else to_scan_grid
+        return back(self.probabilities(network_input(scan, self.grid)), self.grid, scan)
 
     @abstractmethod
     def probabilities(self, gray: np.ndarray) -> np.ndarray:
@@ -77,3 +76,8 @@ def to_scan_grid(cropped: np.ndarray, grid: Grid, scan: sitk.Image) -> np.ndarra
     if part := image_part(scan):
         part.clear_outside(classes)
     return classes
+
+
+def cleaned_on_scan_grid(cropped: np.ndarray, grid: Grid, scan: sitk.Image) -> np.ndarray:
+    """`to_scan_grid`, and then levels that cannot be are repaired."""
+    return clean_levels(to_scan_grid(cropped, grid, scan), scan.GetSpacing()[::-1])

@@ -17,6 +17,7 @@ from spineseg.phantom.simulate import Phantom, Seed, scan
 from spineseg.phantom.spine import Spine, build_spine, labelled_extent
 
 SLICE_DISTANCE_MM = (3.2, 6.2)  # twelve slices reach beyond the bodies
+CONTRAST_SHARES = (0.5, 0.22, 0.18, 0.1)  # T2, T1, fat-suppressed, none known
 HEIGHT_SHIFT_MM = 25.0  # of the field of view along the spine, either way
 
 
@@ -35,8 +36,8 @@ def simulate_randomised(slices: int, size: int, pixel: float, seed: Seed) -> Pha
 def draw_any_patient(rng: np.random.Generator) -> Patient:
     """One patient's anatomy; bodies may be narrower, rounder and more waisted than the phantom's.
 
-    The phantom's widths are at the upper end of those measured in adults (Panjabi et al. 1992, Human
-    lumbar vertebrae, Spine 17).
+    The phantom's widths are at the upper end of those measured in adults (Panjabi et al. 1992,
+    Human lumbar vertebrae, Spine 17).
     """
     patient = draw_patient(rng)
     return replace(
@@ -53,27 +54,19 @@ def draw_grid(
     """A field of view with the spine near its middle, and slices of any thickness and distance."""
     distance = rng.uniform(*SLICE_DISTANCE_MM)
     view = spine.patient.view._replace(
-        fov=size * pixel, y=view_height(spine.patient) + rng.uniform(-1, 1) * HEIGHT_SHIFT_MM
+        fov=size * pixel, y=spine.patient.view.y + rng.uniform(-1, 1) * HEIGHT_SHIFT_MM
     )
     middle = float(np.mean(labelled_extent(spine, view)))
-    offsets = (np.arange(size) + 0.5 - size / 2) * pixel
-    x = rng.normal(0, 5) + (np.arange(slices) - (slices - 1) / 2) * distance
+    offsets = (np.arange(size, dtype=np.float64) + 0.5 - size / 2) * pixel
+    x = rng.normal(0, 5) + (np.arange(slices, dtype=np.float64) - (slices - 1) / 2) * distance
     thickness = distance * rng.uniform(0.5, 1)
     return VoxelGrid(x, view.y + offsets, middle + offsets, thickness, pixel)
 
 
-def view_height(patient: Patient) -> float:
-    """The height of the middle of the field of view, mm below the centre of L3."""
-    return patient.view.y
-
-
 def draw_any_signals(rng: np.random.Generator) -> Signals:
     """Signals of a T2, T1 or fat-suppressed scan, or of no known contrast."""
-    draw = rng.choice(
-        [draw_signals, draw_t1_signals, draw_fat_suppressed_signals, draw_arbitrary_signals],
-        p=[0.5, 0.22, 0.18, 0.1],
-    )
-    return draw(rng)
+    draws = (draw_signals, draw_t1_signals, draw_fat_suppressed_signals, draw_arbitrary_signals)
+    return draws[rng.choice(len(draws), p=CONTRAST_SHARES)](rng)
 
 
 def draw_t1_signals(rng: np.random.Generator) -> Signals:

@@ -137,7 +137,8 @@ def run_line(run: Path) -> str:
 def _scores_elsewhere(record: RunRecord) -> list[str]:
     """What the runs of an experiment reach on other data, as `spineseg evaluate` found it."""
     found = []
-    for folder in sorted((paths.REPOSITORY / "results").glob(f"{record.experiment}-on-*")):
+    pattern = record.as_experiment.results_on("*", clean_up=True).name
+    for folder in sorted((paths.REPOSITORY / "results").glob(pattern)):
         with (folder / SUMMARY).open(newline="", encoding="utf-8") as table:
             for row in csv.DictReader(table):
                 if (row["aggregation"], row["metric"]) == ("volume", "DSC") and (

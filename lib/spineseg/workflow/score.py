@@ -53,12 +53,13 @@ def score_run(run: Path) -> Path:
     return run
 
 
-def score_on(run: Path, data: Path) -> Path:
+def score_on(run: Path, data: Path, clean_up: bool = False) -> Path:
     """Score a finished run on every case of another data folder.
 
     Writes scores.csv, summary.csv, examples.npz and provenance.json into
-    results/<experiment>-on-<data>/ and returns that folder. Classes that the data never label are
-    not scored. Raises UserError for an unfinished run and for bad scans.
+    results/<experiment>-on-<data>/ and returns that folder. With `clean_up`, levels that cannot be
+    are repaired first, as `predict` does, and the folder's name ends in -cleaned-up. Classes that
+    the data never label are not scored. Raises UserError for an unfinished run and for bad scans.
     """
     from spineseg.data.check import require_valid
     from spineseg.data.prepare import files_hash, scan_files
@@ -68,17 +69,18 @@ def score_on(run: Path, data: Path) -> Path:
     cases = require_valid(data, progress=True)
     with claim_gpu() as gpu:
         segmenter = open_segmenter(run, gpu or 0)
-        scores = score_cases(segmenter, scan_cases(cases, record.grid), len(cases))
+        scored = scan_cases(cases, record.grid, clean_up=clean_up)
+        scores = score_cases(segmenter, scored, len(cases))
     labelled = scores.classes_in_truth()
     if not set(labelled) & set(FOREGROUND):
         raise _nothing_labelled(data)
     _say_unlabelled(labelled)
     name = paths.dataset_name(data)
-    folder = paths.root() / "results" / f"{record.experiment}-on-{name}"
+    folder = record.as_experiment.results_on(name, clean_up)
     write_scores(folder, scores, record, labelled, name)
     write_csv(folder / SUMMARY.name, summarise(SCORES.read(folder)))
-    scored = Experiment(paths.dataset_folder(data), record.profile)
-    origin = provenance.origin(scored, files_hash(scan_files(scored)), record.split_hash)
+    experiment = Experiment(paths.dataset_folder(data), record.profile)
+    origin = provenance.origin(experiment, files_hash(scan_files(experiment)), record.split_hash)
     provenance.record(folder, origin, record.device)
     return folder
 
