@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spineseg.inference.segmenter import Segmenter
+from spineseg.labels import NUM_CLASSES
 from spineseg.methods import METHODS
 from spineseg.models.fast import make_fast, memory_format
 from spineseg.training.checkpoint import load_network
@@ -33,8 +34,11 @@ class NetworkSegmenter(Segmenter):
         slices = torch.from_numpy(gray)
         if METHODS[self.record.model].volumetric:
             return self._of_batch(slices[None])[0]
-        batches = slices.split(self.record.profile.batch_size)
-        return np.concatenate([self._of_batch(batch) for batch in batches])
+        probabilities = np.empty((*gray.shape, NUM_CLASSES), np.float32)
+        size = self.record.profile.batch_size
+        for first in range(0, len(gray), size):
+            probabilities[first : first + size] = self._of_batch(slices[first : first + size])
+        return probabilities
 
     def _of_batch(self, samples: Tensor) -> np.ndarray:
         inputs = standardise(samples.to(self.device))

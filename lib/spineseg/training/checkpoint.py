@@ -11,7 +11,7 @@ from zipfile import ZipFile
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from spineseg.models import build_model
@@ -90,7 +90,7 @@ def save_weights(network: nn.Module, folder: Path) -> None:
         for name, value in network.state_dict().items()
     }
     with atomic_write(folder / WEIGHTS) as temporary:
-        save_file({name: value.contiguous() for name, value in state.items()}, temporary)
+        temporary.write_bytes(save({name: value.contiguous() for name, value in state.items()}))
 
 
 def _load_weights(folder: Path) -> tuple[nn.Module, RunRecord]:
