@@ -108,7 +108,7 @@ def test_a_custom_profile_has_its_own_name(tmp_path):
 
 
 def test_unknown_profile_lists_the_known():
-    with pytest.raises(UserError, match="choose one of paper, paper-adamw, quick, smoke"):
+    with pytest.raises(UserError, match="choose one of bundled, paper, paper-adamw, quick, smoke"):
         load_profile("quik")
 
 
