@@ -8,7 +8,8 @@ from vertebra to vertebra. A mask that agrees with this is returned as it is.
 2. A small piece that lies within another vertebra takes its class. A small piece far from the main
    piece of its class becomes background.
 3. Large pieces that touch and are no larger than one vertebra together are one vertebra.
-4. If the vertebrae from below upwards are not in order, they get the rising levels that agree best
+4. Vertebrae at the same place in plane, in different slices, are one vertebra.
+5. If the vertebrae from below upwards are not in order, they get the rising levels that agree best
    with their labels and distances. The vertebra next to the sacrum is L5. A piece that fits
    nowhere becomes background.
 """
@@ -33,7 +34,8 @@ TOUCHING = 0.12  # of the surface of a part of a vertebra touches the rest
 FAR = 25.0  # mm from its main piece: a small piece does not belong to it
 MOST_BONES, MOST_PIECES = 40, 5000  # more are noise
 LEFT_OUT = 2.5  # votes that a bone of usual volume costs that gets no level
-WRONG_DISTANCE = 0.25  # votes that a level too many or too few between two vertebrae costs
+WRONG_DISTANCE = 10.0  # votes that a level too many or too few between two vertebrae costs
+SAME_PLACE = 12.0  # mm in plane: vertebrae are farther apart
 
 
 @dataclass
@@ -87,6 +89,7 @@ def clean_levels(classes: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     bones = _bones(pieces, mains, typical)
     share = _touching(numbers, len(pieces), bones, np.array(spacing))
     owners = _joined(_owners(pieces, mains, share, typical), pieces, share, typical)
+    owners = _at_one_place(owners, pieces)
     heads = sorted({owner for owner in owners if owner is not None})
     vertebrae = [
         Vertebra([piece for piece, owner in zip(pieces, owners, strict=True) if owner == head])
@@ -211,6 +214,22 @@ def _joined(
             if is_part and share[rest][part] > TOUCHING:
                 owners = [rest if owner == part else owner for owner in owners]
                 break
+    return owners
+
+
+def _at_one_place(owners: list[int | None], pieces: list[Piece]) -> list[int | None]:
+    """Let vertebrae at the same place in plane have one owner, the largest."""
+    heads = {owner for owner in owners if owner is not None}
+    bones = [head for head in heads if pieces[head].label != SACRUM]
+    bones.sort(key=lambda head: -pieces[head].volume)
+    for index, part in enumerate(bones):
+        apart = [
+            float(np.linalg.norm(pieces[part].centre[1:] - pieces[rest].centre[1:]))
+            for rest in bones[:index]
+        ]
+        if apart and min(apart) < SAME_PLACE:
+            rest = bones[int(np.argmin(apart))]
+            owners = [owners[rest] if owner == part else owner for owner in owners]
     return owners
 
 
