@@ -228,6 +228,16 @@ def test_two_scans_never_share_a_mask(tmp_path, capsys, no_network):
     assert "would be written twice" in refused(capsys, tmp_path, scans, tmp_path / "out")
 
 
+def test_no_output_is_the_folder_of_another(scan, tmp_path, capsys, no_network):
+    scans, masks, mask = tmp_path / "scans", tmp_path / "out", tmp_path / "mask.mha"
+    write(make_scan(), scans / "a.mha")
+    for line in (
+        refused(capsys, tmp_path, scans, masks, "--csv", masks),
+        refused(capsys, tmp_path, scan, mask, "--csv", mask / "levels.csv"),
+    ):
+        assert "would be both a file and the folder of another output; write elsewhere" in line
+
+
 @pytest.mark.parametrize(
     ("mask", "words"),
     [

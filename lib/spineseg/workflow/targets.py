@@ -119,10 +119,16 @@ def _refuse_losses(targets: list[Target], others: list[tuple[Path, str]]) -> Non
     inputs = _identities(file for target in targets for file in _files(target.case))
     outputs = [(target.mask, MARK) for target in targets]
     outputs += [(target.preview, MARK) for target in targets if target.preview]
+    folders = {folder for path, _ in outputs + others for folder in path.parents}
     seen: set[Path] = set()
     for path, mark in outputs + others:
+        if path in folders:
+            what = "would be both a file and the folder of another output"
+            raise UserError.at(path, what, ELSEWHERE)
         if path in seen:
-            raise UserError.at(path, "would be written twice", "rename one of the two scans")
+            of_scans = (path, mark) not in others
+            remedy = "rename one of the two scans" if of_scans else ELSEWHERE
+            raise UserError.at(path, "would be written twice", remedy)
         seen.add(path)
         if not path.exists():
             _require_writable(path)
