@@ -83,6 +83,25 @@ def test_levels_rise_by_one(labels, repaired):
     assert levels(clean_levels(spine(labels), SPACING), len(labels)) == repaired
 
 
+@pytest.mark.parametrize("shifted", [3, 4, 5])
+def test_slices_that_count_differently_get_the_levels_that_the_sacrum_gives(shifted):
+    """In the middle slices every vertebra has the name of the next one."""
+    right = spine([L5, L4, L3, L2, L1, T12], sacrum=True)
+    mask = right.copy()
+    middle = slice(6 - shifted // 2, 6 - shifted // 2 + shifted)
+    mask[middle] = np.where(right[middle] > S, right[middle] + 1, right[middle])
+    np.testing.assert_array_equal(clean_levels(mask, SPACING), right)
+
+
+def test_no_level_is_skipped_between_neighbours():
+    """All but the lowest are one too high. The sacrum decides; without it, the most votes do."""
+    labels = [L5, L3, L2, L1, T12, T11, T11]
+    cleaned = clean_levels(spine(labels, sacrum=True), SPACING)
+    assert levels(cleaned, 7) == [L5, L4, L3, L2, L1, T12, T11]
+    cleaned = clean_levels(spine(labels), SPACING)
+    assert levels(cleaned, 7) == [L4, L3, L2, L1, T12, T11, 0]
+
+
 def test_a_missing_vertebra_leaves_a_gap():
     cleaned = clean_levels(spine([L5, L4, 0, L2, L2, T12]), SPACING)
     assert levels(cleaned, 6) == [L5, L4, 0, L2, L1, T12]

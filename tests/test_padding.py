@@ -16,6 +16,7 @@ from spineseg.data.volume import to_canonical
 from spineseg.inference.interpolate import interpolated_classes
 from spineseg.inference.segmenter import to_scan_grid
 from spineseg.labels import NUM_CLASSES, challenge_to_class
+from spineseg.outputs.preview import _black_and_white
 from spineseg.phantom import simulate
 
 GRID = Grid(12, 64, (0, 64))
@@ -196,3 +197,10 @@ def test_classes_are_those_of_interpolating_every_voxel(seed, degrees):
     vectors.CopyInformation(target)
     wanted = sitk.GetArrayFromImage(sitk.Resample(vectors, scan)).argmax(-1)
     np.testing.assert_array_equal(interpolated_classes(probabilities, target, scan), wanted)
+
+
+def test_padding_does_not_set_the_black_of_a_preview():
+    values = np.random.default_rng(0).integers(0, 200, (6, 40, 40)).astype(np.int16)
+    padded = np.pad(values, ((0, 0), (20, 20), (0, 0)), constant_values=-1000)
+    shown = [_black_and_white(sitk.GetImageFromArray(each), [1, 3]) for each in (values, padded)]
+    assert shown[0] == shown[1]

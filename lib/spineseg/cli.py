@@ -27,8 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, RuntimeError, OSError, MemoryError, ImportError) as error:
         from spineseg.utils.errors import UserError, is_out_of_memory
 
-        known = isinstance(error, UserError) or not is_out_of_memory(error)
-        print(error if known else "not enough memory; free some, then retry", file=sys.stderr)
+        if not isinstance(error, UserError) and is_out_of_memory(error):
+            print("not enough memory; free some, then retry", file=sys.stderr)
+        elif isinstance(error, OSError) and error.filename:
+            what = (error.strerror or "cannot be used").lower()
+            print(UserError.at(error.filename, what, "check its name and rights"), file=sys.stderr)
+        else:
+            print(error, file=sys.stderr)
         return 1
 
 

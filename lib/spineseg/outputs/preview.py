@@ -11,6 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from spineseg.data.gray import to_gray
+from spineseg.data.padding import image_part
 from spineseg.labels import CLASSES, COLOURS, FOREGROUND
 from spineseg.outputs.own import MARK
 from spineseg.utils.files import atomic_write
@@ -61,8 +62,7 @@ def _draw(scan: sitk.Image, classes: np.ndarray, title: str, subtitle: str) -> F
 
     slices = shown_slices(classes)
     values = sitk.GetArrayViewFromImage(scan)[slices]
-    low, high = np.percentile(values, PERCENTILES)
-    gray = to_gray(values, low, high if high > low else low + 1)
+    gray = to_gray(values, *_black_and_white(scan, slices))
     spacing = scan.GetSpacing()[1], scan.GetSpacing()[0]  # of rows and columns
     height, width = (count * mm for count, mm in zip(gray.shape[1:], spacing, strict=True))
     figure, panels = _panels(len(slices), height, width)
@@ -78,6 +78,16 @@ def _draw(scan: sitk.Image, classes: np.ndarray, title: str, subtitle: str) -> F
     figure.text(0.5, top, f"{title}\n{subtitle}", wrap=True, parse_math=False, **settings)
     _legend(figure, [name for name in FOREGROUND if areas[CLASSES.index(name)]])
     return figure
+
+
+def _black_and_white(scan: sitk.Image, slices: list[int]) -> tuple[float, float]:
+    """The values of these slices to show as black and white; padding has no say."""
+    values = sitk.GetArrayViewFromImage(scan)[slices]
+    if part := image_part(scan):
+        inside = values[np.array([part.in_slice(index) for index in slices])]
+        values = inside if inside.size else values
+    low, high = np.percentile(values, PERCENTILES)
+    return low, (high if high > low else low + 1)
 
 
 def _panels(count: int, height: float, width: float) -> tuple[Figure, list[Axes]]:
