@@ -344,7 +344,7 @@ def bundled_table() -> str:
     row = ours.loc[(PROPOSED, ALL_CLASSES)]
     lines.append(
         f"\nData: {row['data']}, {row['cases']} patients. Profile: bundled, one seed. "
-        f"Scored on: {row['device']}."
+        f"Trained on: {row['device']}."
     )
     return "\n".join(lines)
 
