@@ -13,13 +13,19 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from spineseg.data.headers import COPY_AGAIN, EXPORT_AGAIN, NOT_FINITE, SAVE_GRAY, check_voxel_limit
+from spineseg.data.headers import (
+    COPY_AGAIN,
+    DICOM_MAGIC,
+    DICOM_PREAMBLE_BYTES,
+    EXPORT_AGAIN,
+    NOT_FINITE,
+    SAVE_GRAY,
+    check_voxel_limit,
+)
 from spineseg.data.volume import ITK_LOCK, as_scan
 from spineseg.utils.errors import Problem, UserError
 
 IMAGE_IO = "GDCMImageIO"
-MAGIC = b"DICM"
-PREAMBLE_BYTES = 128  # before the magic; old archives leave both out
 DICOM_SUFFIXES = (".dcm", ".ima")  # files of that name should be DICOM, whatever they begin with
 IMPLICIT, EXPLICIT, BIG_ENDIAN = (f"1.2.840.10008.1.2{tail}" for tail in ("", ".1", ".2"))
 UNCOMPRESSED = (IMPLICIT, EXPLICIT, BIG_ENDIAN)
@@ -128,13 +134,13 @@ def _is_dicom(path: Path) -> bool:
 def _first_bytes(path: Path) -> bytes:
     try:
         with open(path, "rb") as file:
-            return file.read(PREAMBLE_BYTES + len(MAGIC))
+            return file.read(DICOM_PREAMBLE_BYTES + len(DICOM_MAGIC))
     except OSError as error:
         raise UserError.at(path, f"cannot be read ({error.strerror})", COPY_AGAIN) from None
 
 
 def _has_preamble(start: bytes) -> bool:
-    return start[PREAMBLE_BYTES:] == MAGIC
+    return start[DICOM_PREAMBLE_BYTES:] == DICOM_MAGIC
 
 
 def read_slice_header(path: Path) -> SliceHeader | None:
@@ -211,7 +217,7 @@ def _elements(path: Path) -> Iterator[tuple[Tag, bytes]]:
     """
     damaged = UserError.at(path, "not a DICOM image, or damaged", COPY_AGAIN)
     start, end, syntax = _first_bytes(path), path.stat().st_size, ""
-    place = PREAMBLE_BYTES + len(MAGIC) if _has_preamble(start) else 0
+    place = DICOM_PREAMBLE_BYTES + len(DICOM_MAGIC) if _has_preamble(start) else 0
     order, explicit, in_meta, in_pixels = "<", True, True, False
     with open(path, "rb") as file:
         while place + 8 <= end:

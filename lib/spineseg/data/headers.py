@@ -94,7 +94,8 @@ OTHER_CONTENT = {
     b"<": "a web page",
     b"version https://git-lfs": "a placeholder of Git LFS",
 }
-DICOM_MAGIC, DICOM_MAGIC_BYTE = b"DICM", 128
+DICOM_MAGIC = b"DICM"
+DICOM_PREAMBLE_BYTES = 128  # before the magic; old archives leave both out
 NIFTI_MAGICS = {344: (b"n+1\0", b"ni1\0"), 4: (b"n+2\0", b"ni2\0")}  # by byte
 
 COPY_AGAIN = "copy it again"
@@ -415,7 +416,7 @@ def nrrd_header(
 def refuse_other_content(path: Path, start: bytes) -> None:
     """Raise UserError if a file begins as one of another type does."""
     found = next((what for magic, what in OTHER_CONTENT.items() if start.startswith(magic)), "")
-    if start[DICOM_MAGIC_BYTE:].startswith(DICOM_MAGIC):
+    if start[DICOM_PREAMBLE_BYTES:].startswith(DICOM_MAGIC):
         remedy = "rename it to .dcm and give the folder that holds its series"
         raise UserError.at(path, "a DICOM file, against its name", remedy)
     if any(start[at:].startswith(magics) for at, magics in NIFTI_MAGICS.items()):

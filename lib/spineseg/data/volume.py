@@ -354,13 +354,6 @@ def write_mask(mask: sitk.Image, path: Path, like: Path | None = None) -> None:
         write_nifti(temporary, sitk.GetArrayViewFromImage(mask), matrix, scan, text)
 
 
-def check_target(path: Path) -> None:
-    """Raise UserError if `write_image` could not write there: unknown type or missing folder."""
-    _require_extension(path)
-    if not path.parent.is_dir():
-        raise UserError.at(path, "its folder does not exist", "make it first, or write elsewhere")
-
-
 def _require_extension(path: Path) -> str:
     """The known extension of a file name. Raises UserError for any other name."""
     suffix = extension(path)

@@ -3,10 +3,10 @@
 import zlib
 from pathlib import Path
 
+from spineseg.data.headers import GZIP_MAGIC, ZLIB_OR_GZIP
+
 MARK = "written by spineseg predict"  # in the header of masks, pictures and label tables
 SEARCHED_BYTES = 1 << 13
-GZIP_MAGIC = b"\x1f\x8b"
-ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS  # zlib's code for: detect which of the two
 
 
 def is_own(path: Path, mark: str = MARK) -> bool:

@@ -170,9 +170,7 @@ def _legend(figure: Figure, names: list[str]) -> None:
     from matplotlib.patches import Patch
 
     handles = [Patch(color=COLOURS[name], label=name) for name in names]
-    handles.append(
-        Patch(alpha=0, label="slices from right to left; H head, F feet, A front, P back")
-    )
+    handles.append(Patch(alpha=0, label=LEGEND))
     figure.legend(
         handles=handles,
         loc="lower center",
