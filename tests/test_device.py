@@ -198,7 +198,8 @@ def test_torch_gets_no_more_threads_than_there_are_cores(own, cores, used):
 @pytest.mark.parametrize(
     ("hardware", "width", "precision"),
     [
-        ({"gpus": 1, "bf16": True}, 8, "bf16-mixed"),
+        ({"gpus": 1, "bf16": True}, 64, "bf16-mixed"),
+        ({"gpus": 1, "bf16": True}, 63, "32-true"),
         ({"gpus": 1, "bf16": False, "cpu": ["amx_bf16"]}, 64, "32-true"),
         ({"cpu": ["amx_bf16", "avx512_bf16"]}, 8, "bf16-mixed"),
         ({"cpu": ["avx512_bf16"]}, 63, "32-true"),

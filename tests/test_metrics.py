@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from spineseg.evaluation.metrics import dsc, iou, overlaps
+from spineseg.evaluation.metrics import confusion, dsc, iou, overlaps
 from spineseg.evaluation.scores import score_rows
 from spineseg.evaluation.summary import summarise
 from spineseg.labels import CHALLENGE_LABELS, CLASSES, NUM_CLASSES, challenge_to_class
@@ -24,7 +24,7 @@ MASKS = hnp.arrays(
 @given(MASKS)
 def test_dsc_and_iou_match_simpleitk(pair):
     truth, predicted = pair
-    counts = overlaps(truth, predicted).sum(0)
+    counts = overlaps(confusion(truth, predicted).sum(0))
     measures = sitk.LabelOverlapMeasuresImageFilter()
     measures.Execute(sitk.GetImageFromArray(truth), sitk.GetImageFromArray(predicted))
     for label in range(1, NUM_CLASSES):
@@ -41,13 +41,13 @@ def test_dsc_and_iou_match_simpleitk(pair):
 @given(MASKS)
 @settings(max_examples=60, deadline=None)
 def test_iou_follows_from_dsc_for_one_pair(pair):
-    counts = overlaps(*pair)
+    counts = overlaps(confusion(*pair))
     np.testing.assert_allclose(iou(counts), dsc(counts) / (2 - dsc(counts)))
 
 
 def test_unequal_shapes_are_refused():
     with pytest.raises(ValueError, match="truth is"):
-        overlaps(np.zeros((1, 2, 2), int), np.zeros((1, 2, 3), int))
+        confusion(np.zeros((1, 2, 2), int), np.zeros((1, 2, 3), int))
 
 
 def test_challenge_labels_map_to_the_nine_classes():
@@ -61,7 +61,7 @@ def test_score_rows_by_hand():
     """Two slices: S is found in one and missed in the other; L5 is found where it is absent."""
     truth = np.array([[1, 1, 0, 0], [1, 1, 1, 0]])
     predicted = np.array([[1, 1, 0, 0], [0, 0, 2, 0]])
-    counts = overlaps(truth, predicted)
+    counts = overlaps(confusion(truth, predicted))
     rows = score_rows("Case1", "slice", counts) + score_rows("Case1", "volume", counts.sum(0)[None])
     value = {(r["aggregation"], r["metric"], r["class"]): (r["value"], r["units"]) for r in rows}
     assert value == {
@@ -77,7 +77,7 @@ def test_score_rows_by_hand():
 
 
 def test_folds_run_on_different_devices_are_summarised_together():
-    keys = {"data": "d", "profile": "p", "model": "m", "fold": "0", "metric": "DSC"}
+    keys = {"data": "d", "profile": "p", "model": "m", "fold": "0", "seed": 0, "metric": "DSC"}
     keys |= {"class": "S", "aggregation": "volume", "units": 1}
     rows = [{**keys, "case": c, "device": f"gpu {c}", "value": v} for c, v in (("A", 1), ("B", 0))]
     summary = summarise(pd.DataFrame(rows)).set_index("class")
@@ -85,7 +85,7 @@ def test_folds_run_on_different_devices_are_summarised_together():
 
 
 def test_summary_gives_slices_equal_weight():
-    keys = {"data": "d", "profile": "p", "device": "c", "model": "m", "fold": "0", "metric": "DSC"}
+    keys = {"data": "d", "profile": "p", "device": "c", "model": "m", "fold": "0", "seed": 0, "metric": "DSC"}
     rows = [
         {**keys, "case": "A", "class": "S", "aggregation": "slice", "value": 1.0, "units": 1},
         {**keys, "case": "B", "class": "S", "aggregation": "slice", "value": 0.0, "units": 3},

@@ -6,11 +6,12 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spineseg.methods import ABLATION, METHODS, OWN_NETWORKS
+from spineseg.methods import ABLATION, DEPTHS, METHODS, OWN_NETWORKS
 from spineseg.models import build_model
-from spineseg.models.blocks import ASPP, pad_to_multiple
+from spineseg.models.blocks import ASPP, ImagePooling, pad_to_multiple
 from spineseg.models.counting import count_parameters
 from spineseg.models.fast import NORMS, atrous_conv, make_fast, memory_format
+from spineseg.models.receptive_field import field_extent, receptive_field, rows_seen
 
 
 @pytest.mark.parametrize("name", OWN_NETWORKS)
@@ -54,7 +55,7 @@ def test_parameters_by_hand():
 
 
 def test_aspp_positions_say_where_modules_stand():
-    network = build_model("aspp_unet", width=4, aspp=(False, True, False, True))
+    network = build_model("aspp_unet", width=4, aspp=(2, 4))
     assert [isinstance(module, ASPP) for module in network.aspp] == [False, True, False, True]
 
 
@@ -67,7 +68,7 @@ def test_the_ablation_differs_in_positions_alone():
         for name in ABLATION
     }
     assert standing.pop("unet") == []
-    for name in ("aspp_unet", "aspp_unet_wide", "aspp_unet_near"):
+    for name in ("aspp_unet", "aspp_unet_wide"):
         assert standing.pop(name) == [1, 2, 3, 4]
     for name, positions in standing.items():
         assert name == "aspp_unet_" + "".join(map(str, positions))
@@ -75,15 +76,64 @@ def test_the_ablation_differs_in_positions_alone():
 
 
 def test_no_aspp_is_the_unet():
-    bare = build_model("aspp_unet", width=4, aspp=(False,) * 4)
+    bare = build_model("aspp_unet", width=4, aspp=())
     bare.load_state_dict(build_model("unet", width=4).state_dict())
 
 
 def test_wrong_names_and_positions_are_refused():
     with pytest.raises(ValueError, match="no such network; choose one of unet, segnet"):
         build_model("resnet")
-    with pytest.raises(ValueError, match="3 positions"):
-        build_model("aspp_unet", aspp=(True, True, True))
+    with pytest.raises(ValueError, match="no position 4: the encoder has 3 stages"):
+        build_model("aspp_unet_34", stages=3)
+
+
+@pytest.mark.parametrize("stages", DEPTHS)
+def test_the_stages_of_a_method_come_before_those_of_the_profile(stages):
+    """U-Net-2D of each depth sees as many rows as counted by hand, and more of them with ASPP."""
+    plain = build_model(f"unet_depth_{stages}", width=8, stages=4)
+    assert len(plain.down) == len(plain.up) == stages
+    size = (25 * 2**stages, 32)  # its middle row sees the most
+    rows, _ = field_extent(receptive_field(plain, size))
+    assert rows == rows_seen(stages) == {1: 10, 2: 28, 3: 68, 4: 140, 5: 284}[stages]
+    pooled = build_model(f"aspp_unet_depth_{stages}", width=4, stages=4)
+    assert field_extent(receptive_field(pooled, size))[0] > rows
+
+
+@pytest.mark.parametrize("stages", [2, 3, 5])
+@pytest.mark.parametrize("name", ["segnet", "unet3d", "unet", "aspp_unet"])
+def test_networks_have_the_stages_of_the_profile(name, stages):
+    network = build_model(name, width=2, stages=stages)
+    slices = (4,) if name == "unet3d" else ()
+    image = torch.randn(2, 1, *slices, 50, 37)
+    assert network(image).shape == (2, 9, *slices, 50, 37)
+    halvings = stages - (name == "unet3d")  # the last stage of U-Net-3D is its bottom
+    assert len(network.down) == halvings
+
+
+def test_the_controls_change_one_thing_each():
+    """Which branches the first module of each control network has: kernel sizes and rates."""
+
+    def branches(name: str) -> list[tuple[int, int]] | None:
+        module = build_model(name, width=8).aspp[0]
+        convolutions = [b[0] for b in module.branches if not isinstance(b, ImagePooling)]
+        return [(c.kernel_size[0], c.dilation[0]) for c in convolutions], any(
+            isinstance(b, ImagePooling) for b in module.branches
+        )
+
+    atrous = [(1, 1), (3, 6), (3, 12), (3, 18)]
+    assert branches("aspp_unet_depth_2") == (atrous, True)
+    assert branches("control_no_pooling") == (atrous, False)
+    assert branches("control_pooling") == ([(1, 1)], True)
+    assert branches("control_near") == ([(1, 1), (3, 1), (3, 2), (3, 3)], True)
+    assert branches("control_wide") == ([(1, 1)] * 5, False)
+
+
+def test_a_network_can_see_the_row():
+    """The same image gives other logits in another row; a plain network cannot tell its rows."""
+    image = torch.zeros(1, 1, 64, 32)
+    for name, differs in (("control_rows", True), ("unet_depth_2", False)):
+        logits = build_model(name, width=4).eval()(image)[0, :, :, 16]
+        assert torch.allclose(logits[:, 24], logits[:, 40], atol=1e-6) != differs
 
 
 @pytest.fixture

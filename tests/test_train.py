@@ -26,7 +26,7 @@ from spineseg.utils.paths import PROFILES
 from spineseg.workflow.prepare import prepare
 from spineseg.workflow.train import train
 
-RUN = "phantom-mini-smoke/aspp_unet-fold-0"
+RUN = "phantom-mini-smoke/aspp_unet-fold-0-seed-0"
 
 
 def test_a_finished_run_is_a_fact(trained, phantom, monkeypatch):
@@ -113,11 +113,11 @@ def test_plain_loop_gives_the_same_weights(phantom, workspace):
     profile = replace(experiment.profile, optimizer="sgd", schedule="exponential", augment=False)
     experiment = replace(experiment, profile=profile)
     cache = prepare(experiment)
-    record = RunRecord.of(experiment, cache, "unet", 0, experiment.epochs)
+    record = RunRecord.of(experiment, cache, "unet", 0)
     training = Training(record, cache, make_fabric())
     training._train_epoch(0, tqdm(disable=True))
 
-    torch.manual_seed(profile.seed)
+    torch.manual_seed(record.seed)
     network = build_model("unet", profile.width).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), lr=profile.learning_rate, weight_decay=0.01)
     first, last = cache.grid(0).columns
@@ -224,7 +224,7 @@ def test_noise_is_for_training_alone(phantom, workspace):
     cache = prepare(experiment)
     losses = {}
     for model in ("aspp_unet", "aspp_unet_noise"):
-        record = RunRecord.of(experiment, cache, model, 0, experiment.epochs)
+        record = RunRecord.of(experiment, cache, model, 0)
         training = Training(record, cache, make_fabric())
         losses[model] = training._test_loss(), training._train_epoch(0, tqdm(disable=True))
     assert losses["aspp_unet"][0] == losses["aspp_unet_noise"][0]
@@ -235,7 +235,7 @@ def test_volumes_are_counted_in_slices(phantom, workspace):
     """64 slices per epoch are five volumes of twelve."""
     experiment = Experiment.of(phantom, "smoke")
     cache = prepare(experiment)
-    record = RunRecord.of(experiment, cache, "unet3d", 0, experiment.epochs)
+    record = RunRecord.of(experiment, cache, "unet3d", 0)
     training = Training(record, cache, make_fabric())
     assert training.images.ndim == 4
     assert (training.epoch_size, training.batches) == (5, 5)

@@ -1,86 +1,139 @@
 """Verdicts on made-up results for which the right verdict is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from spineseg.evaluation.noise import LEVELS
-from spineseg.evaluation.summary import summarise
 from spineseg.labels import FOREGROUND
 from spineseg.methods import ABLATION, METHODS, NOISE_METHODS, TABLE3
 from spineseg.paper.verdicts import (
-    CANNOT_JUDGE,
+    CANNOT_ACT,
+    CHANCE,
+    NEEDS_PATIENTS,
     NOT_REPRODUCED,
     REPRODUCED,
+    UNTRAINED,
+    VERDICTS,
     Measured,
     judge,
     verdict,
 )
 
 CASES = [f"Case{n}" for n in range(12)]
-RIGHT = {name: 0.70 for name in METHODS} | {
+SEEDS = range(3)
+RIGHT = {name: 0.70 for name in (*TABLE3, *ABLATION)} | {
     "aspp_unet_1": 0.60,
     "aspp_unet_4": 0.72,
     "aspp_unet_234": 0.75,
     "aspp_unet": 0.85,
     "aspp_unet_noise": 0.84,
 }
+RANDOM = 0.005  # SD of what neither seed nor case explains
 
 
-def made_up(
-    means: dict[str, float], drop: float = 0.01, losses=None, times=(1.0, 1.05)
-) -> Measured:
-    """Results with these mean scores.
-
-    Noise lowers the DSC little up to k = 30, and for ASPP-UNet by `drop` per unit of k beyond.
-    """
-    random = np.random.default_rng(0)
-    keys = {"data": "d", "profile": "p", "device": "c", "fold": 0}
+def of_runs(means, seed_sd: float, random: np.random.Generator) -> pd.DataFrame:
+    """scores.csv of one fold with these means. `seed_sd` is the spread over the seeds."""
     easy = random.normal(0, 0.02, len(CASES))
-    rows = [
+    keys = {"data": "d", "profile": "p", "device": "c", "fold": "0"}
+    return pd.DataFrame(
         {
             **keys,
             "model": model,
+            "seed": seed,
             "case": case,
             "class": name,
             "aggregation": "volume",
             "metric": metric,
-            "value": mean + easy[i] + random.normal(0, 0.005),
+            "value": mean + (seed - 1) * seed_sd + easy[i] + random.normal(0, RANDOM),
             "units": 1,
         }
         for model, mean in means.items()
+        for seed in SEEDS
         for i, case in enumerate(CASES)
         for name in FOREGROUND
         for metric in ("DSC", "IoU")
-    ]
-    scores = pd.DataFrame(rows)
-    noise = pd.DataFrame(
+    )
+
+
+def noise_of(models, drop: float, random: np.random.Generator) -> pd.DataFrame:
+    """noise.csv: DSC falls little; beyond k = 30, ASPP-UNet loses `drop` more per unit of k."""
+    return pd.DataFrame(
         {
             "model": model,
+            "fold": "0",
+            "seed": seed,
             "case": case,
             "k": k,
-            "DSC": 0.9 - 0.001 * k - (model == "aspp_unet") * drop * max(0, k - 30) + easy[i],
+            "DSC": 0.9
+            - 0.001 * k
+            - (model == "aspp_unet") * drop * max(0, k - 30)
+            + random.normal(0, RANDOM),
         }
-        for model in NOISE_METHODS
-        if model in means
-        for i, case in enumerate(CASES)
+        for model in models
+        for seed in SEEDS
+        for case in CASES
         for k in LEVELS
     )
+
+
+def curves_of(losses: dict[str, float], epochs: dict[str, int], spread: float) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "model": name,
+            "fold": "0",
+            "seed": seed,
+            "epoch": epoch,
+            "train_loss": loss / epoch + spread * (seed - 1),
+        }
+        for name, loss in losses.items()
+        for seed in SEEDS
+        for epoch in range(1, epochs.get(name, 4) + 1)
+    )
+
+
+def made_up(
+    means: dict[str, float] = RIGHT,
+    seed_sd: float = 0.005,
+    drop: float = 0.01,
+    losses=None,
+    epochs=None,
+    spread: float = 0.01,
+    times=(1.0, 1.05),
+) -> Measured:
+    """Results with these mean scores, of trained-out networks and images that are long enough."""
+    random = np.random.default_rng(0)
     losses = losses or {name: 1.0 for name in TABLE3} | {"aspp_unet": 0.5}
-    curves = pd.DataFrame(
-        {"model": name, "epoch": epoch, "train_loss": losses[name]}
-        for name in losses
-        for epoch in (1, 2)
+    curves = curves_of(
+        {name: losses[name] for name in losses if name in means}, epochs or {}, spread
     )
     cost = pd.DataFrame(
         {"model": ["unet", "aspp_unet"], "parameters": [15.8, 21.8], "seconds": times}
     )
-    return Measured(scores, summarise(scores), curves, noise, cost)
+    convergence = pd.DataFrame({"model": list(means), "trained_out": True})
+    noise = noise_of([name for name in NOISE_METHODS if name in means], drop, random)
+    scores = of_runs(means, seed_sd, random)
+    return Measured(scores, curves, noise, cost, convergence, rows_seen=140, image_rows=220)
+
+
+def not_trained_out(measured: Measured, *models: str) -> Measured:
+    convergence = measured.convergence
+    return replace(
+        measured,
+        convergence=convergence.assign(trained_out=~convergence["model"].isin(models)),
+    )
 
 
 @pytest.fixture(scope="module")
-def right() -> pd.DataFrame:
-    return judge(made_up(RIGHT)).set_index("claim")
+def results() -> Measured:
+    return made_up()
+
+
+@pytest.fixture(scope="module")
+def right(results) -> pd.DataFrame:
+    return judge(results).set_index("claim")
 
 
 def starting(table: pd.DataFrame, words: str) -> pd.DataFrame:
@@ -90,75 +143,190 @@ def starting(table: pd.DataFrame, words: str) -> pd.DataFrame:
     return found
 
 
+def verdicts_of(measured: Measured, words: str) -> set[str]:
+    return set(starting(judge(measured).set_index("claim"), words)["verdict"])
+
+
+LEADS = "ASPP-UNet above"
+OVER_UNET = "ASPP-UNet above U-Net-2D"
+ABLATION_CLAIMS = ("one ASPP module", "four ASPP")
+FIRST = "ASPP-UNet first"
+LOSS = "ASPP-UNet's training loss"
+NOISE_HELPS = "training with noise"
+OF_ASPP = (OVER_UNET, *ABLATION_CLAIMS, FIRST)
+
+
 def test_true_claims_are_reproduced(right):
-    for words in (
-        "ASPP-UNet above",
-        "one ASPP module",
-        "four ASPP",
-        "DSC falls faster beyond",
-        "training with",
-    ):
+    for words in (LEADS, *ABLATION_CLAIMS, FIRST, "DSC falls", NOISE_HELPS, LOSS):
         assert starting(right, words)["verdict"].eq(REPRODUCED).all(), words
-    assert starting(right, "ASPP-UNet first")["verdict"].eq(REPRODUCED).all()
-    assert starting(right, "ASPP-UNet's training loss")["verdict"].eq(REPRODUCED).all()
-    assert len(starting(right, "ASPP-UNet above")) == 10
+    assert len(starting(right, LEADS)) == 10
+    assert set(right["verdict"]) <= set(VERDICTS)
+    assert len(right) == 22
 
 
 def test_false_claims_are_not_reproduced():
     means = RIGHT | {"aspp_unet": 0.60, "aspp_unet_1": 0.80}
-    table = judge(made_up(means, drop=0.0, times=(1, 1.4))).set_index("claim")
-    for words in ("ASPP-UNet above", "one ASPP module", "four ASPP", "ASPP-UNet first"):
+    losses = {name: 1.0 for name in TABLE3} | {"unet": 0.5}
+    table = judge(made_up(means, drop=0.0, losses=losses, times=(1, 1.4))).set_index("claim")
+    for words in (LEADS, *ABLATION_CLAIMS, FIRST, LOSS):
         assert starting(table, words)["verdict"].eq(NOT_REPRODUCED).all(), words
-    assert (
-        starting(table, "ASPP-UNet needs only slightly more time")["verdict"]
-        .eq(NOT_REPRODUCED)
-        .all()
-    )
+    assert starting(table, "four ASPP").index[0].endswith("(next best: ASPP 1)")
+    slow = starting(table, "ASPP-UNet needs only slightly more time")
+    assert slow["verdict"].eq(NOT_REPRODUCED).all()
 
 
-def test_headline_scores_are_shown_but_not_judged(right):
+def test_a_lead_that_seeds_may_explain_cannot_be_told_from_chance():
+    """Every case agrees on a lead of 15 points, and the seeds of a method are 10 apart."""
+    assert verdicts_of(made_up(), LEADS) == {REPRODUCED}
+    unsure = made_up(seed_sd=0.1)
+    for words in (LEADS, *ABLATION_CLAIMS, FIRST):
+        assert verdicts_of(unsure, words) == {CHANCE}, words
+
+
+def test_equal_methods_cannot_be_told_from_chance():
+    measured = made_up(dict.fromkeys(RIGHT, 0.7), drop=0.0)
+    for words in (LEADS, "one ASPP module", FIRST, "DSC falls faster"):
+        assert CHANCE in verdicts_of(measured, words), words
+
+
+def test_one_significant_deficit_refutes_a_rank(results):
+    """ASPP-UNet is last on L3 alone, which is among the stated classes of both metrics."""
+    scores = results.scores.copy()
+    worse = (scores["model"] == "aspp_unet") & (scores["class"] == "L3")
+    scores.loc[worse, "value"] -= 0.5
+    table = judge(replace(results, scores=scores)).set_index("claim")
+    rank = starting(table, FIRST)
+    assert rank["verdict"].eq(NOT_REPRODUCED).all()
+    assert rank["ours"].eq("S L5 L4 L2 L1 T12 T11").all()
+    assert starting(table, LEADS)["verdict"].eq(REPRODUCED).all()
+
+
+def test_a_lead_over_a_rival_that_is_not_trained_out_is_not_judged(results):
+    for rival in ("segnet", "nnunet"):
+        table = judge(not_trained_out(results, rival)).set_index("claim")
+        leads = starting(table, LEADS)
+        about = leads.index.str.contains(METHODS[rival].title)
+        assert leads[about]["verdict"].tolist() == [UNTRAINED] * 2
+        assert leads[~about]["verdict"].eq(REPRODUCED).all()
+        assert starting(table, FIRST)["verdict"].eq(UNTRAINED).all()
+        for words in (*ABLATION_CLAIMS, NOISE_HELPS, LOSS):
+            assert starting(table, words)["verdict"].eq(REPRODUCED).all(), words
+
+
+def test_nothing_is_led_by_an_aspp_unet_that_is_not_trained_out(results):
+    table = judge(not_trained_out(results, "aspp_unet")).set_index("claim")
+    for words in (LEADS, FIRST, "four ASPP", NOISE_HELPS):
+        assert starting(table, words)["verdict"].eq(UNTRAINED).all(), words
+    assert starting(table, "one ASPP module")["verdict"].eq(REPRODUCED).all()
+
+
+def test_an_ablation_needs_its_methods_trained_out(results):
+    assert verdicts_of(not_trained_out(results, "aspp_unet_1"), "one ASPP") == {UNTRAINED}
+    assert verdicts_of(not_trained_out(results, "aspp_unet_2"), "one ASPP") == {REPRODUCED}
+    assert verdicts_of(not_trained_out(results, "aspp_unet_2"), "four ASPP") == {UNTRAINED}
+
+
+@pytest.mark.parametrize("columns", [[], ["model", "epochs", "trained_out"]])
+def test_without_a_table_of_convergence_no_lead_is_judged(results, columns):
+    unknown = replace(results, convergence=pd.DataFrame(columns=columns))
+    for words in (LEADS, FIRST, *ABLATION_CLAIMS):
+        assert verdicts_of(unknown, words) == {UNTRAINED}, words
+    partly = replace(results, convergence=results.convergence.query("model != 'segnet'"))
+    assert UNTRAINED in verdicts_of(partly, "ASPP-UNet above SegNet")
+
+
+@pytest.mark.parametrize(
+    ("seen", "rows", "can_act"),
+    [(140, 880, True), (140, 210, True), (140, 209, False), (60, 110, True), (140, 110, False)],
+)
+def test_aspp_cannot_act_if_the_plain_net_sees_most_of_the_image(results, seen, rows, can_act):
+    measured = replace(results, rows_seen=seen, image_rows=rows)
+    for words in OF_ASPP:
+        assert verdicts_of(measured, words) == {REPRODUCED if can_act else CANNOT_ACT}, words
+    assert verdicts_of(measured, "ASPP-UNet above SegNet") == {REPRODUCED}
+    untrained = not_trained_out(measured, "unet", "aspp_unet_1", "aspp_unet_2")
+    for words in OF_ASPP:
+        assert verdicts_of(untrained, words) == {UNTRAINED if can_act else CANNOT_ACT}, words
+
+
+def test_the_abstracts_scores_need_the_papers_patients(right):
     rows = starting(right, "ASPP-UNet reaches")
-    assert rows["verdict"].eq(CANNOT_JUDGE).all()
+    assert rows["verdict"].eq(NEEDS_PATIENTS).all()
     assert rows["paper"].tolist() == ["0.866", "0.755"]
     assert rows["ours"].str.startswith("0.8").all()
+
+
+def test_a_rank_on_classes_that_the_data_lack_needs_the_papers_patients(results):
+    scores = results.scores[results.scores["class"] != "S"]
+    assert verdicts_of(replace(results, scores=scores), FIRST) == {NEEDS_PATIENTS}
 
 
 def test_a_third_more_parameters_is_not_slightly_more(right):
     row = starting(right, "ASPP-UNet needs only slightly more parameters").iloc[0]
     assert (row["paper"], row["ours"], row["verdict"]) == ("+46 %", "+38 %", NOT_REPRODUCED)
-    assert (
-        starting(right, "ASPP-UNet needs only slightly more time")["verdict"].eq(REPRODUCED).all()
+    row = starting(right, "ASPP-UNet needs only slightly more time").iloc[0]
+    assert (row["ours"], row["verdict"]) == ("+5 %", REPRODUCED)
+
+
+def test_losses_are_compared_over_the_epochs_that_all_methods_have():
+    """ASPP-UNet trains four times as long, which lowers its mean, but it falls no faster."""
+    losses = {name: 1.0 for name in TABLE3} | {"unet": 0.9}
+    assert verdicts_of(made_up(losses=losses, epochs={"aspp_unet": 16}), LOSS) == {NOT_REPRODUCED}
+    assert verdicts_of(made_up(spread=0.3), LOSS) == {CHANCE}
+
+
+def test_one_seed_cannot_tell_which_loss_falls_fastest(results):
+    curves = results.curves[results.curves["seed"] == 0]
+    assert verdicts_of(replace(results, curves=curves), LOSS) == {CHANCE}
+
+
+def test_claims_about_methods_that_were_not_run_are_left_out(results):
+    two = made_up({"unet": 0.7, "aspp_unet": 0.8})
+    nothing = pd.DataFrame()
+    table = judge(replace(two, cost=nothing, noise=nothing)).set_index("claim")
+    assert starting(table, LEADS)["verdict"].tolist() == [REPRODUCED] * 2
+    assert len(table) == 4  # two leads, two scores of the abstract
+    assert len(judge(two)) == 4 + 2 + 2  # noise without the noise-trained net, cost
+    ablation = made_up({name: RIGHT[name] for name in ABLATION})
+    claims = judge(replace(ablation, noise=nothing, curves=nothing, cost=nothing)).set_index(
+        "claim"
     )
+    for words in ABLATION_CLAIMS:
+        assert starting(claims, words)["verdict"].eq(REPRODUCED).all()
+    assert len(claims) == 2 + 2 + 2
+    without = {name: mean for name, mean in RIGHT.items() if name != "aspp_unet_34"}
+    assert not judge(made_up(without))["claim"].str.startswith("four ASPP").any()
 
 
-def test_claims_about_methods_that_were_not_run_cannot_be_judged():
-    table = judge(made_up({"unet": 0.7, "aspp_unet": 0.8})).set_index("claim")
-    assert starting(table, "ASPP-UNet above U-Net-2D")["verdict"].eq(REPRODUCED).all()
-    for words in (
-        "ASPP-UNet above SegNet",
-        "one ASPP",
-        "four ASPP",
-        "ASPP-UNet first",
-        "training with",
-    ):
-        assert starting(table, words)["verdict"].eq(CANNOT_JUDGE).all(), words
+def test_without_aspp_unet_only_the_ablation_of_single_modules_and_cost_are_judged():
+    table = judge(made_up({name: 0.7 for name in RIGHT if name != "aspp_unet"}))
+    assert table["claim"].str.contains("needs only|one ASPP module").all()
+    assert len(table) == 3
 
 
-def test_no_claim_can_be_judged_without_aspp_unet():
-    table = judge(made_up({name: 0.7 for name in ABLATION if name != "aspp_unet"}))
-    own = table[~table["claim"].str.contains("needs only|one ASPP module|training loss")]
-    assert own["verdict"].eq(CANNOT_JUDGE).all()
+def test_without_any_claim_the_table_is_empty():
+    nothing = pd.DataFrame()
+    measured = replace(made_up({"unet": 0.7}), curves=nothing, noise=nothing, cost=nothing)
+    assert list(judge(measured)) == ["section", "claim", "paper", "ours", "verdict"]
+    assert judge(measured).empty
+
+
+def test_claims_use_the_runs_that_all_methods_have(results):
+    """A seed that only ASPP-UNet has, with a score of 0, changes nothing."""
+    own = results.scores.query("model == 'aspp_unet' and seed == 0").assign(seed=9, value=0.0)
+    more = replace(results, scores=pd.concat([results.scores, own]))
+    pd.testing.assert_frame_equal(judge(more), judge(results))
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "cases", "words"),
+    ("low", "high", "words"),
     [
-        (0.1, 2, 6, REPRODUCED),
-        (-2, -0.1, 6, NOT_REPRODUCED),
-        (-0.1, 2, 6, CANNOT_JUDGE),
-        (0.1, 2, 5, CANNOT_JUDGE),
-        (np.nan, np.nan, 0, CANNOT_JUDGE),
+        (0.1, 2, REPRODUCED),
+        (-2, -0.1, NOT_REPRODUCED),
+        (-0.1, 2, CHANCE),
+        (0, 2, CHANCE),
+        (np.nan, np.nan, CHANCE),
     ],
 )
-def test_verdicts_follow_the_interval(low, high, cases, words):
-    assert verdict(low, high, cases) == words
+def test_verdicts_follow_the_interval(low, high, words):
+    assert verdict(low, high) == words

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spineseg.methods import NNUNET
 from spineseg.profiles import Profile, load_profile
 from spineseg.utils import paths
 from spineseg.utils.errors import UserError
@@ -14,7 +15,9 @@ from spineseg.utils.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-ALL = "all"  # in place of a fold: train on every case
+# In place of a fold's number:
+ALL = "all"  # train on every case
+VALIDATION = "validation"  # fold 0 with its test cases left out, and those of fold 1 held out
 # In place of a folder: patients simulated on the target grid, 172 or the given number of them,
 # as the phantom shows them or with any contrast (see `phantom/randomised.py`).
 SIMULATED = re.compile(r"(simulated|randomised)(?:-([1-9][0-9]{0,3}))?")
@@ -29,7 +32,7 @@ class Experiment:
     profile: Profile
 
     @classmethod
-    def of(cls, data: str | Path | None = None, profile: str | Path = "quick") -> Experiment:
+    def of(cls, data: str | Path | None = None, profile: str | Path = "laptop") -> Experiment:
         """The experiment of a data folder and a profile's name or file.
 
         `data` may also be empty (the phantom), `simulated` or, for fewer patients, `simulated-20`,
@@ -55,6 +58,11 @@ class Experiment:
         return Experiment(paths.default_data(), self.profile)
 
     @property
+    def pretraining(self) -> Experiment:
+        """Where the weights come from that runs on scans start with: as many rows, simulated."""
+        return Experiment(Path("simulated"), self.profile)
+
+    @property
     def is_simulated(self) -> bool:
         """Whether the data are simulated on the target grid itself, without files of scans."""
         return SIMULATED.fullmatch(str(self.data)) is not None
@@ -73,16 +81,17 @@ class Experiment:
 
     @property
     def starts_from_phantom(self) -> bool:
-        """Whether runs start from the weights of a run on the whole phantom."""
+        """Whether runs start from the weights of a run on all simulated patients."""
         synthetic = self == self.phantom or self.is_simulated
         return self.profile.finetune_epochs is not None and not synthetic
 
-    @property
-    def epochs(self) -> int:
-        """The number of epochs of a run."""
+    def epochs(self, model: str) -> int:
+        """The number of epochs of a method's run."""
+        if model == NNUNET:
+            return self.profile.nnunet_epochs
         if self.starts_from_phantom and self.profile.finetune_epochs is not None:
             return self.profile.finetune_epochs
-        return self.profile.epochs
+        return self.profile.tuned(model).epochs
 
     @property
     def data_name(self) -> str:
@@ -109,9 +118,16 @@ class Experiment:
     def figures(self) -> Path:
         return paths.root() / "figures" / self.name
 
-    def run(self, model: str, fold: int | str) -> Path:
-        """The folder of one run; `fold` is 0, 1, … or 'all'."""
-        return self.runs / f"{model}-fold-{fold}"
+    def run(self, model: str, fold: int | str, seed: int = 0) -> Path:
+        """The folder of one run; `fold` is 0, 1, …, ALL or VALIDATION."""
+        return self.runs / f"{model}-fold-{fold}-seed-{seed}"
+
+    def with_settings(self, **settings: float) -> Experiment:
+        """The experiment of the same data with other settings, which its name tells."""
+        changes = [f"{setting}-{value:g}" for setting, value in settings.items()]
+        name = "-".join([self.profile.name, *changes])
+        profile = replace(self.profile, name=name, **settings)  # type: ignore[arg-type]
+        return replace(self, profile=profile)
 
     def stamp(self, table: pd.DataFrame, device: str | pd.Series = "any") -> pd.DataFrame:
         """Put the columns data, profile and device before those of a table.

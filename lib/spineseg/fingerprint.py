@@ -61,7 +61,8 @@ def training_code(model: str) -> str:
         return fingerprint("nnunet", "labels.py", "training/device.py")
     method = METHODS[model]
     network = f"models/{method.network.partition('.')[0]}.py"
-    return fingerprint(*TRAINING, network, also=repr(method))
+    how = (method.network, method.options, method.has_stages, method.volumetric, method.noise)
+    return fingerprint(*TRAINING, network, also=repr(how))
 
 
 def scoring_code(model: str) -> str:
@@ -123,13 +124,24 @@ def _syntax(file: Path) -> str:
 
 
 def _bare(code: str) -> str:
-    """Code without comments, docstrings and layout."""
+    """Code without comments, docstrings and layout, the same for all versions of Python."""
     tree = ast.parse(code)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_docstring(body[0]):
             node.body = body[1:]  # type: ignore[attr-defined]
-    return ast.unparse(tree)
+    return repr(_plain(tree))
+
+
+def _plain(node: object) -> object:
+    """A syntax tree as nested tuples. Empty fields are left out: some versions add more."""
+    if isinstance(node, ast.AST):
+        fields = ((name, _plain(value)) for name, value in ast.iter_fields(node))
+        full = (field for field in fields if field[1] not in (None, (), ""))
+        return type(node).__name__, *full
+    if isinstance(node, list):
+        return tuple(_plain(each) for each in node)
+    return repr(node)
 
 
 def _is_docstring(node: ast.stmt) -> bool:

@@ -15,24 +15,43 @@ class Method:
 
     title: str  # as tables and figures show it
     network: str  # module.Class in spineseg.models; empty for nnU-Net, which plans its own
-    tables: tuple[str, ...]  # which of table3, ablation and noise it belongs to
+    tables: tuple[str, ...]  # which of table3, ablation, noise and mechanism it belongs to
     options: dict[str, Any] = field(default_factory=dict)  # of the network's class
     positions: str = ""  # of its ASPP modules, as Table 2 prints them
+    has_stages: bool = True  # whether the profile says how many stages the network has
     volumetric: bool = False  # takes whole volumes, not slices
     noise: float = 0.0  # largest k of Eq. 5 that is added to images in training
 
 
 UNET = "aspp_unet.ASPPUNet"
-
-
-def _without_aspp_except(*positions: int) -> dict[str, Any]:
-    return {"aspp": [position in positions for position in (1, 2, 3, 4)]}
+DEPTHS = (1, 2, 3, 4, 5)  # stages of the networks that show the mechanism
+CONTROL_DEPTH = 2  # stages of the control networks
 
 
 def _ablated(*positions: int) -> Method:
     printed = "+".join(map(str, positions))
-    options = _without_aspp_except(*positions)
-    return Method(f"ASPP {printed}", UNET, ("ablation",), options, positions=printed)
+    return Method(f"ASPP {printed}", UNET, ("ablation",), {"aspp": positions}, positions=printed)
+
+
+def _at_depths() -> dict[str, Method]:
+    """U-Net-2D and ASPP-UNet of each depth."""
+    return {
+        f"{name}_depth_{stages}": Method(
+            f"{title}, {stages} stage{'s' * (stages > 1)}",
+            UNET,
+            ("mechanism",),
+            {"stages": stages, **options},
+        )
+        for name, title, options in (
+            ("unet", "U-Net-2D", {"aspp": ()}),
+            ("aspp_unet", "ASPP-UNet", {}),
+        )
+        for stages in DEPTHS
+    }
+
+
+def _control(title: str, **options: Any) -> Method:
+    return Method(title, UNET, ("mechanism",), {"stages": CONTROL_DEPTH, **options})
 
 
 # In the order of Tables 2 and 3.
@@ -41,18 +60,17 @@ METHODS = {
         "U-Net-2D",
         UNET,
         ("table3", "ablation", "noise"),
-        _without_aspp_except(),
+        {"aspp": ()},
         positions="none",
     ),
     "segnet": Method("SegNet", "segnet.SegNet", ("table3", "noise")),
-    "deeplabv3": Method("DeepLabV3", "deeplabv3.DeepLabV3", ("table3", "noise")),
+    "deeplabv3": Method("DeepLabV3", "deeplabv3.DeepLabV3", ("table3", "noise"), has_stages=False),
     "unet3d": Method("U-Net-3D", "unet3d.UNet3D", ("table3", "noise"), volumetric=True),
-    NNUNET: Method("nnU-Net-2D", "", ("table3", "noise")),
+    NNUNET: Method("nnU-Net-2D", "", ("table3", "noise"), has_stages=False),
     "aspp_unet_1": _ablated(1),
     "aspp_unet_2": _ablated(2),
     "aspp_unet_3": _ablated(3),
     "aspp_unet_4": _ablated(4),
-    "aspp_unet_12": _ablated(1, 2),
     "aspp_unet_34": _ablated(3, 4),
     "aspp_unet_234": _ablated(2, 3, 4),
     PROPOSED: Method("ASPP-UNet", UNET, ("table3", "ablation", "noise"), positions="1+2+3+4"),
@@ -63,14 +81,15 @@ METHODS = {
         {"branch": 1.0},
         positions="1+2+3+4, full-width branches",
     ),
-    "aspp_unet_near": Method(
-        "rates 1, 2, 3",
-        UNET,
-        ("ablation",),
-        {"rates": (1, 2, 3)},
-        positions="1+2+3+4, rates 1, 2, 3",
-    ),
     "aspp_unet_noise": Method("ASPP-UNet, trained with noise", UNET, ("noise",), noise=50.0),
+    **_at_depths(),
+    "control_no_pooling": _control("ASPP without image pooling", pooling=False),
+    "control_pooling": _control("1x1 branch and image pooling alone", rates=()),
+    "control_near": _control("ASPP with rates 1, 2, 3", rates=(1, 2, 3)),
+    "control_wide": _control(
+        "five full-width 1x1 branches", branch=1.0, rates=(0, 0, 0, 0), pooling=False
+    ),
+    "control_rows": _control("U-Net-2D that sees the row", aspp=(), sees_rows=True),
 }
 
 
@@ -81,6 +100,7 @@ def _in_table(name: str) -> tuple[str, ...]:
 TABLE3 = _in_table("table3")
 ABLATION = _in_table("ablation")
 NOISE_METHODS = _in_table("noise")
+MECHANISM = _in_table("mechanism")
 OWN_NETWORKS = tuple(name for name in METHODS if name != NNUNET)
 
 
@@ -89,5 +109,5 @@ def nnunet_is_installed() -> bool:
 
 
 def runnable() -> tuple[str, ...]:
-    """All methods; nnU-Net only if its package is installed."""
-    return tuple(name for name in METHODS if name != NNUNET or nnunet_is_installed())
+    """The methods of Table 3 and of the noise test; nnU-Net only if its package is installed."""
+    return tuple(name for name in NOISE_METHODS if name != NNUNET or nnunet_is_installed())

@@ -1,9 +1,10 @@
 """Settings: every setting of an experiment, read from profiles/*.yaml and validated."""
 
+import csv
 import math
 import reprlib
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,10 +17,11 @@ from spineseg.methods import NNUNET
 from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.paths import PROFILES, slug
 
-CACHE_SETTINGS = ("image_size", "margin", "folds", "seed")
-NNUNET_SETTINGS = ("optimizer", "nnunet_epochs", "nnunet_iterations", "seed")
+CACHE_SETTINGS = ("image_size", "margin", "folds", "split_seed")
+NNUNET_SETTINGS = ("nnunet_epochs", "nnunet_iterations")
 SETTINGS_AFTER_TRAINING = ("name", "min_test_patients", "benchmark_rows")
 LARGEST_FILE = 1 << 16  # bytes
+TUNED = PROFILES / "tuned.csv"  # profile, model, learning_rate, epochs
 ONE_PER_LINE = "write one `setting: value` per line"
 UNKNOWN = ("unexpected_keyword_argument", "multiple_argument_values")  # errors of pydantic
 
@@ -40,6 +42,7 @@ class Profile:
     image_size: Rows  # largest rows (= columns) of a unified slice, pixels
     margin: Annotated[float, Field(ge=0, le=1)]  # kept on each side of the labels, share of width
     width: Annotated[int, Field(ge=1, le=1024)]  # channels of the first stage of a network
+    stages: Annotated[int, Field(ge=2, le=6)]  # how often a U-Net or a SegNet halves its maps
     folds: Annotated[int, Field(ge=2, le=10_000)]  # parts of the cross-validation
     min_test_patients: Count | None  # run folds until this many patients are tested; None: all
     epochs: Count
@@ -56,7 +59,7 @@ class Profile:
     nnunet_epochs: Count
     nnunet_iterations: Count  # batches per epoch of nnU-Net
     benchmark_rows: Rows  # rows of the slices for time and memory, 880 in the paper
-    seed: Annotated[int, Field(ge=0, le=4000)]  # seed * 1_000_003 must fit 32 bits
+    split_seed: Annotated[int, Field(ge=0, le=4000)]  # of the folds
 
     def cache_settings(self) -> dict[str, Any]:
         """The settings that preprocessed scans depend on."""
@@ -66,11 +69,16 @@ class Profile:
         """The settings that the weights of a method depend on, given the cache."""
         if model == NNUNET:
             return {setting: getattr(self, setting) for setting in NNUNET_SETTINGS}
-        others = {*CACHE_SETTINGS, *NNUNET_SETTINGS, *SETTINGS_AFTER_TRAINING} - {
-            "optimizer",
-            "seed",
-        }
-        return {setting: value for setting, value in asdict(self).items() if setting not in others}
+        others = {*CACHE_SETTINGS, *NNUNET_SETTINGS, *SETTINGS_AFTER_TRAINING}
+        settings = asdict(self.tuned(model))
+        return {setting: value for setting, value in settings.items() if setting not in others}
+
+    def tuned(self, model: str) -> "Profile":
+        """The profile with the learning rate and the epochs that were chosen for a method, if any.
+
+        They are in profiles/tuned.csv; `spineseg study` searched for them.
+        """
+        return replace(self, **tuned_settings().get((self.name, model), {}))
 
     def folds_to_run(self, patients: int) -> list[int]:
         """The first folds that together test at least `min_test_patients` patients, or all folds.
@@ -104,6 +112,20 @@ def load_profile(name: str | Path) -> Profile:
         return Profile(name, **settings)
     except ValidationError as error:
         raise UserError(*_problems(error, path)) from None
+
+
+def tuned_settings() -> dict[tuple[str, str], dict[str, Any]]:
+    """The settings chosen for a profile's name and a method. None are chosen for other pairs."""
+    if not TUNED.is_file():
+        return {}
+    with TUNED.open(encoding="utf-8", newline="") as file:
+        return {
+            (row["profile"], row["model"]): {
+                "learning_rate": float(row["learning_rate"]),
+                "epochs": int(row["epochs"]),
+            }
+            for row in csv.DictReader(file)
+        }
 
 
 class _FlatLoader(yaml.SafeLoader):
@@ -161,7 +183,7 @@ def _problems(error: ValidationError, path: Path) -> list[Problem]:
     if unknown:
         problems.append(Problem(path, f"unknown settings: {_listed(unknown)}", "remove them"))
     if missing:
-        remedy = "add them as in profiles/quick.yaml"
+        remedy = "add them as in profiles/laptop.yaml"
         problems.append(Problem(path, f"missing settings: {_listed(missing)}", remedy))
     return problems
 

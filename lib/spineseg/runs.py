@@ -17,7 +17,7 @@ from spineseg.utils.versions import PACKAGES, commit, versions
 
 FINISHED = "run.json"
 LOG = "log.csv"
-ORIGIN = ("experiment", "model", "fold", "data_key", "code")
+ORIGIN = ("experiment", "model", "fold", "seed", "data_key", "code")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class RunRecord:
 
     experiment: str  # its name
     model: str  # the method's name
-    fold: str  # 0, 1, … or all
+    fold: str  # 0, 1, …, all or validation
+    seed: int  # of the first weights, and of what is drawn in training
     data: str  # the folder of the scans on this machine
     data_key: str  # of the cache: scans, settings and code
     data_hash: str  # of the scans
@@ -55,7 +56,7 @@ class RunRecord:
         cache: Cache,
         model: str,
         fold: int | str,
-        epochs: int,
+        seed: int = 0,
         start: Path | None = None,
     ) -> RunRecord:
         """The record of a run to be trained, perhaps from the weights of the run `start`."""
@@ -64,14 +65,15 @@ class RunRecord:
             experiment=experiment.name,
             model=model,
             fold=str(fold),
+            seed=seed,
             data=str(experiment.data),
             data_key=cache.index["key"],
             data_hash=cache.index["data_hash"],
             split_hash=cache.index["split_hash"],
             code=training_code(model),
-            profile=experiment.profile,
+            profile=experiment.profile.tuned(model),
             grid=cache.grid(fold),
-            epochs=epochs,
+            epochs=experiment.epochs(model),
             started_from={key: origin[key] for key in ORIGIN} if start else None,
             train=tuple(cache.train_ids(fold)),
             test=tuple(cache.test_ids(fold)),
@@ -104,6 +106,11 @@ class RunRecord:
     def without_path(self) -> dict[str, Any]:
         """`to_json` without the data's path, which differs between machines."""
         return {key: value for key, value in self.to_json().items() if key != "data"}
+
+    @property
+    def title(self) -> str:
+        """The run in words, for progress bars."""
+        return f"{self.model} fold {self.fold} seed {self.seed}"
 
     @property
     def data_name(self) -> str:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -168,11 +167,10 @@ def _training(
     experiment: Experiment, cache: Cache, width: int, batch: int, fabric: Fabric
 ) -> Training:
     """A training run of U-Net-2D with ITERATIONS batches per epoch."""
-    profile = replace(
-        experiment.profile, width=width, batch_size=batch, slices_per_epoch=ITERATIONS * batch
+    experiment = experiment.with_settings(
+        width=width, batch_size=batch, slices_per_epoch=ITERATIONS * batch, epochs=1000
     )
-    experiment = replace(experiment, profile=profile)
-    return Training(RunRecord.of(experiment, cache, "unet", 0, epochs=1000), cache, fabric)
+    return Training(RunRecord.of(experiment, cache, "unet", 0), cache, fabric)
 
 
 @contextmanager
@@ -187,7 +185,7 @@ def _nnunet_iterations(
     from spineseg.nnunet.plan import plan
     from spineseg.nnunet.trainer import build_trainer
 
-    record = RunRecord.of(experiment, cache, NNUNET, 0, epochs=1)
+    record = RunRecord.of(experiment.with_settings(nnunet_epochs=1), cache, NNUNET, 0)
     folder.mkdir()
     plan(cache, record, folder)
     device = make_fabric(precision="32-true").device

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spineseg.data.splits import split_folds
-from spineseg.experiment import ALL
+from spineseg.experiment import ALL, VALIDATION
 from spineseg.labels import CLASSES
 from spineseg.profiles import Profile
 from spineseg.utils import paths
@@ -116,14 +116,18 @@ class Cache:
 
     def train_ids(self, fold: int | str) -> list[str]:
         """The cases that a fold trains on."""
-        test = set(self.test_ids(fold))
-        return [case for case in self.index["cases"] if case not in test]
+        held_out = set(self.test_ids(fold))
+        if fold == VALIDATION:
+            held_out |= set(self.test_ids(0))
+        return [case for case in self.index["cases"] if case not in held_out]
 
     def test_ids(self, fold: int | str) -> list[str]:
         """The cases that a fold tests on. Raises UserError if there is no such fold."""
         folds = self.index["folds"]
         if fold == ALL:
             return []
+        if fold == VALIDATION:
+            return folds[1]
         if not 0 <= int(fold) < len(folds):
             raise UserError.at(
                 f"fold {fold}", "no such fold", f"choose 0 to {len(folds) - 1}, or all"
@@ -137,7 +141,7 @@ class Cache:
         """
         self.test_ids(fold)
         index = self.index
-        columns = tuple(index["windows"][str(fold)])
+        columns = tuple(index["windows"]["0" if fold == VALIDATION else str(fold)])
         return Grid(index["slices"], index["size"], columns, index["pixel"])
 
     def spacing(self, case: str) -> tuple[float, ...]:
@@ -161,7 +165,7 @@ def build_cache(plan: CachePlan, volume_of: Callable[[int], Volume], pool: Execu
     `pool` calls `volume_of` with the number of each case and writes the result. The index has the
     hash of the written volumes as `data_hash`, unless the plan's identity gives one.
     """
-    folds = split_folds(plan.cases, plan.profile.folds, plan.profile.seed)
+    folds = split_folds(plan.cases, plan.profile.folds, plan.profile.split_seed)
     temporary = plan.folder.with_name(f".part-{plan.folder.name}")
     for remains in (temporary, plan.folder):  # of a killed process: a cache has an index
         shutil.rmtree(remains, ignore_errors=True)

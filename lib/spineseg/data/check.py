@@ -15,6 +15,7 @@ from spineseg.data.padding import image_part
 from spineseg.data.volume import on_grid_of, to_canonical
 from spineseg.labels import CLASSES, relabel, unknown_labels
 from spineseg.utils.errors import Problem, UserError
+from spineseg.utils.processes import count_cores
 from spineseg.utils.progress import progress_bar
 
 PAPER_SLICES = 12  # per volume; section 2.1
@@ -53,8 +54,6 @@ def require_valid(root: Path, progress: bool = False) -> list[Case]:
 
 
 def _check(root: Path, open_folder: Callable[[Path], Source], progress: bool) -> FolderReport:
-    from joblib import cpu_count
-
     report = FolderReport()
     try:
         source = open_folder(root)
@@ -72,7 +71,7 @@ def _check(root: Path, open_folder: Callable[[Path], Source], progress: bool) ->
         jobs = [partial(_check_labelled, source, key) for key in source.case_keys()]
     else:
         jobs = [partial(_check_unlabelled, case) for case in source.cases()]
-    with ThreadPoolExecutor(cpu_count()) as pool:
+    with ThreadPoolExecutor(count_cores()) as pool:
         checked = pool.map(lambda job: job(), jobs)
         for found in progress_bar(
             checked, shown=progress, desc="check", total=len(jobs), unit="case"

@@ -9,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from joblib import cpu_count
-
 from spineseg.data.cache import (
     INDEX,
     Cache,
@@ -31,6 +29,7 @@ from spineseg.labels import FOREGROUND
 from spineseg.utils import paths
 from spineseg.utils.errors import UserError
 from spineseg.utils.locks import folder_lock
+from spineseg.utils.processes import count_cores
 
 
 def open_scans(experiment: Experiment) -> LabelledFolder:
@@ -104,7 +103,7 @@ def _build(plan: CachePlan) -> None:
             target.GetSpacing()[::-1],
         )
 
-    with ThreadPoolExecutor(cpu_count()) as pool:
+    with ThreadPoolExecutor(count_cores()) as pool:
         cache = build_cache(plan, volume_of, pool)
     if not set(cache.index["classes"]) & set(FOREGROUND):
         shutil.rmtree(cache.folder)

@@ -10,22 +10,29 @@ from spineseg.labels import NUM_CLASSES
 Number = TypeVar("Number", float, pd.Series)
 
 
-def overlaps(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Count the voxels of each class in each slice.
+def confusion(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Count the voxels of each pair of classes in each slice.
 
-    Both arrays are class indices, (slices, ...). Returns int64 (slices, classes, 3): voxels in the
-    truth, in the prediction, and in both. The counts of a volume are the sum over its slices.
-    Raises ValueError for unequal shapes.
+    Both arrays are class indices, (slices, ...). Returns int64 (slices, classes in the truth,
+    classes in the prediction). The counts of a volume are the sum over its slices. Raises
+    ValueError for unequal shapes.
     """
     if truth.shape != predicted.shape:
         raise ValueError(f"truth is {truth.shape} and prediction is {predicted.shape}")
     slices = len(truth)
     pairs = truth.reshape(slices, -1).astype(np.int64) * NUM_CLASSES + predicted.reshape(slices, -1)
     pairs += np.arange(slices)[:, None] * NUM_CLASSES**2
-    confusion = np.bincount(pairs.ravel(), minlength=slices * NUM_CLASSES**2)
-    confusion = confusion.reshape(slices, NUM_CLASSES, NUM_CLASSES)
-    both = np.diagonal(confusion, axis1=1, axis2=2)
-    return np.stack([confusion.sum(2), confusion.sum(1), both], axis=2)
+    counts = np.bincount(pairs.ravel(), minlength=slices * NUM_CLASSES**2)
+    return counts.reshape(slices, NUM_CLASSES, NUM_CLASSES)
+
+
+def overlaps(confused: np.ndarray) -> np.ndarray:
+    """Voxels of each class in the truth, in the prediction, and in both: (..., classes, 3).
+
+    `confused` is that of `confusion`, (..., classes, classes).
+    """
+    both = np.diagonal(confused, axis1=-2, axis2=-1)
+    return np.stack([confused.sum(-1), confused.sum(-2), both], axis=-1)
 
 
 def dsc(counts: np.ndarray) -> np.ndarray:

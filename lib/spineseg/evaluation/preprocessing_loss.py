@@ -7,7 +7,7 @@ import pandas as pd
 
 from spineseg.data.cache import Cache
 from spineseg.data.layouts import Case, read_labelled
-from spineseg.evaluation.metrics import overlaps
+from spineseg.evaluation.metrics import confusion, overlaps
 from spineseg.evaluation.scores import score_rows
 from spineseg.inference.segmenter import to_scan_grid
 from spineseg.labels import NUM_CLASSES
@@ -30,7 +30,9 @@ def preprocessing_loss(cases: Sequence[Case], cache: Cache, fold: int | str) -> 
         cropped = on_grid[..., grid.window]
         exact = np.eye(NUM_CLASSES, dtype=np.float32)[cropped]
         back = to_scan_grid(exact, grid, image)
-        scores = score_rows(case_id, "volume", overlaps(truth, back).sum(0, keepdims=True))
+        scores = score_rows(
+            case_id, "volume", overlaps(confusion(truth, back)).sum(0, keepdims=True)
+        )
         dice = [row["value"] for row in scores if row["metric"] == "DSC"]
         rows.append(
             {

@@ -32,7 +32,6 @@ def origin(experiment: Experiment, data_hash: str, split_hash: str) -> dict[str,
         "data_hash": data_hash,
         "split_hash": split_hash,
         "profile": asdict(experiment.profile),
-        "seed": experiment.profile.seed,
         "commit": commit(),
         "versions": versions(),
     }

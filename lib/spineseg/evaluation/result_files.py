@@ -31,7 +31,7 @@ class ResultTable:
         return read_csv(folder / self.name, self.required, self.optional, remedy, **options)
 
 
-OF_A_RUN = ("device", "model", "fold")
+OF_A_RUN = ("device", "model", "fold", "seed")
 NAMES = ("data", "profile")
 SCORES = ResultTable(
     "scores.csv",
@@ -40,6 +40,14 @@ SCORES = ResultTable(
 )
 NOISE = ResultTable("noise.csv", (*OF_A_RUN, "case", "k"), (*NAMES, "DSC", "IoU"))
 CURVES = ResultTable("curves.csv", (*OF_A_RUN, "epoch", "train_loss"), (*NAMES, "test_loss"))
+CONFUSION = ResultTable("confusion.csv", (*OF_A_RUN, "truth", "predicted", "voxels"), NAMES)
+VALIDATION_SCORES = ResultTable(  # on validation patients, for each setting that was tried
+    "validation.csv",
+    ("device", "model", "learning_rate", "epochs", "seed", "case"),
+    (*NAMES, "DSC"),
+)
+SEARCH = ResultTable("search.csv", ("model", "learning_rate", "epochs", "chosen"), ("DSC",))
+CONVERGENCE = ResultTable("convergence.csv", ("model", "epochs", "trained_out"), ("DSC", "change"))
 COST = ResultTable("cost.csv", ("model",), ("parameters", "gflops", "seconds", "note"))
 SUMMARY = ResultTable(
     "summary.csv",

@@ -9,9 +9,15 @@ import numpy as np
 import pandas as pd
 
 from spineseg.evaluation.cases import ScoredCase
-from spineseg.evaluation.metrics import overlaps
+from spineseg.evaluation.metrics import confusion, overlaps
 from spineseg.evaluation.noise import noisy
-from spineseg.evaluation.result_files import EXAMPLES, NOISE, NOISE_EXAMPLE, SCORES
+from spineseg.evaluation.result_files import (
+    CONFUSION,
+    EXAMPLES,
+    NOISE,
+    NOISE_EXAMPLE,
+    SCORES,
+)
 from spineseg.evaluation.scores import identify, score_rows, surface_rows
 from spineseg.inference.segmenter import Segmenter
 from spineseg.labels import CLASSES, NUM_CLASSES
@@ -31,11 +37,18 @@ class RunScores:
     with_noise: list[tuple[str, int, Rows]] = field(default_factory=list)  # case, k, volume scores
     examples: dict[str, np.ndarray] = field(default_factory=dict)  # of examples.npz
     noise_example: dict[str, np.ndarray] = field(default_factory=dict)  # of noise.npz
-    pooled: np.ndarray = field(default_factory=lambda: np.zeros((1, NUM_CLASSES, 3), np.int64))
+    confused: np.ndarray = field(  # voxels of all cases by classes in truth and prediction
+        default_factory=lambda: np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
+    )
 
     def classes_in_truth(self) -> list[str]:
         """The classes that the scored masks label."""
-        return [CLASSES[index] for index in np.flatnonzero(self.pooled[0, :, 0])]
+        return [CLASSES[index] for index in np.flatnonzero(self.confused.sum(1))]
+
+    def confusion_table(self) -> pd.DataFrame:
+        """One row per pair of classes: `truth`, `predicted`, `voxels`."""
+        pairs = pd.MultiIndex.from_product([CLASSES, CLASSES], names=["truth", "predicted"])
+        return pairs.to_frame(index=False).assign(voxels=self.confused.ravel())
 
 
 def score_cases(
@@ -50,7 +63,7 @@ def score_cases(
     """
     scores = RunScores()
     record = segmenter.record
-    words = f"score {record.model} fold {record.fold}"
+    words = f"score {record.title}"
     for number, case in enumerate(progress_bar(cases, desc=words, total=count, unit="case")):
         for k in levels:
             gray = noisy(case.gray, k, f"{case.id} {k}") if k != CLEAN else case.gray
@@ -58,13 +71,14 @@ def score_cases(
             _add_level(scores, case, k, case.to_scan_grid(probabilities))
             if number == 0:
                 scores.noise_example |= _noise_slice(case, k, gray, probabilities)
-    scores.rows += score_rows("all", "pooled", scores.pooled)
+    scores.rows += score_rows("all", "pooled", overlaps(scores.confused[None]))
     return scores
 
 
 def _add_level(scores: RunScores, case: ScoredCase, k: int, predicted: np.ndarray) -> None:
     """Add the scores of one case at one noise level. Only the clean ones enter scores.csv."""
-    counts = overlaps(case.truth, predicted)
+    confused = confusion(case.truth, predicted)
+    counts = overlaps(confused)
     volume = score_rows(case.id, "volume", counts.sum(0, keepdims=True))
     scores.with_noise.append((case.id, k, volume))
     if k != CLEAN:
@@ -72,7 +86,7 @@ def _add_level(scores: RunScores, case: ScoredCase, k: int, predicted: np.ndarra
     scores.rows += [*volume, *score_rows(case.id, "slice", counts)]
     if case.has_surfaces:
         scores.rows += surface_rows(case.id, _surface_scores(case, predicted))
-    scores.pooled += counts.sum(0, keepdims=True)
+    scores.confused += confused.sum(0)
     drawn = case.drawn(predicted)
     scores.examples |= {f"{case.id}_{part}": array for part, array in drawn.items()}
 
@@ -102,7 +116,8 @@ def _noise_slice(
 def write_scores(
     folder: Path, scores: RunScores, record: RunRecord, labelled: Sequence[str], data: str
 ) -> None:
-    """Write scores.csv, examples.npz and, if there are several noise levels, noise.csv, noise.npz.
+    """Write scores.csv, confusion.csv, examples.npz and, if there are several noise levels,
+    noise.csv and noise.npz.
 
     Classes that the data never label are left out: nobody can tell whether they were found.
     scores.csv is written last and marks the run as scored.
@@ -115,6 +130,7 @@ def write_scores(
         write_csv(folder / NOISE.name, identify(table, record, data))
         _write_arrays(folder / NOISE_EXAMPLE, scores.noise_example)
     _write_arrays(folder / EXAMPLES, scores.examples)
+    write_csv(folder / CONFUSION.name, identify(scores.confusion_table(), record, data))
     table = pd.DataFrame(row for row in scores.rows if row["class"] in labelled)
     write_csv(folder / SCORES.name, identify(table, record, data))
 

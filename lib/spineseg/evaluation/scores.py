@@ -24,6 +24,7 @@ def identify(table: pd.DataFrame, record: RunRecord, data: str | None = None) ->
         "device": record.device,
         "model": record.model,
         "fold": record.fold,
+        "seed": record.seed,
     }
     return pd.DataFrame(keys, index=table.index).join(table)
 

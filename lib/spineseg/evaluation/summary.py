@@ -1,5 +1,7 @@
 """Means, SDs and confidence intervals of the scores, by method, metric and class."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
@@ -9,19 +11,39 @@ from spineseg.labels import ALL_CLASSES, FOREGROUND
 
 METRICS = (*OVERLAPS, *SURFACES)
 AGGREGATIONS = ("volume", "slice", "pooled")
+RUN = ["fold", "seed"]
+PATIENT = ["fold", "case"]
+
+
+def common_runs(scores: pd.DataFrame, models: Iterable[str]) -> pd.DataFrame:
+    """The rows of these models, of the runs (fold and seed) that all of them have in common.
+
+    `scores` is a table with the columns model, fold and seed. Models without any row are left out.
+    Raises ValueError if the others have no run in common; the message names them.
+    """
+    rows = scores[scores["model"].isin(list(models))]
+    runs = rows[["model", *RUN]].drop_duplicates()
+    present = runs["model"].unique()
+    counts = runs.groupby(RUN).size()
+    shared = counts.index[counts == len(present)]
+    if len(present) and shared.empty:
+        raise ValueError(f"no fold and seed that all of {', '.join(present)} have")
+    return rows[pd.MultiIndex.from_frame(rows[RUN]).isin(shared)]
 
 
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:
-    """Summarise the scores of an experiment (scores.csv), in the units of the scores.
+    """Summarise scores (scores.csv of an experiment, or rows of it), in the units of the scores.
 
-    Returns one row per model, aggregation, metric and class: `mean`, `sd`, `low` and `high` (the
-    95 % bootstrap interval of the mean, see `statistics.interval`) and `cases`, the number of
-    values. Undefined scores (NaN) are left out.
+    All rows of each model are used. To compare models, select their `common_runs` before. Returns
+    one row per model, aggregation, metric and class: `mean`, `sd`, `low` and `high` (the 95 %
+    bootstrap interval of the mean over seeds and patients, see `statistics.interval`), and the
+    numbers of `seeds` and `cases`. Undefined scores (NaN) are left out. The scores of a case are
+    averaged over the seeds first, so that a case has the same weight whatever its number of runs.
 
     - `volume`: volumes have equal weight. Only these rows have an interval.
     - `slice`: slices have equal weight, regardless of their case. The SD is taken between the means
       of the cases.
-    - `pooled`: one value per fold.
+    - `pooled`: one value per fold, and `cases` counts the folds.
 
     The class `all` is the mean of the class means and of the class SDs over the classes that occur,
     as in Table 3. Its interval resamples patients with all their classes.
@@ -30,15 +52,17 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     scores = scores.assign(device=scores["model"].map(devices))
     keys = ["data", "profile", "device", "model", "aggregation", "metric"]
 
-    def over_cases(group: pd.DataFrame) -> pd.Series:
-        defined = group.dropna()
-        value = defined["value"]
-        mean = np.average(value, weights=defined["units"]) if len(value) else np.nan
+    def over_cases(cases: pd.DataFrame) -> pd.Series:
+        value, units = cases["value"], cases["units"]
+        mean = np.average(value, weights=units) if len(value) else np.nan
         return pd.Series({"mean": mean, "sd": value.std(), "cases": len(value)})
 
-    classes = scores.groupby([*keys, "class"], sort=False)[["value", "units"]].apply(over_cases)
-    classes = classes.reset_index()
-    overall = classes.groupby(keys, sort=False).agg({"mean": "mean", "sd": "mean", "cases": "max"})
+    groups = _over_seeds(scores, [*keys, "class"]).groupby([*keys, "class"], sort=False)
+    classes = groups[["value", "units"]].apply(lambda cases: over_cases(cases.dropna()))
+    seeds = scores.groupby([*keys, "class"])["seed"].nunique().rename("seeds")
+    classes = classes.join(seeds).reset_index()
+    counts = {"cases": "max", "seeds": "max"}
+    overall = classes.groupby(keys, sort=False).agg({"mean": "mean", "sd": "mean", **counts})
     overall = overall.reset_index().assign(**{"class": ALL_CLASSES})
     summary = pd.concat([classes, overall], ignore_index=True)
     summary = summary.merge(_intervals(scores, keys), how="left", on=[*keys, "class"])
@@ -50,15 +74,38 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     for column, order in orders.items():
         summary[column] = pd.Categorical(summary[column], order)
     summary = summary.sort_values(["model", *orders], ignore_index=True)
-    columns = [*keys, "class", "mean", "sd", "low", "high", "cases"]
-    return summary[columns].astype({"cases": int})
+    columns = [*keys, "class", "mean", "sd", "low", "high", "seeds", "cases"]
+    return summary[columns].astype({"seeds": int, "cases": int})
+
+
+def _over_seeds(scores: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """One row per `keys` and patient: mean `value` over seeds, weighted by units, and mean `units`.
+
+    `value` is NaN if it is undefined with every seed.
+    """
+    units = scores["units"].where(scores["value"].notna())
+    sums = scores.assign(total=scores["value"] * units, units=units)
+    groups = sums.groupby([*keys, *PATIENT], sort=False)
+    cases = groups.agg(total=("total", "sum"), units=("units", "sum"), number=("units", "count"))
+    value, mean_units = cases["total"] / cases["units"], cases["units"] / cases["number"]
+    return cases.assign(value=value, units=mean_units).reset_index()
 
 
 def _intervals(scores: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """`low` and `high` of the means over volumes, for each class and for all classes."""
     rows = []
     for key, group in scores.query("aggregation == 'volume'").groupby(keys):
-        table = group.pivot(index=["fold", "case"], columns="class", values="value")
-        for name, values in [*table.items(), (ALL_CLASSES, table)]:
-            rows.append((*key, name, *interval(values)))
+        names, values = _by_seed_and_patient(group)
+        for index, name in enumerate(names):
+            rows.append((*key, name, *interval(values[..., index])))
+        rows.append((*key, ALL_CLASSES, *interval(values)))
     return pd.DataFrame(rows, columns=[*keys, "class", "low", "high"])
+
+
+def _by_seed_and_patient(rows: pd.DataFrame) -> tuple[list[str], np.ndarray]:
+    """The names of the classes, and the values as (seeds, patients, classes); NaN for gaps."""
+    table = rows.pivot(index=["seed", *PATIENT], columns="class", values="value")
+    patients = pd.MultiIndex.from_frame(rows[PATIENT].drop_duplicates())
+    seeds = table.index.unique("seed")
+    values = np.stack([table.xs(seed).reindex(patients).to_numpy() for seed in seeds])
+    return list(table.columns), values

@@ -15,12 +15,19 @@ if TYPE_CHECKING:
 
 
 def build_model(
-    name: str, width: int = 64, num_classes: int = 9, in_channels: int = 1, **options: Any
+    name: str,
+    width: int = 64,
+    num_classes: int = 9,
+    in_channels: int = 1,
+    stages: int = 4,
+    **options: Any,
 ) -> nn.Module:
     """Build a network that maps (N, in_channels, H, W) to logits (N, num_classes, H, W).
 
-    `width` is the number of channels of the first stage (64 in the paper). `options` go to the
-    network's class. U-Net-3D has the slices of a volume as a third axis before H.
+    `width` is the number of channels of the first stage (64 in the paper), `stages` the number of
+    times that maps are halved (4 in the paper). DeepLabV3 and methods with a depth of their own
+    ignore it. `options` go to the network's class. U-Net-3D has the slices of a volume as a third
+    axis before H.
     Raises ValueError, which lists the known names, for an unknown one.
     """
     if name not in OWN_NETWORKS:
@@ -28,5 +35,6 @@ def build_model(
     method = METHODS[name]
     module, _, network = method.network.partition(".")
     build = getattr(import_module(f"{__name__}.{module}"), network)
-    sizes = {"width": width, "num_classes": num_classes, "in_channels": in_channels}
-    return build(**sizes, **{**method.options, **options})
+    sizes: dict[str, int] = {"width": width, "num_classes": num_classes, "in_channels": in_channels}
+    depth = {"stages": stages} if method.has_stages else {}
+    return build(**sizes, **{**depth, **method.options, **options})

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from spineseg.models.blocks import ASPP, DoubleConv, pad_to_multiple
 
-STAGES = 4
-
 
 class Up(nn.Module):
     """One step of the decoder: transposed convolution, concatenation with the skip, DC."""
@@ -24,10 +22,12 @@ class Up(nn.Module):
 
 
 class ASPPUNet(nn.Module):
-    """Four times DC, ASPP and max-pool; four times transposed convolution, concatenation and DC.
+    """`stages` times DC, ASPP and max-pool; as often transposed convolution, concatenation and DC.
 
-    The skip leaves after the DC, before its ASPP. `aspp` says which of the four positions have an
-    ASPP module. `branch` is the width of its branches as a fraction of the stage's width.
+    The skip leaves after the DC, before its ASPP. `aspp` lists the positions (1 to `stages`) that
+    have an ASPP module, by default all. `branch` is the width of its branches as a fraction of the
+    stage's width; `rates` and `pooling` are those of `ASPP`. A network that `sees_rows` gets each
+    pixel's row, from -1 to 1, as one more channel.
     Input (N, in_channels, H, W) of any size, output (N, num_classes, H, W).
     """
 
@@ -36,21 +36,28 @@ class ASPPUNet(nn.Module):
         width: int,
         num_classes: int,
         in_channels: int,
-        aspp: Sequence[bool] = (True,) * STAGES,
+        stages: int = 4,
+        aspp: Sequence[int] | None = None,
         branch: float = 0.5,
         rates: Sequence[int] = (6, 12, 18),
+        pooling: bool = True,
+        sees_rows: bool = False,
     ):
         super().__init__()
-        if len(aspp) != STAGES:
-            raise ValueError(f"aspp has {len(aspp)} positions; the encoder has {STAGES}")
-        widths = [width * 2**stage for stage in range(STAGES)]  # 64, 128, 256, 512
+        positions = range(1, stages + 1)
+        if outside := set(aspp or ()) - set(positions):
+            raise ValueError(f"no position {min(outside)}: the encoder has {stages} stages")
+        self.sees_rows = sees_rows
+        widths = [width * 2**stage for stage in range(stages)]  # 64, 128, 256, 512
         self.down = nn.ModuleList(
             DoubleConv(inputs, outputs)
-            for inputs, outputs in zip([in_channels, *widths], widths, strict=False)
+            for inputs, outputs in zip([in_channels + sees_rows, *widths], widths, strict=False)
         )
         self.aspp = nn.ModuleList(
-            ASPP(channels, max(1, round(branch * channels)), rates) if present else nn.Identity()
-            for channels, present in zip(widths, aspp, strict=True)
+            ASPP(channels, max(1, round(branch * channels)), rates, pooling=pooling)
+            if aspp is None or position in aspp
+            else nn.Identity()
+            for channels, position in zip(widths, positions, strict=True)
         )
         self.up = nn.ModuleList(
             Up(inputs, outputs)
@@ -61,7 +68,8 @@ class ASPPUNet(nn.Module):
         self.head = nn.Conv2d(width, num_classes, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = pad_to_multiple(image, 2**STAGES)
+        x = torch.cat([image, row_channel(image)], dim=1) if self.sees_rows else image
+        x = pad_to_multiple(x, 2 ** len(self.down))
         skips = []
         for down, aspp in zip(self.down, self.aspp, strict=True):
             x = down(x)  # (N, width * 2**stage, H / 2**stage, W / 2**stage)
@@ -70,3 +78,9 @@ class ASPPUNet(nn.Module):
         for up in self.up:
             x = up(x, skips.pop())
         return self.head(x)[..., : image.shape[2], : image.shape[3]]
+
+
+def row_channel(image: Tensor) -> Tensor:
+    """The row of each pixel of (N, C, H, W), from -1 to 1: (N, 1, H, W)."""
+    rows = torch.linspace(-1, 1, image.shape[2], dtype=image.dtype, device=image.device)
+    return rows[:, None].expand(len(image), 1, -1, image.shape[3])

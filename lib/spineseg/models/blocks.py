@@ -59,7 +59,8 @@ class ASPP(nn.Module):
 
     Parallel branches (a 1x1 convolution, a 3x3 convolution for each atrous rate, image pooling) are
     concatenated and projected to `outputs` channels, by default back to `channels`. The paper does
-    not give the width of a branch.
+    not give the width of a branch. A rate of 0 stands for another 1x1 convolution. Without
+    `pooling`, the last branch is left out.
     """
 
     def __init__(
@@ -68,15 +69,15 @@ class ASPP(nn.Module):
         branch_channels: int,
         rates: Sequence[int] = (6, 12, 18),
         outputs: int | None = None,
+        pooling: bool = True,
     ):
         super().__init__()
         self.branches = nn.ModuleList(
-            [
-                ConvBNReLU(channels, branch_channels, 1),
-                *(ConvBNReLU(channels, branch_channels, 3, rate) for rate in rates),
-                ImagePooling(channels, branch_channels),
-            ]
+            ConvBNReLU(channels, branch_channels, 3 if rate else 1, max(rate, 1))
+            for rate in (0, *rates)
         )
+        if pooling:
+            self.branches.append(ImagePooling(channels, branch_channels))
         joined = len(self.branches) * branch_channels
         self.project = ConvBNReLU(joined, outputs or channels, 1)
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from spineseg.models.blocks import ASPP
+from spineseg.models.blocks import ASPP, ImagePooling
 from spineseg.models.unet3d import UNet3D
 
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
@@ -86,15 +86,17 @@ class FastASPP(ASPP):
 
     def _convolutions(self) -> list[Any]:
         """All branches except image pooling."""
-        return list(self.branches)[:-1]
+        return [branch for branch in self.branches if not isinstance(branch, ImagePooling)]
 
     def forward(self, x: Tensor) -> Tensor:
         maps = torch.cat([atrous_conv(x, branch[0]) for branch in self._convolutions()], dim=1)
         maps = F.relu(self.norm(maps))
+        pooling: Any = self.branches[-1]
+        if not isinstance(pooling, ImagePooling):
+            return self.project(maps)
         layers: Any = self.project
         convolution, norm, relu = layers
         weight, pooled_weight = convolution.weight.tensor_split([maps.shape[1]], dim=1)
-        pooling: Any = self.branches[-1]
         pooled = pooling.project(x.mean((2, 3), keepdim=True))
         vector = F.conv2d(pooled, pooled_weight, convolution.bias)  # (N, outputs, 1, 1)
         return relu(norm(F.conv2d(maps, weight) + vector))
@@ -104,7 +106,7 @@ def _split_norms(module: Any, state: dict[str, Any], prefix: str, metadata: Any)
     """Give the state dict of a FastASPP the names of the plain module."""
     names = module.norm.state_dict().keys()
     joined = {name: state.pop(f"{prefix}norm.{name}") for name in names}
-    branches = len(module.branches) - 1
+    branches = len(module._convolutions())
     for name, values in joined.items():
         parts = values.chunk(branches) if values.ndim else [values.clone() for _ in range(branches)]
         for index, part in enumerate(parts):
@@ -119,7 +121,7 @@ def _join_norms(module: Any, state: dict[str, Any], prefix: str, *_: Any) -> Non
             for name in module.norm.state_dict()
             if (key := f"{prefix}branches.{index}.1.{name}") in state
         }
-        for index in range(len(module.branches) - 1)
+        for index in range(len(module._convolutions()))
     ]
     if all(part.keys() == parts[0].keys() for part in parts):
         state |= {f"{prefix}norm.{name}": value for name, value in _joined(parts).items()}

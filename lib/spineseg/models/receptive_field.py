@@ -26,6 +26,25 @@ def receptive_field(
     return (total / images).numpy()
 
 
+def rows_seen(stages: int) -> int:
+    """The most rows of its input that an output pixel of a plain U-Net-2D depends on.
+
+    Counted, not measured: up the decoder, two 3x3 convolutions and a transposed convolution per
+    stage; then up the encoder, a pooling and two 3x3 convolutions per stage. Some pixels see fewer,
+    because poolings meet them at other places. The paper's four stages see 140.
+    """
+
+    def seen(row: int) -> int:
+        first = last = row
+        for _ in range(stages):
+            first, last = (first - 2) // 2, (last + 2) // 2
+        for _ in range(stages):
+            first, last = 2 * first - 2, 2 * last + 3
+        return last - first + 1
+
+    return max(seen(row) for row in range(2**stages))
+
+
 def field_extent(field: np.ndarray, share: float = 1.0) -> tuple[int, int]:
     """Rows and columns of the smallest centred square that holds `share` of the gradient.
 

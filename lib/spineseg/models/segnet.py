@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from spineseg.models.blocks import ConvBNReLU, pad_to_multiple
 
-DEPTHS = (1, 2, 3, 3)  # convolutions per stage
+CONVOLUTIONS = (1, 2, 3, 3)  # of the paper's four stages; further stages have three
 
 
 def convolutions(*channels: int) -> nn.Sequential:
@@ -18,7 +18,7 @@ def convolutions(*channels: int) -> nn.Sequential:
 
 
 class SegNet(nn.Module):
-    """Four times convolutions and max-pool; four times max-unpool and convolutions.
+    """`stages` times convolutions and max-pool; as often max-unpool and convolutions.
 
     The decoder mirrors the encoder. It gets no features from there, only the positions of the
     maxima: unpooling puts the values back at these positions. The last convolution gives the
@@ -26,21 +26,22 @@ class SegNet(nn.Module):
     Input (N, in_channels, H, W) of any size, output (N, num_classes, H, W).
     """
 
-    def __init__(self, width: int, num_classes: int, in_channels: int):
+    def __init__(self, width: int, num_classes: int, in_channels: int, stages: int = 4):
         super().__init__()
-        widths = [width * 2**stage for stage in range(len(DEPTHS))]  # 64, 128, 256, 512
+        depths = [*CONVOLUTIONS, *[CONVOLUTIONS[-1]] * stages][:stages]
+        widths = [width * 2**stage for stage in range(stages)]  # 64, 128, 256, 512
         self.down = nn.ModuleList(
             convolutions(inputs, *[outputs] * depth)
-            for inputs, outputs, depth in zip([in_channels, *widths], widths, DEPTHS, strict=False)
+            for inputs, outputs, depth in zip([in_channels, *widths], widths, depths, strict=False)
         )
         self.up = nn.ModuleList(
             convolutions(*[inputs] * depth, outputs)
-            for inputs, outputs, depth in zip(widths[1:], widths, DEPTHS[1:], strict=False)
+            for inputs, outputs, depth in zip(widths[1:], widths, depths[1:], strict=False)
         )[::-1]
         self.up.append(nn.Conv2d(width, num_classes, 3, padding=1))
 
     def forward(self, image: Tensor) -> Tensor:
-        x = pad_to_multiple(image, 2 ** len(DEPTHS))
+        x = pad_to_multiple(image, 2 ** len(self.down))
         positions = []
         for down in self.down:
             x = down(x)  # (N, width * 2**stage, H / 2**stage, W / 2**stage)

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from spineseg.models.aspp_unet import STAGES, ASPPUNet
+from spineseg.models.aspp_unet import ASPPUNet
 from spineseg.models.counting import count_parameters
 
 
@@ -52,5 +52,6 @@ def trace(network: nn.Module, modules: Sequence[str], size: tuple[int, int]) -> 
 
 def trace_stages(network: ASPPUNet, size: tuple[int, int]) -> pd.DataFrame:
     """`trace` of the parts of Fig. 4: the encoder's stages, their ASPP, the decoder, the head."""
-    stages = [f"{part}.{stage}" for part in ("down", "aspp", "up") for stage in range(STAGES)]
+    depth = len(network.down)
+    stages = [f"{part}.{stage}" for part in ("down", "aspp", "up") for stage in range(depth)]
     return trace(network, [*stages, "head"], size)

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from spineseg.models.blocks import pad_to_multiple
 
 # Over (slices, H, W). Slices are more than ten times farther apart than pixels, and twelve of them
-# can be halved only twice. So the first pooling is in the plane.
+# can be halved only twice. So the first pooling is in the plane, as are those after the third.
 POOLS = ((1, 2, 2), (2, 2, 2), (2, 2, 2))
+IN_PLANE = (1, 2, 2)
 
 
 class DoubleConv3d(nn.Sequential):
@@ -40,14 +41,16 @@ class Up3d(nn.Module):
 
 
 class UNet3D(nn.Module):
-    """Three times DC and max-pool; DC; three times transposed convolution, concatenation and DC.
+    """DC and max-pool in all `stages` but the last; DC; as often transposed convolution,
+    concatenation and DC.
 
     Input (N, in_channels, slices, H, W) of any size, output (N, num_classes, slices, H, W).
     """
 
-    def __init__(self, width: int, num_classes: int, in_channels: int):
+    def __init__(self, width: int, num_classes: int, in_channels: int, stages: int = 4):
         super().__init__()
-        widths = [width * 2**level for level in range(len(POOLS) + 1)]  # 64, 128, 256, 512
+        self.pools = [*POOLS, *[IN_PLANE] * stages][: stages - 1]
+        widths = [width * 2**level for level in range(stages)]  # 64, 128, 256, 512
         self.down = nn.ModuleList(
             DoubleConv3d(inputs, outputs)
             for inputs, outputs in zip([in_channels, *widths], widths[:-1], strict=False)
@@ -55,19 +58,19 @@ class UNet3D(nn.Module):
         self.bottom = DoubleConv3d(widths[-2], widths[-1])
         self.up = nn.ModuleList(
             Up3d(inputs, outputs, pool)
-            for inputs, outputs, pool in zip(widths[1:], widths, POOLS, strict=False)
+            for inputs, outputs, pool in zip(widths[1:], widths, self.pools, strict=False)
         )[::-1]
         self.head = nn.Conv3d(width, num_classes, 1)
 
     def forward(self, volume: Tensor) -> Tensor:
-        halvings = [math.prod(axis) for axis in zip(*POOLS, strict=True)]
+        halvings = [math.prod(axis) for axis in zip(*self.pools, strict=True)]
         if volume.shape[2] <= halvings[0]:
             # With a single slice at the bottom, the bf16 gradient crashes on CPUs with AMX
             # (torch 2.13, oneDNN).
             halvings[0] *= 2
         x = pad_to_multiple(volume, halvings)
         skips = []
-        for down, pool in zip(self.down, POOLS, strict=True):
+        for down, pool in zip(self.down, self.pools, strict=True):
             x = down(x)  # (N, width * 2**level, slices, H / 2**level, W / 2**level)
             skips.append(x)
             x = F.max_pool3d(x, pool)

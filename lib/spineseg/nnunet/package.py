@@ -20,12 +20,6 @@ try:
     from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
     from nnunetv2.run.run_training import maybe_load_checkpoint
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-    from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import (  # noqa: E501
-        nnUNetTrainerNoMirroring,
-    )
-    from nnunetv2.training.nnUNetTrainer.variants.optimizer.nnUNetTrainerAdam import (
-        nnUNetTrainerAdam1en3,
-    )
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 except ModuleNotFoundError as error:
     raise UserError.at("nnU-Net", str(error), f"`{INSTALL_NNUNET}` installs it") from None
@@ -45,8 +39,6 @@ __all__ = [
     "maybe_load_checkpoint",
     "nnUNetPredictor",
     "nnUNetTrainer",
-    "nnUNetTrainerAdam1en3",
-    "nnUNetTrainerNoMirroring",
     "nnunet_folders",
 ]
 

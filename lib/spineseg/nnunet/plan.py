@@ -9,7 +9,6 @@ import SimpleITK as sitk
 
 from spineseg.data.cache import Cache
 from spineseg.labels import CLASSES
-from spineseg.methods import NNUNET
 from spineseg.nnunet.package import (
     CONFIGURATION,
     DATASET,
@@ -52,7 +51,7 @@ def plan(cache: Cache, record: RunRecord, folder: Path) -> None:
 
     steps: tuple[Callable[[], None], ...] = (hand_over, plan_network, preprocess)
     with nnunet_folders(folder):
-        for step in progress_bar(steps, desc=f"plan {NNUNET} fold {record.fold}", unit="step"):
+        for step in progress_bar(steps, desc=f"plan {record.title}", unit="step"):
             step()
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from spineseg.data.cache import Cache
-from spineseg.methods import NNUNET
 from spineseg.nnunet.package import DATASET, DATASET_JSON, PLANS, WORK, nnunet_folders
 from spineseg.nnunet.plan import plan
 from spineseg.nnunet.trainer import Trainer, build_trainer
@@ -49,7 +48,7 @@ def train_nnunet(
         write_json(begun, {"record": record.to_json(), "devices": devices})
         with nnunet_folders(folder, nnUNet_n_proc_DA="0", nnUNet_compile="false") as work:
             trainer = build_trainer(work, folder, record, fabric.device)
-            trainer.run(f"train {NNUNET} fold {record.fold}", until)
+            trainer.run(f"train {record.title}", until)
     if trainer.is_done:
         _keep(trainer, folder, record)
         seconds = trainer.table()["seconds"].sum()

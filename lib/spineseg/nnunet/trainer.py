@@ -19,8 +19,6 @@ from spineseg.nnunet.package import (
     PLANS_NAME,
     maybe_load_checkpoint,
     nnUNetTrainer,
-    nnUNetTrainerAdam1en3,
-    nnUNetTrainerNoMirroring,
 )
 from spineseg.runs import LOG, RunRecord, retrain_remedy
 from spineseg.training.loop import EPOCHS_PER_SEED
@@ -124,13 +122,6 @@ class Trainer(nnUNetTrainer):
         )
 
 
-class AdamWTrainer(Trainer, nnUNetTrainerAdam1en3, nnUNetTrainerNoMirroring):
-    """AdamW at 0.001, without mirroring, which removes what tells the vertebrae apart here."""
-
-
-TRAINERS = {"sgd": Trainer, "adamw": AdamWTrainer}
-
-
 def build_trainer(work: Path, folder: Path, record: RunRecord, device: Any) -> Trainer:
     """The trainer of a planned run, at the epoch that it has reached."""
     preprocessed = work / "preprocessed" / DATASET
@@ -139,9 +130,9 @@ def build_trainer(work: Path, folder: Path, record: RunRecord, device: Any) -> T
     configuration["batch_size"] = min(configuration["batch_size"], MAX_BATCH)
     dataset = read_json(preprocessed / DATASET_JSON)
     profile = record.profile
-    seed_everything(profile.seed, verbose=False)
-    trainer = TRAINERS[profile.optimizer](plans, CONFIGURATION, 0, dataset, device)
-    trainer.folder, trainer.seed = folder, profile.seed
+    seed_everything(record.seed, verbose=False)
+    trainer = Trainer(plans, CONFIGURATION, 0, dataset, device)
+    trainer.folder, trainer.seed = folder, record.seed
     trainer.has_test_cases = bool(record.test)
     trainer.num_epochs = record.epochs
     trainer.num_iterations_per_epoch = profile.nnunet_iterations

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from spineseg.evaluation.summary import common_runs, summarise
 from spineseg.labels import ALL_CLASSES
 from spineseg.methods import METHODS
 from spineseg.paper.tables import compare, with_interval
@@ -23,30 +24,35 @@ def with_full_scale(own: pd.DataFrame, name: str) -> pd.DataFrame:
     return pd.concat([own, *others], ignore_index=True)
 
 
-def mean_dsc_by_experiment(summary: pd.DataFrame) -> pd.DataFrame:
+def mean_dsc_by_experiment(scores: pd.DataFrame) -> pd.DataFrame:
     """Mean DSC over volumes and classes with its 95 % interval, in per cent, as text.
 
-    `summary` holds the summary.csv of several experiments, see `with_full_scale`. Returns one row
-    per method and one column per experiment, in their order, titled with name and devices.
+    `scores` holds the scores.csv of several experiments, see `with_full_scale`, restricted to the
+    methods to compare. Of each experiment, the runs are used that its methods have in common.
+    Returns one row per method and one column per experiment, in their order, titled with name,
+    devices, and numbers of seeds and cases.
     """
-    rows = summary.query("aggregation == 'volume' and metric == 'DSC'")
-    rows = rows[rows["class"] == ALL_CLASSES].assign(experiment=_experiments(rows))
-    devices = rows.groupby("experiment")["device"].agg(lambda names: "; ".join(sorted(set(names))))
-    rows["column"] = rows["experiment"] + ", " + rows["experiment"].map(devices)
-    percent = 100 * rows[["mean", "low", "high"]]
-    rows["cell"] = [with_interval(*row) for row in percent.itertuples(index=False)]
-    wide = rows.pivot(index="model", columns="column", values="cell")
+    dice = scores.query("aggregation == 'volume' and metric == 'DSC'")
+    columns = {}
+    for name, rows in dice.groupby(_experiments(dice), sort=False):
+        summary = summarise(common_runs(rows, METHODS))
+        means = summary[summary["class"] == ALL_CLASSES].set_index("model")
+        devices = "; ".join(sorted(set(rows["device"])))
+        seeds, cases = means["seeds"].max(), means["cases"].max()
+        title = f"{name}, {devices}, seeds: {seeds}, cases: {cases}"
+        percent = 100 * means[["mean", "low", "high"]]
+        columns[title] = percent.apply(lambda row: with_interval(*row), axis=1)
+    wide = pd.DataFrame(columns)
     order = [name for name in METHODS if name in wide.index]
-    titles = {name: METHODS[name].title for name in order}
-    wide = wide.loc[order, rows["column"].unique()].rename(index=titles).fillna("not run")
-    return wide.rename_axis(index="method", columns="experiment")
+    wide = wide.loc[order].rename(index={name: METHODS[name].title for name in order})
+    return wide.fillna("not run").rename_axis(index="method", columns="experiment")
 
 
 def leads_by_experiment(scores: pd.DataFrame) -> pd.DataFrame:
-    """ASPP-UNet's lead over each other method that was scored, by experiment.
+    """ASPP-UNet's lead over each other method, by experiment.
 
-    `scores` holds the scores.csv of several experiments, see `with_full_scale`. Returns the rows of
-    `tables.compare` for all methods, after a column `experiment`.
+    `scores` holds the scores.csv of several experiments, see `with_full_scale`, restricted to the
+    methods to compare. Returns the rows of `tables.compare`, after a column `experiment`.
     """
     experiments = scores.groupby(_experiments(scores), sort=False)
     leads = pd.concat(

@@ -5,16 +5,26 @@ from collections.abc import Sequence
 import pandas as pd
 
 from spineseg.data.overview import SHAPE
-from spineseg.evaluation.statistics import interval, paired
-from spineseg.evaluation.summary import METRICS
+from spineseg.evaluation.statistics import by_seed, interval, paired
+from spineseg.evaluation.summary import METRICS, common_runs, summarise
 from spineseg.labels import ALL_CLASSES, FOREGROUND
-from spineseg.methods import ABLATION, INSTALL_NNUNET, METHODS, NNUNET, PROPOSED, TABLE3
+from spineseg.methods import (
+    ABLATION,
+    INSTALL_NNUNET,
+    METHODS,
+    NNUNET,
+    NOISE_METHODS,
+    PROPOSED,
+    TABLE3,
+)
 from spineseg.paper import printed
 
 IN_PER_CENT = ("DSC", "IoU", "NSD")  # HD95 is in mm
 PAPER_METRICS = ("DSC", "IoU")
 METHOD_OF_TITLE = {method.title: name for name, method in METHODS.items()}
 METHOD_OF_POSITIONS = {METHODS[name].positions: name for name in ABLATION}
+PLAIN = "unet"
+SEED_OF_FOLDS = 0  # the seed with which all folds are run
 
 
 def with_interval(mean: float, low: float, high: float, number: str = ".1f") -> str:
@@ -39,20 +49,25 @@ def beside_table1(counts: pd.DataFrame, scale: float = 1.0) -> pd.DataFrame:
     return both.sort_values(["paper", "ours"], ascending=False, ignore_index=True)
 
 
-def beside_table2(summary: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+def beside_table2(scores: pd.DataFrame) -> pd.DataFrame:
     """Table 2 beside our ablation, and the variants that it lacks, in per cent.
 
-    `summary` is that of one experiment (see `summarise`), `scores` its scores.csv. Returns one row
-    per method and metric: `positions` of the ASPP modules, `model`, `metric`, the `paper` and its
+    `scores` is the scores.csv of an experiment, of which the runs are used that all methods of the
+    ablation have in common. Returns one row per method and metric, for the methods that were run
+    and those of the paper: `positions` of the ASPP modules, `model`, `metric`, the `paper` and its
     SD, `ours` (mean over the classes) with SD and 95 % interval (`low`, `high`), their
     `difference`, and `loss`: how much lower the method is than ASPP-UNet on the same cases, with
-    its interval and Holm-corrected p. Then `cases` and `note`, see `beside_table3`.
+    its interval and Holm-corrected p. Then `seeds`, `cases` and `note`, see `beside_table3`.
     """
-    means = summary[(summary["aggregation"] == "volume") & (summary["class"] == ALL_CLASSES)]
+    volumes = scores.query("aggregation == 'volume' and metric in @PAPER_METRICS")
+    summary = summarise(common_runs(volumes, ABLATION))
+    means = summary[summary["class"] == ALL_CLASSES]
     paper = printed.table2().rename(columns={"mean": "paper", "sd": "paper_sd"})
     paper["model"] = paper["positions"].map(METHOD_OF_POSITIONS)
+    shown = {*means["model"], *paper["model"]}
     keys = ["model", "metric"]
-    both = pd.MultiIndex.from_product([ABLATION, PAPER_METRICS], names=keys).to_frame(index=False)
+    rows = [[name for name in ABLATION if name in shown], PAPER_METRICS]
+    both = pd.MultiIndex.from_product(rows, names=keys).to_frame(index=False)
     both["positions"] = [METHODS[name].positions for name in both["model"]]
     both = both.merge(paper[[*keys, "paper", "paper_sd"]], how="left")
     both = both.merge(_ours(means).drop(columns="class"), how="left")
@@ -60,31 +75,36 @@ def beside_table2(summary: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     losses = compare(scores, ABLATION).rename(
         columns={"difference": "loss", "low": "loss_low", "high": "loss_high"}
     )
-    both = both.merge(losses.drop(columns=["cases", "p"]), how="left")
-    both["note"] = _notes(both["model"], summary)
+    both = both.merge(losses.drop(columns=["seeds", "cases", "p"]), how="left")
+    both["note"] = _notes(both["model"], summary, missing="not run with this profile")
     columns = ["paper", "paper_sd", "ours", "sd", "low", "high", "difference"]
-    columns += ["loss", "loss_low", "loss_high", "p_holm", "cases", "note"]
+    columns += ["loss", "loss_low", "loss_high", "p_holm", "seeds", "cases", "note"]
     return both[["positions", *keys, *columns]].round({c: 2 for c in columns if c != "p_holm"})
 
 
-def beside_table3(summary: pd.DataFrame, aggregation: str = "volume") -> pd.DataFrame:
+def beside_table3(scores: pd.DataFrame, aggregation: str = "volume") -> pd.DataFrame:
     """Table 3 beside ours: DSC, IoU and NSD in per cent, HD95 in mm.
 
-    `summary` is that of one experiment (see `summarise`). `aggregation` selects ours, because the
-    paper does not say how it averaged. Returns one row per method, metric and class: `model`,
-    `metric`, `class`, `paper`, `paper_sd` (over folds), `ours`, `sd` (over cases), `low` and `high`
-    (the 95 % interval of our mean), `difference`, `cases` and `note`. Values that the paper, the
-    data or the runs lack are empty. `note` tells how to get a missing run.
+    `scores` is the scores.csv of an experiment, of which the runs are used that all methods of the
+    table have in common. `aggregation` selects ours, because the paper does not say how it
+    averaged. Returns one row per method, metric and class: `model`, `metric`, `class`, `paper`,
+    `paper_sd` (over folds), `ours`, `sd` (over cases), `low` and `high` (the 95 % interval of our
+    mean over seeds and patients), `difference`, the numbers of `seeds` and `cases`, and `note`.
+    Values that the paper, the data or the runs lack are empty. `note` tells how to get a missing
+    run.
     """
-    ours = _ours(summary[summary["aggregation"] == aggregation])
+    rows = scores[scores["aggregation"] == aggregation]
+    summary = summarise(common_runs(rows, TABLE3))
+    ours = _ours(summary)
     paper = printed.table3().rename(columns={"mean": "paper", "sd": "paper_sd"})
     paper["model"] = paper["model"].map(METHOD_OF_TITLE)
     keys = ["model", "metric", "class"]
-    rows = pd.MultiIndex.from_product([TABLE3, METRICS, [*FOREGROUND, ALL_CLASSES]], names=keys)
-    both = rows.to_frame(index=False).merge(paper, how="left").merge(ours, how="left")
+    cells = pd.MultiIndex.from_product([TABLE3, METRICS, [*FOREGROUND, ALL_CLASSES]], names=keys)
+    both = cells.to_frame(index=False).merge(paper, how="left").merge(ours, how="left")
     both["difference"] = _difference(both, summary, overall=both["class"] == ALL_CLASSES)
-    both["note"] = _notes(both["model"], summary)
-    columns = ["paper", "paper_sd", "ours", "sd", "low", "high", "difference", "cases", "note"]
+    both["note"] = _notes(both["model"], summary, missing="not run: {install}`make reproduce`")
+    columns = ["paper", "paper_sd", "ours", "sd", "low", "high", "difference"]
+    columns += ["seeds", "cases", "note"]
     return both[[*keys, *columns]].round(2)
 
 
@@ -139,12 +159,13 @@ def beside_table4(cost: pd.DataFrame) -> pd.DataFrame:
 def compare(scores: pd.DataFrame, models: Sequence[str] = TABLE3) -> pd.DataFrame:
     """ASPP-UNet against each of the other `models` that were scored, paired by case.
 
-    `scores` is the scores.csv of an experiment. Returns one row per model and metric (DSC and IoU,
-    means over the classes of a case, in per cent); for the columns see `statistics.paired`. There
-    are no rows if ASPP-UNet has no scores.
+    `scores` is the scores.csv of an experiment, of which the runs are used that all these models
+    have in common. Returns one row per model and metric (DSC and IoU, means over the classes of a
+    case, in per cent); for the columns see `statistics.paired`. There are no rows if ASPP-UNet has
+    no scores.
     """
-    cases = case_means(scores).query("model in @models")
-    columns = ["metric", "model", "cases", "difference", "low", "high", "p", "p_holm"]
+    cases = case_means(common_runs(scores, models))
+    columns = ["metric", "model", "seeds", "cases", "difference", "low", "high", "p", "p_holm"]
     if PROPOSED not in set(cases["model"]):
         return pd.DataFrame(columns=columns)
     tables = [
@@ -154,27 +175,58 @@ def compare(scores: pd.DataFrame, models: Sequence[str] = TABLE3) -> pd.DataFram
     return pd.concat(tables, ignore_index=True)[columns]
 
 
+def five_folds(scores: pd.DataFrame) -> pd.DataFrame:
+    """U-Net-2D against ASPP-UNet over all folds that both have with one seed.
+
+    `scores` is the scores.csv of an experiment. Returns one row per metric (DSC and IoU, means over
+    the classes of a case, in per cent): `metric`, `folds`, `seeds` and `cases`; the means of `unet`
+    and `aspp_unet`, each with its 95 % interval (`unet_low`, `unet_high`, ...); and their
+    `difference` (ASPP-UNet - U-Net-2D) with its interval (`low`, `high`) and `p`, see
+    `statistics.paired`. There are no rows if one of the two has no scores.
+
+    Intervals are over patients only: with one seed, they do not tell how far another training would
+    move the means.
+    """
+    pair = (PLAIN, PROPOSED)
+    rows = common_runs(scores[scores["seed"] == SEED_OF_FOLDS], pair)
+    means = [f"{name}{end}" for name in pair for end in ("", "_low", "_high")]
+    compared = ["difference", "low", "high", "p"]
+    columns = ["metric", "folds", "seeds", "cases", *means, *compared]
+    if set(rows["model"]) != set(pair):
+        return pd.DataFrame(columns=columns)
+    table = compare(rows, pair)
+    cases = case_means(rows).groupby(["metric", "model"])["value"]
+    for name in pair:
+        values = [cases.get_group((metric, name)) for metric in table["metric"]]
+        table[name] = [each.mean() for each in values]
+        table[[f"{name}_low", f"{name}_high"]] = [interval(each) for each in values]
+    return table.assign(folds=rows["fold"].nunique())[columns]
+
+
 def case_means(scores: pd.DataFrame) -> pd.DataFrame:
-    """Mean DSC and IoU over the classes of each case, per cent: model, metric, case, value."""
+    """Mean DSC and IoU over the classes of each case, in per cent.
+
+    Columns: model, metric, seed, case, value.
+    """
     volumes = scores.query("aggregation == 'volume' and metric in @PAPER_METRICS")
-    means = volumes.groupby(["model", "metric", "case"], sort=False)["value"].mean() * 100
-    return means.reset_index()
+    keys = ["model", "metric", "seed", "case"]
+    return (volumes.groupby(keys, sort=False)["value"].mean() * 100).reset_index()
 
 
 def noise_curves(noise: pd.DataFrame) -> pd.DataFrame:
-    """Mean DSC over the cases in per cent, by model and noise level.
+    """Mean DSC over seeds and cases in per cent, by model and noise level.
 
-    `noise` is the noise.csv of an experiment. Columns: model, k, DSC, low, high (the 95 %
-    interval), cases.
+    `noise` is the noise.csv of an experiment, of which the runs are used that all methods have in
+    common. Columns: model, k, DSC, low, high (the 95 % interval over seeds and patients), seeds,
+    cases.
     """
-
-    def over_cases(values: pd.Series) -> pd.Series:
-        low, high = interval(values.to_numpy())
-        return pd.Series({"DSC": values.mean(), "low": low, "high": high, "cases": len(values)})
-
-    groups = (noise["DSC"] * 100).groupby([noise["model"], noise["k"]], sort=False)
-    curves = groups.apply(over_cases).unstack().reset_index()
-    return curves.astype({"cases": int})
+    rows = []
+    levels = common_runs(noise, NOISE_METHODS).groupby(["model", "k"], sort=False)
+    for (model, k), level in levels:
+        values = 100 * by_seed(level.set_index(["seed", "case"])["DSC"])
+        mean = pd.DataFrame(values).mean().mean()  # over the seeds, then over the cases
+        rows.append((model, k, mean, *interval(values), *values.shape))
+    return pd.DataFrame(rows, columns=["model", "k", "DSC", "low", "high", "seeds", "cases"])
 
 
 def devices(table: pd.DataFrame, summary: pd.DataFrame) -> pd.Series:
@@ -185,7 +237,7 @@ def devices(table: pd.DataFrame, summary: pd.DataFrame) -> pd.Series:
 
 def _ours(summary: pd.DataFrame) -> pd.DataFrame:
     """Our means, SDs and intervals in the paper's units: per cent, except HD95 (mm)."""
-    ours = summary[["model", "metric", "class", "mean", "sd", "low", "high", "cases"]]
+    ours = summary[["model", "metric", "class", "mean", "sd", "low", "high", "seeds", "cases"]]
     ours = ours.rename(columns={"mean": "ours"}).astype({"metric": str, "class": str})
     values = ["ours", "sd", "low", "high"]
     ours.loc[ours["metric"].isin(IN_PER_CENT), values] *= 100
@@ -206,8 +258,8 @@ def _unlabelled(summary: pd.DataFrame) -> list[str]:
     return [name for name in FOREGROUND if name not in set(summary["class"])]
 
 
-def _notes(models: pd.Series, summary: pd.DataFrame) -> pd.Series:
-    """Which classes ours lacks, or how to get a missing run."""
+def _notes(models: pd.Series, summary: pd.DataFrame, missing: str) -> pd.Series:
+    """Which classes ours lacks, or the text `missing` for a method that was not run."""
     ran = set(summary["model"])
     unlabelled = _unlabelled(summary)
     scored = f"without {', '.join(unlabelled)}, so no difference of means" if unlabelled else ""
@@ -215,7 +267,6 @@ def _notes(models: pd.Series, summary: pd.DataFrame) -> pd.Series:
     def note(model: str) -> str:
         if model in ran:
             return scored
-        install = f"`{INSTALL_NNUNET}`, then " if model == NNUNET else ""
-        return f"not run: {install}`make reproduce`"
+        return missing.format(install=f"`{INSTALL_NNUNET}`, then " if model == NNUNET else "")
 
     return models.map(note)

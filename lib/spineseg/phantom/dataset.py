@@ -180,16 +180,15 @@ def write_missing(
     out: Path, settings: dict, plans: list[CasePlan], workers: int | None, progress: bool
 ) -> None:
     """Write the cases that a folder lacks, and finally the record of a complete set."""
-    from joblib import cpu_count
-
     from spineseg.utils.files import write_json
+    from spineseg.utils.processes import count_cores
     from spineseg.utils.progress import progress_bar
 
     record = settings | {"versions": {name: version(name) for name in ("spineseg", "numpy")}}
     (out / COMPLETE_RECORD).unlink(missing_ok=True)
     write_json(out / PARTIAL_RECORD, record)
     missing = [plan for plan in plans if not plan.is_written(out)]
-    workers = max(1, min(workers or cpu_count(), len(missing)))
+    workers = max(1, min(workers or count_cores(), len(missing)))
     done = len(plans) - len(missing)
     bar = progress_bar(total=len(plans), initial=done, desc="phantom", unit="case", shown=progress)
     with bar:

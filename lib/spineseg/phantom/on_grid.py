@@ -11,7 +11,6 @@ from functools import partial
 from multiprocessing import get_context
 
 import numpy as np
-from joblib import cpu_count
 
 from spineseg.data.cache import INDEX, Cache, CachePlan, Volume, build_cache, cache_folder, hash_of
 from spineseg.data.gray import gray_range, to_gray
@@ -22,7 +21,7 @@ from spineseg.phantom import Phantom, simulate
 from spineseg.phantom.dataset import plan_cases
 from spineseg.phantom.randomised import simulate_randomised
 from spineseg.utils.locks import folder_lock
-from spineseg.utils.processes import end_with_parent
+from spineseg.utils.processes import count_cores, end_with_parent
 
 SLICES, SIZE = 12, 880  # the paper's most common shape (Table 1)
 RANDOMISED_PIXEL_MM = 2.4
@@ -66,7 +65,7 @@ def _scans(cases: int) -> list[SimulatedScan]:
 def _build(plan: CachePlan) -> None:
     cases = len(plan.cases)
     pool = ProcessPoolExecutor(
-        min(cpu_count(), cases), get_context("spawn"), initializer=end_with_parent
+        min(count_cores(), cases), get_context("spawn"), initializer=end_with_parent
     )
     with pool:
         build_cache(plan, partial(_simulated, cases, plan.size, plan.pixel), pool)

@@ -78,7 +78,7 @@ def load_network(folder: Path) -> tuple[nn.Module, RunRecord]:
             what = f"of another run than {FINISHED}"
             raise UserError.at(folder / CHECKPOINT, what, retrain_remedy(folder))
         record = finished
-    network = build_model(record.model, record.profile.width)
+    network = build_model(record.model, record.profile.width, stages=record.profile.stages)
     load_state(network, saved, folder)
     return network.eval(), record
 
@@ -99,7 +99,7 @@ def _load_weights(folder: Path) -> tuple[nn.Module, RunRecord]:
         state = load_file(path)
     except (SafetensorError, OSError):
         raise UserError.at(path, "damaged: not the weights of a network", "copy it again") from None
-    network = build_model(record.model, record.profile.width)
+    network = build_model(record.model, record.profile.width, stages=record.profile.stages)
     load_state(network, {"network": _in_float32(state)}, folder)
     return network.eval(), record
 

@@ -38,6 +38,7 @@ LARGEST_WIDTH = 1024  # of a profile
 #     ASPP-UNet   143 / 185  411 / 564  1362 / 2016
 WIDE = 64
 SECONDS_BETWEEN_TRIES = 1.0
+RUNS_PER_GPU = "SPINESEG_RUNS_PER_GPU"  # small networks do not fill a GPU; default: 1
 
 if "OMP_NUM_THREADS" not in os.environ:  # torch knows nothing of the quota of a container
     torch.set_num_threads(min(torch.get_num_threads(), count_cores()))
@@ -153,54 +154,69 @@ def claim_gpu() -> Iterator[int | None]:
     """Hold one of this machine's GPUs as the only process; yields its index.
 
     Takes the first GPU that no other process holds. If all are taken, says so on stderr and waits.
+    RUNS_PER_GPU lets more than one process hold a GPU.
     Yields None, at once, if another device is chosen. The GPU is free again when its process ends,
     even if that is killed. Raises UserError as `choose_device` does.
     """
     if choose_device() != "cuda":
         yield None
         return
-    locks = {index: FileLock(_lock_path(gpu), mode=0o666) for index, gpu in gpu_ids().items()}
-    index = _lock_first_free(locks)
-    if index is None:
-        print(f"all GPUs are in use ({len(locks)}); waiting for one", file=sys.stderr)
-    while index is None:
+    gpus = gpu_ids()
+    places = [(index, place) for place in range(_runs_per_gpu()) for index in gpus]
+    locks = {
+        (index, place): FileLock(_lock_path(gpus[index], place), mode=0o666)
+        for index, place in places
+    }
+    held = _lock_first_free(locks)
+    if held is None:
+        print(f"all GPUs are in use ({len(gpus)}); waiting for one", file=sys.stderr)
+    while held is None:
         time.sleep(SECONDS_BETWEEN_TRIES)
-        index = _lock_first_free(locks)
+        held = _lock_first_free(locks)
     try:
-        yield index
+        yield held[0]
     finally:
-        locks[index].release()
+        locks[held].release()
 
 
-def _lock_path(gpu: str) -> Path:
+def _runs_per_gpu() -> int:
+    text = os.environ.get(RUNS_PER_GPU) or "1"
+    if not text.isdecimal() or int(text) == 0:
+        raise UserError.at(f"{RUNS_PER_GPU}={text}", "not a positive number", "unset it")
+    return int(text)
+
+
+def _lock_path(gpu: str, place: int) -> Path:
     """Stays where it is: a lock file that one process removes can be held by two others."""
-    return Path(tempfile.gettempdir()) / f"spineseg-gpu-{gpu}.lock"
+    ending = f"-{place}" if place else ""
+    return Path(tempfile.gettempdir()) / f"spineseg-gpu-{gpu}{ending}.lock"
 
 
-def _lock_first_free(locks: dict[int, FileLock]) -> int | None:
-    for index, lock in locks.items():
+def _lock_first_free(locks: dict[tuple[int, int], FileLock]) -> tuple[int, int] | None:
+    for held, lock in locks.items():
         try:
             lock.acquire(timeout=0)
         except Timeout:
             continue
         except OSError as error:
             raise write_error(Path(lock.lock_file), error) from None
-        return index
+        return held
     return None
 
 
 def precision_for(width: int | None = None) -> Literal["bf16-mixed", "32-true"]:
     """The precision for a network of that width on the chosen device; None counts as wide.
 
-    On a GPU, bf16 if it computes it natively. On a CPU, bf16 with AMX, and with AVX512-BF16 from a
+    On a GPU that computes bf16 natively, bf16 from a width of `WIDE` on: casting the weights of a
+    narrow network takes longer than it saves. On a CPU, bf16 with AMX, and with AVX512-BF16 from a
     width of `WIDE` on. Else float32.
     """
     device = choose_device()
+    wide = (width or LARGEST_WIDTH) >= WIDE
     if device == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        fast = wide and torch.cuda.is_bf16_supported(including_emulation=False)
     elif device == "cpu":
         can = _cpu_capabilities()
-        wide = (width or LARGEST_WIDTH) >= WIDE
         fast = can.get("amx_bf16", False) or (can.get("avx512_bf16", False) and wide)
     else:
         fast = False
@@ -216,6 +232,8 @@ def describe_device(fabric: Fabric) -> str:
     """The device and its precision in words, for results."""
     if fabric.device.type == "cuda":
         name = torch.cuda.get_device_name(fabric.device)
+        if fabric.strategy.precision.precision == "32-true" and torch.backends.cudnn.allow_tf32:
+            return f"{name}, TF32"
     elif fabric.device.type == "mps":
         name = f"{platform.machine()} GPU (MPS)"
     else:

@@ -22,6 +22,7 @@ from spineseg.models.fast import make_fast, memory_format
 from spineseg.profiles import Profile
 from spineseg.runs import LOG, RunRecord, can_resume, finish_run
 from spineseg.training.checkpoint import CHECKPOINT, load_checkpoint, load_state, save_checkpoint
+from spineseg.training.cuda_graph import GraphedStep, Step
 from spineseg.training.device import (
     PRECISIONS,
     claim_gpu,
@@ -41,6 +42,8 @@ STATE = ("network", "optimizer", "schedule", "log", "devices", "precision")
 # Each epoch has seeds of its own, so that a resumed run draws what an unbroken one does.
 EPOCHS_PER_SEED = 1_000_003
 SEEDS_PER_EPOCH = 1009
+PIXELS_TOGETHER = 1 << 19  # about as many are varied, or tested, at a time
+SECONDS_BETWEEN_CHECKPOINTS = 10.0
 
 
 def train_network(
@@ -92,11 +95,15 @@ class Training:
         self.epoch_size = max(wanted, self.batch_size)
         self.test_size = self._sample_count(self.test_images, self.profile.test_slices)
         self.batches = self.epoch_size // self.batch_size
-        torch.manual_seed(self.profile.seed)
-        network = make_fast(build_model(record.model, self.profile.width))
+        torch.manual_seed(record.seed)
+        network = build_model(record.model, self.profile.width, stages=self.profile.stages)
+        network = make_fast(network)
         self.memory_format = memory_format(network)
-        optimizer = _optimizer(network, self.profile)
+        optimizer = _optimizer(network, self.profile, fabric.device)
         self.network, self.optimizer = fabric.setup(network, optimizer)
+        self.step: Step = self._update
+        if fabric.device.type == "cuda" and record.grid.pixel is None:
+            self.step = GraphedStep(self._update)
         self.schedule = _schedule(
             optimizer, self.profile, self.batches, record.epochs * self.batches
         )
@@ -110,6 +117,8 @@ class Training:
     def restore(self, saved: dict[str, Any], folder: Path) -> None:
         for name in ("network", "optimizer", "schedule"):
             load_state(getattr(self, name), saved, folder, name)
+        for group in self.optimizer.param_groups:  # the saved ones are those of another device
+            group |= _on_device(self.profile, float(group["lr"]), self.fabric.device)
         self.log = saved["log"]
         self.devices = saved["devices"]
 
@@ -130,16 +139,17 @@ class Training:
         write_csv(folder / LOG, pd.DataFrame(self.log))
 
     def run(self, folder: Path, until: float = math.inf) -> None:
-        """Train the remaining epochs and save a checkpoint after each.
+        """Train the remaining epochs, and save checkpoints on the way and at the end.
 
         No epoch begins that would end after `until` (of `time.monotonic`).
         """
-        done = len(self.log)
+        done = saved = len(self.log)
+        saved_at = -math.inf
         device = describe_device(self.fabric)
         if not self.is_done and device not in self.devices:
             self.devices.append(device)
         with progress_bar(
-            desc=f"train {self.record.model} fold {self.record.fold}",
+            desc=f"train {self.record.title}",
             total=self.record.epochs * self.batches,
             initial=done * self.batches,
             unit="batch",
@@ -148,8 +158,12 @@ class Training:
                 if time.monotonic() + self._epoch_seconds() > until:
                     break
                 self.log.append({"epoch": epoch + 1, **self._epoch(epoch, bar)})
-                self.save(folder)
-        if self.log:
+                if time.monotonic() > saved_at + SECONDS_BETWEEN_CHECKPOINTS:
+                    self.save(folder)
+                    saved, saved_at = len(self.log), time.monotonic()
+        if saved < len(self.log):
+            self.save(folder)
+        elif self.log:
             self._write_log(folder)
 
     def _epoch_seconds(self) -> float:
@@ -172,29 +186,46 @@ class Training:
     def _train_epoch(self, epoch: int, bar: tqdm) -> float:
         """Train one epoch and return the mean loss over its batches."""
         self.network.train()
-        seed = self.profile.seed * EPOCHS_PER_SEED + epoch
+        seed = self.record.seed * EPOCHS_PER_SEED + epoch
         generator = torch.Generator().manual_seed(seed * SEEDS_PER_EPOCH)
         total = torch.zeros((), device=self.fabric.device)
-        for batch in self._batches(seed):
-            images, masks = self._varied(self.images[batch], self.masks[batch], generator)
-            loss = self._loss(images, masks)
-            self.optimizer.zero_grad()
-            self.fabric.backward(loss)
-            self.optimizer.step()
+        for images, masks in self._batches(seed, generator):
+            total += self.step(images, masks)
             self.schedule.step()
-            total += loss.detach()
             bar.update()
         return (total / self.batches).item()
 
-    def _batches(self, seed: int) -> Iterator[Tensor]:
-        """The sample numbers of each batch, without a last, incomplete batch."""
+    def _batches(self, seed: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """The varied images and masks of each batch, without a last, incomplete batch."""
         order = epoch_order(len(self.images), self.epoch_size, seed).to(self.fabric.device)
-        yield from order.split(self.batch_size)[: self.batches]
+        order = order[: self.batches * self.batch_size]
+        for samples in order.split(self._varied_together()):
+            images, masks = self._varied(self.images[samples], self.masks[samples], generator)
+            yield from zip(images.split(self.batch_size), masks.split(self.batch_size), strict=True)
+
+    def _varied_together(self) -> int:
+        """The samples of the batches that are varied at a time.
+
+        Windows of random size have one size per batch.
+        """
+        batches = 1 if self.record.grid.pixel else self._samples_together() // self.batch_size
+        return self.batch_size * max(1, batches)
+
+    def _samples_together(self) -> int:
+        return max(1, PIXELS_TOGETHER // self.images[0].numel())
+
+    def _update(self, images: Tensor, masks: Tensor) -> Tensor:
+        """One step on a batch; returns its loss."""
+        loss = self._loss(images, masks)
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        self.optimizer.step()
+        return loss.detach()
 
     def _varied(
         self, images: Tensor, masks: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """A batch after augmentation and noise, if the profile and the method ask for them.
+        """Samples after augmentation and noise, if the profile and the method ask for them.
 
         A network for scans of any kind sees windows of any kind.
         """
@@ -224,7 +255,7 @@ class Training:
         wanted = min(self.test_size, len(self.test_images))
         picked = torch.linspace(0, len(self.test_images) - 1, wanted).long()
         total = torch.zeros((), device=self.fabric.device)
-        for batch in picked.to(self.fabric.device).split(self.batch_size):
+        for batch in picked.to(self.fabric.device).split(self._samples_together()):
             total += self._loss(self.test_images[batch], self.test_masks[batch]) * len(batch)
         return (total / wanted).item()
 
@@ -258,11 +289,17 @@ def epoch_order(available: int, wanted: int, seed: int) -> Tensor:
     return torch.cat(orders)[:wanted]
 
 
-def _optimizer(network: nn.Module, profile: Profile) -> torch.optim.Optimizer:
+def _optimizer(network: nn.Module, profile: Profile, device: torch.device) -> torch.optim.Optimizer:
     kind = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[profile.optimizer]
-    return kind(
-        network.parameters(), profile.learning_rate, weight_decay=profile.weight_decay, fused=True
-    )
+    settings = _on_device(profile, profile.learning_rate, device)
+    return kind(network.parameters(), weight_decay=profile.weight_decay, fused=True, **settings)
+
+
+def _on_device(profile: Profile, learning_rate: float, device: torch.device) -> dict[str, Any]:
+    """The learning rate of an optimizer, on a GPU in the form that a CUDA graph needs."""
+    capturable = {"capturable": device.type == "cuda"} if profile.optimizer == "adamw" else {}
+    rate = torch.tensor(learning_rate, device=device) if device.type == "cuda" else learning_rate
+    return {"lr": rate, **capturable}
 
 
 def _schedule(
@@ -271,4 +308,10 @@ def _schedule(
     """Eq. 4 (times 0.99 after each epoch), or one cycle over the whole run; stepped per batch."""
     if profile.schedule == "exponential":
         return LambdaLR(optimizer, lambda step: DECAY ** (step // batches))
-    return OneCycleLR(optimizer, profile.learning_rate, total_steps=steps, pct_start=WARM_UP)
+    return OneCycleLR(
+        optimizer,
+        profile.learning_rate,
+        total_steps=steps,
+        pct_start=WARM_UP,
+        cycle_momentum=False,  # a CUDA graph keeps the momentum that it was recorded with
+    )

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from spineseg.utils import paths
 
 PACKAGES = ("spineseg", "torch", "SimpleITK", "monai", "numpy", "pandas", "scipy", "scikit-learn")
-CODE = ("lib", "profiles")  # if these are changed, the code is not the committed one
+CODE = ("lib", "profiles", ":!profiles/tuned.csv")  # if changed, the code is another
 NO_COMMIT = "unknown"
 
 

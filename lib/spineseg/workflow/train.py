@@ -42,13 +42,14 @@ def train(
     model: str = PROPOSED,
     fold: int | str = 0,
     until: float = math.inf,
+    seed: int = 0,
 ) -> Path:
     """Train one run and return its folder.
 
     A finished run is returned at once. An interrupted one resumes after its last finished epoch and
     ends with the same weights as an uninterrupted one. No epoch begins that would end after `until`
     (of `time.monotonic`), so check `is_finished`. If the profile says so, a run on scans starts
-    from the weights of a run on the whole phantom, which is trained first.
+    from the weights of a run on all simulated patients, which is trained first.
     Raises UserError for bad scans, for a finished run of other scans, settings or code, and if
     another process trains the same run.
     """
@@ -57,13 +58,12 @@ def train(
     train_run = _trainer(model)
     start = None
     if starts_from_phantom(experiment, model):
-        start = train(experiment.phantom, model, ALL, until)
+        start = train(experiment.pretraining, model, ALL, until, seed)
     cache = prepare(experiment)
-    folder = experiment.run(model, fold)
+    folder = experiment.run(model, fold, seed)
     if start and not is_finished(start):
         return folder
-    epochs = experiment.profile.nnunet_epochs if model == NNUNET else experiment.epochs
-    record = RunRecord.of(experiment, cache, model, fold, epochs, start)
+    record = RunRecord.of(experiment, cache, model, fold, seed, start)
     if is_finished(folder):
         require_same_record(load_record(folder), record, folder)
         return folder

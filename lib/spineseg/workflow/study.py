@@ -1,0 +1,254 @@
+"""The study: every run behind the stored results, and the search for each method's settings.
+
+A chain is a sequence of steps. A step is a list of runs that can be trained at the same time, and
+it begins when the step before it is done.
+"""
+
+from __future__ import annotations
+
+import csv
+import heapq
+import math
+import os
+import time
+from collections.abc import Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import pandas as pd
+
+from spineseg.evaluation.result_files import SCORES
+from spineseg.experiment import ALL, VALIDATION, Experiment
+from spineseg.methods import (
+    ABLATION,
+    MECHANISM,
+    NNUNET,
+    PROPOSED,
+    TABLE3,
+)
+from spineseg.profiles import TUNED, tuned_settings
+from spineseg.runs import is_finished
+from spineseg.utils.files import atomic_write
+from spineseg.utils.processes import end_with_parent
+from spineseg.utils.progress import progress_bar
+from spineseg.workflow.score import is_scored, score_run
+from spineseg.workflow.train import train
+
+RATES = (0.001, 0.003, 0.01)  # the learning rates that each network is tried with
+LENGTHS = (1, 2, 4)  # numbers of epochs that a method of Table 3 is tried with, over the profile's
+TRAINED_OUT = 1.0  # points of DSC: a run is trained out if twice the epochs change less
+SEEDS = (0, 1, 2)
+FOLDS = (0, 1, 2, 3, 4)
+CROSS_VALIDATED = ("unet", PROPOSED)
+NOISE_TRAINED = "aspp_unet_noise"
+SEARCHED_ON = "simulated"  # the same patients as the phantom's
+LAPTOP, LAPTOP_220, LETTER = "laptop", "laptop-220", "laptop-sgd"
+MORE_ROWS_DEPTH = 3  # stages of the networks that are trained at both sizes
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run of the study, to be trained and scored."""
+
+    experiment: Experiment
+    model: str
+    fold: int | str = 0
+    seed: int = 0
+
+    @property
+    def folder(self) -> Path:
+        return self.experiment.run(self.model, self.fold, self.seed)
+
+    @property
+    def is_done(self) -> bool:
+        scored = self.fold == ALL or is_scored(self.folder)  # a run on all cases has no test cases
+        return scored and is_finished(self.folder)
+
+
+Chain = Generator[list[Job], None, None]
+
+
+def chains() -> list[Chain]:
+    """All chains of the study, the most important first."""
+    small, large = (Experiment.of(SEARCHED_ON, profile) for profile in (LAPTOP, LAPTOP_220))
+    return [
+        nnunet_chain(),
+        *(table3_chain(small, model) for model in TABLE3 if model != NNUNET),
+        *(mechanism_chain(small, model) for model in mechanism(small)),
+        *(mechanism_chain(large, model) for model in ABLATION),
+        *(mechanism_chain(large, at_depth(model, MORE_ROWS_DEPTH)) for model in CROSS_VALIDATED),
+        letter_chain(),
+    ]
+
+
+def mechanism(experiment: Experiment) -> list[str]:
+    """The methods that show the mechanism; at the profile's depth, those of Table 3 do."""
+    own = {at_depth(model, experiment.profile.stages) for model in CROSS_VALIDATED}
+    return [model for model in MECHANISM if model not in own]
+
+
+def at_depth(model: str, stages: int) -> str:
+    """The name of U-Net-2D or ASPP-UNet with that number of stages."""
+    return f"{model}_depth_{stages}"
+
+
+def nnunet_chain() -> Chain:
+    """nnU-Net has its own recipe; only the length of its training is tried."""
+    simulated, phantom = Experiment.of(SEARCHED_ON, LAPTOP), Experiment.of(None, LAPTOP)
+    epochs = phantom.profile.nnunet_epochs
+    longer = [simulated.with_settings(nnunet_epochs=epochs * length) for length in LENGTHS[:2]]
+    yield [
+        *(Job(phantom, NNUNET, 0, seed) for seed in SEEDS),
+        *(Job(each, NNUNET, VALIDATION) for each in longer),
+    ]
+
+
+def table3_chain(searched_on: Experiment, model: str) -> Chain:
+    """Search, then train on the phantom; the two networks in question also on other data."""
+    rate = yield from choose_rate(searched_on, model)
+    epochs = yield from choose_epochs(searched_on, model, rate)
+    phantom = Experiment.of(None, searched_on.profile.name)
+    write_tuned(phantom.profile.name, model, rate, epochs)
+    yield [Job(phantom, model, 0, seed) for seed in SEEDS]
+    if model == PROPOSED:
+        write_tuned(phantom.profile.name, NOISE_TRAINED, rate, epochs)
+        yield [Job(phantom, NOISE_TRAINED, 0, seed) for seed in SEEDS]
+    if model in CROSS_VALIDATED:
+        yield [
+            *(Job(searched_on, model, 0, seed) for seed in SEEDS),
+            *(Job(phantom, model, fold) for fold in FOLDS[1:]),
+        ]
+
+
+def mechanism_chain(experiment: Experiment, model: str) -> Chain:
+    rate = yield from choose_rate(experiment, model)
+    write_tuned(experiment.profile.name, model, rate, experiment.profile.epochs)
+    yield [Job(experiment, model, 0, seed) for seed in SEEDS]
+
+
+def letter_chain() -> Chain:
+    """The paper's recipe to the letter."""
+    letter = Experiment.of(None, LETTER)
+    yield [Job(letter, model, 0) for model in CROSS_VALIDATED]
+
+
+def choose_rate(experiment: Experiment, model: str) -> Generator[list[Job], None, float]:
+    """The best of RATES on patients of the training part, after half of the profile's epochs."""
+    epochs = experiment.profile.epochs // 2
+    trials = {rate: trial(experiment, model, rate, epochs) for rate in RATES}
+    yield list(trials.values())
+    return max(trials, key=lambda rate: mean_dsc(trials[rate]))
+
+
+def choose_epochs(
+    experiment: Experiment, model: str, rate: float
+) -> Generator[list[Job], None, int]:
+    """The first of LENGTHS whose DSC twice the epochs change by less than TRAINED_OUT, or the last.
+
+    On patients of the training part.
+    """
+    lengths = [experiment.profile.epochs * length for length in LENGTHS]
+    trials = [trial(experiment, model, rate, epochs) for epochs in lengths]
+    for shorter, longer, epochs in zip(trials, trials[1:], lengths, strict=False):
+        yield [shorter, longer]
+        if abs(mean_dsc(longer) - mean_dsc(shorter)) < TRAINED_OUT:
+            return epochs
+    return lengths[-1]
+
+
+def trial(experiment: Experiment, model: str, rate: float, epochs: int) -> Job:
+    """The run that tries these settings on validation patients."""
+    settings = experiment.with_settings(learning_rate=rate, epochs=epochs)
+    return Job(settings, model, VALIDATION)
+
+
+def write_tuned(profile: str, model: str, rate: float, epochs: int) -> None:
+    """Put what was chosen for a method into profiles/tuned.csv."""
+    chosen = {"learning_rate": rate, "epochs": epochs}
+    table = {**tuned_settings(), (profile, model): chosen}
+    with atomic_write(TUNED) as temporary, temporary.open("w", newline="") as file:
+        rows = csv.DictWriter(file, ["profile", "model", *chosen], lineterminator="\n")
+        rows.writeheader()
+        for key in sorted(table):
+            rows.writerow({"profile": key[0], "model": key[1], **table[key]})
+
+
+def mean_dsc(job: Job) -> float:
+    """The mean DSC of a run over its test cases, per cent."""
+    return float(case_dsc(job)["DSC"].mean())
+
+
+def case_dsc(job: Job) -> pd.DataFrame:
+    """The mean DSC over the classes of each test case of a run, per cent: case, DSC."""
+    scores = SCORES.read(job.folder).query("aggregation == 'volume' and metric == 'DSC'")
+    return (100 * scores.groupby("case")["value"].mean()).rename("DSC").reset_index()
+
+
+def carry_out(job: Job, until: float) -> bool:
+    """Train and score a run; returns whether it is done. `until` is a Unix time."""
+    limit = time.monotonic() + until - time.time()
+    if time.monotonic() > limit:
+        return False
+    folder = train(job.experiment, job.model, job.fold, limit, job.seed)
+    if not is_finished(folder):
+        return False
+    if not job.is_done:
+        score_run(folder)
+    return True
+
+
+def run_chains(chains: Sequence[Chain], workers: int, until: float = math.inf) -> list[str]:
+    """Carry out chains with that number of processes; returns a line for each failed run.
+
+    Runs of earlier chains come first. No epoch begins that would end after `until`, a Unix time;
+    another call resumes.
+    """
+    queue: list[tuple[int, int, Job]] = []
+    waiting: dict[int, int] = {}  # the number of unfinished runs of each chain's step
+    failed: list[str] = []
+    count = 0
+
+    def advance(number: int) -> None:
+        """Queue the next step of a chain that has runs to do."""
+        nonlocal count
+        for step in chains[number]:
+            if todo := [job for job in dict.fromkeys(step) if not job.is_done]:
+                waiting[number] = len(todo)
+                for job in todo:
+                    heapq.heappush(queue, (number, count, job))
+                    count += 1
+                return
+
+    running: dict[Future, tuple[int, Job]] = {}
+    with (
+        ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool,
+        progress_bar(desc="study", unit="run") as bar,
+    ):
+        for number in range(len(chains)):
+            advance(number)
+        while queue or running:
+            while queue and len(running) < workers:
+                number, _, job = heapq.heappop(queue)
+                running[pool.submit(carry_out, job, until)] = number, job
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                number, job = running.pop(future)
+                bar.update()
+                if error := future.exception():
+                    failed.append(f"{job.folder}: {error}")
+                elif future.result():
+                    waiting[number] -= 1
+                    if not waiting[number]:
+                        advance(number)
+    return failed
+
+
+def _start_worker() -> None:
+    """One thread per worker; the progress bars of many runs would overwrite each other."""
+    end_with_parent()
+    os.environ["TQDM_DISABLE"] = "1"
+    import torch
+
+    torch.set_num_threads(1)
