@@ -4,6 +4,7 @@ PYTHON  ?= python3
 override DATA := $(value DATA)
 override PROFILE := $(value PROFILE)
 override MODELS := $(value MODELS)
+override RUNS := $(value RUNS)
 override FOLDS := $(value FOLDS)
 override CLUSTER := $(value CLUSTER)
 override CORES := $(value CORES)
@@ -11,7 +12,7 @@ override MINUTES := $(value MINUTES)
 override SCAN := $(value SCAN)
 override MASK := $(value MASK)
 override TABLE := $(value TABLE)
-export DATA PROFILE MODELS FOLDS CLUSTER CORES MINUTES SCAN MASK TABLE
+export DATA PROFILE MODELS RUNS FOLDS CLUSTER CORES MINUTES SCAN MASK TABLE
 BIN     := .venv/bin
 ROOT    := $(or $(SPINESEG_ROOT),.)
 PHANTOM := $(ROOT)/data/phantom/phantom.json
@@ -20,8 +21,8 @@ NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 unexport PYTHONDONTWRITEBYTECODE
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: help setup reproduce test lab predict lint verify nnunet phantom-only weights paper-scale bench \
-  test-quick test-faults test-slurm fuzz references notebooks graph lock
+.PHONY: help setup reproduce figures test lab predict lint verify nnunet phantom-only weights paper-scale bench \
+  test-laptop test-faults test-slurm fuzz references notebooks study graph lock
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,9 +32,13 @@ help:
 setup: ## build .venv from requirements.lock
 	@$(PYTHON) make.py setup
 
-reproduce: ## everything from scans to figures  [DATA=folder] [PROFILE=smoke|quick|paper] [MODELS="unet aspp_unet"] [CORES=4] [MINUTES=30] [CLUSTER=slurm]
+reproduce: ## train two networks as the stored study did, compare, and make all tables and figures again  [RUNS=all] [DATA=folder] [PROFILE=smoke|laptop|paper] [MODELS="unet segnet"] [CORES=4] [MINUTES=30] [CLUSTER=slurm]
 	@$(strip $(PYTHON) make.py reproduce $(if $(DATA),--data="$$DATA") $(if $(PROFILE),--profile="$$PROFILE") \
-	  $(if $(MODELS),--models "$$MODELS") $(if $(MINUTES),--minutes="$$MINUTES") $(if $(CORES),--cores="$$CORES") $(if $(CLUSTER),--cluster="$$CLUSTER"))
+	  $(if $(MODELS),--models "$$MODELS") $(if $(RUNS),--runs="$$RUNS") $(if $(MINUTES),--minutes="$$MINUTES") \
+	  $(if $(CORES),--cores="$$CORES") $(if $(CLUSTER),--cluster="$$CLUSTER"))
+
+figures: ## make all tables and figures again from the stored scores  [DATA=folder] [PROFILE=...]
+	@$(strip $(PYTHON) make.py figures $(if $(DATA),--data="$$DATA") $(if $(PROFILE),--profile="$$PROFILE"))
 
 test: ## the library's tests, then nbval on the notebooks
 	@$(PYTHON) make.py test
@@ -48,7 +53,7 @@ lint: #- ruff, mypy and import-linter
 	@$(PYTHON) make.py lint
 
 verify: setup #- recompute tables from the stored scores  [TABLE=table3] [DATA=folder] [PROFILE=...]
-	@$(BIN)/spineseg verify $(if $(TABLE),"$$TABLE") --data="$$DATA" --profile="$${PROFILE:-quick}"
+	@$(BIN)/spineseg verify $(if $(TABLE),"$$TABLE") --data="$$DATA" --profile="$${PROFILE:-laptop}"
 
 nnunet: setup #- install nnU-Net too, for its row in the tables
 	$(BIN)/python -c 'import sys, make; sys.exit(make.install_nnunet())'
@@ -56,7 +61,7 @@ nnunet: setup #- install nnU-Net too, for its row in the tables
 phantom-only: setup $(PHANTOM) #- train on phantoms alone and score on real scans  DATA=folder
 	@test -n "$$DATA" || { echo "say which scans: make phantom-only DATA=folder"; exit 2; }
 	$(BIN)/spineseg data phantom $(ROOT)/data/phantom-bodies --bodies-only
-	said=$$($(BIN)/spineseg train --data $(ROOT)/data/phantom-bodies --profile="$${PROFILE:-quick}" --fold all) && \
+	said=$$($(BIN)/spineseg train --data $(ROOT)/data/phantom-bodies --profile="$${PROFILE:-laptop}" --fold all) && \
 	$(BIN)/spineseg evaluate "$$(echo "$$said" | tail -n 1)" --data="$$DATA"
 
 weights: setup #- train the network in weights/ on simulated scans alone (more than an hour)
@@ -71,8 +76,8 @@ paper-scale: #- the paper's own scale on a GPU, on simulated patients  [MINUTES=
 bench: nnunet $(PHANTOM) #- measure speed and memory into results/benchmark/ (long)
 	$(BIN)/spineseg bench
 
-test-quick: setup #- run the quick profile again elsewhere and compare it with results/ (long)
-	$(BIN)/pytest tests/test_results.py --experiment quick
+test-laptop: setup #- compute the tables of the laptop profile again elsewhere and compare them with results/
+	$(BIN)/pytest tests/test_results.py --experiment laptop
 
 test-faults: setup #- kill, fill up and damage everything at every moment (long)
 	$(BIN)/pytest tests/test_faults.py --faults
@@ -88,16 +93,19 @@ references: setup #- write the numbers again that `make test` compares with
 	rm -rf $(addsuffix /phantom-mini-smoke,runs results) data/phantom-mini cache/phantom-mini-smoke-*
 	$(BIN)/spineseg data phantom data/phantom-mini --cases 10 --scale 0.0625
 	$(MAKE) reproduce DATA=data/phantom-mini PROFILE=smoke \
-	  MODELS="$$($(BIN)/python -c 'from spineseg.methods import METHODS, NNUNET; print(*[name for name in METHODS if name != NNUNET])')"
+	  MODELS="$$($(BIN)/python -c 'from spineseg.methods import *; print(*(name for name in dict.fromkeys(NOISE_METHODS + ABLATION) if name != NNUNET))')"
 
-notebooks: #- run the quick profile from scratch and keep its outputs in notebooks/ and README
-	rm -rf runs/phantom-quick results/phantom-quick figures/phantom-quick
-	$(MAKE) reproduce DATA= PROFILE=quick MODELS= MINUTES= CORES="$$CORES"
-	$(BIN)/python tools/adopt_notebook.py runs/phantom-quick/notebooks $(NOTEBOOKS)
+notebooks: #- execute the notebooks on the stored scores and keep their outputs in notebooks/ and README
+	rm -rf runs/phantom-laptop/notebooks figures/phantom-laptop
+	$(MAKE) figures DATA= PROFILE=laptop
+	$(BIN)/python tools/adopt_notebook.py runs/phantom-laptop/notebooks $(NOTEBOOKS)
 	$(BIN)/python tools/update_readme.py
 
+study: setup #- train everything behind the stored results (many hours)  [MINUTES=60]
+	$(BIN)/spineseg study $(if $(MINUTES),--minutes="$$MINUTES")
+
 graph: setup #- draw the steps, and what each depends on, into docs/graph.md
-	@$(BIN)/snakemake --quiet rules --config data="$$DATA" profile="$${PROFILE:-quick}" models="$$MODELS" \
+	@$(BIN)/snakemake --quiet rules --config data="$$DATA" profile="$${PROFILE:-laptop}" models="$$MODELS" \
 	  --rulegraph mermaid-js | $(BIN)/python tools/draw_graph.py
 
 lock: setup #- write requirements.lock again from pyproject.toml

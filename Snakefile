@@ -1,11 +1,12 @@
 """The paper as a graph: scans -> cache -> runs -> scores -> tables, figures, notebooks, report.
 
-    snakemake --cores all --config data=/path/to/scans profile=quick models="unet aspp_unet"
+    snakemake --cores all --config data=/path/to/scans profile=laptop models="unet aspp_unet"
 
-Without `data` the phantom is made and used. Without `models` all methods are compared. Finished
-steps are not repeated. Each step's `params` hold the settings and a fingerprint of the code that it
-depends on: if they change, that step and those that depend on it run again. On a cluster each job
-asks for what cluster/jobs.yaml says.
+Without `data` the phantom is made and used. Without `models`, U-Net-2D and ASPP-UNet are trained.
+What is trained and what is stored, `spineseg.workflow.graph.Graph` says. Finished steps are not
+repeated. Each step's `params` hold the settings and a fingerprint of the code that it depends on:
+if they change, that step and those that depend on it run again. On a cluster each job asks for what
+cluster/jobs.yaml says.
 """
 
 import os
@@ -46,21 +47,6 @@ rule phantom:
         graph.phantom_command()
 
 
-if experiment.starts_from_phantom:
-
-    rule pretrain:
-        input:
-            graph.phantom_file,
-        output:
-            graph.phantom_run,
-        params:
-            training=graph.training,
-        threads: graph.threads("train", workflow, graph.parallel_runs(1))
-        resources: **graph.resources("train")
-        shell:
-            graph.pretrain_command()
-
-
 rule prepare:
     input:
         scans,
@@ -75,53 +61,86 @@ rule prepare:
         graph.command("data", "prepare")
 
 
-rule train:
-    input:
-        graph.split,
-        graph.pretrained,
-    output:
-        f"{graph.run}/run.json",
-        f"{graph.run}/scores.csv",
-    params:
-        training=graph.training,
-        scoring=lambda wildcards: fingerprint.scoring_code(wildcards.model),
-    threads: graph.threads("train", workflow, graph.parallel_runs(len(folds)))
-    priority: graph.priority
-    resources: **graph.resources("train")
-    shell:
-        graph.train_command()
+if graph.trains:
+
+    if experiment.starts_from_phantom:
+
+        rule pretrain:
+            output:
+                graph.pretraining_run,
+            params:
+                training=graph.training,
+            threads: graph.threads("train", workflow, graph.parallel_runs(1))
+            resources: **graph.resources("train")
+            shell:
+                graph.pretrain_command()
+
+    rule train:
+        input:
+            graph.split,
+            graph.pretrained,
+        output:
+            f"{graph.run}/run.json",
+            f"{graph.run}/scores.csv",
+            f"{graph.run}/confusion.csv",
+        params:
+            training=graph.training,
+            scoring=lambda wildcards: fingerprint.scoring_code(wildcards.model),
+        threads: graph.threads("train", workflow, graph.parallel_runs(len(folds)))
+        priority: graph.priority
+        resources: **graph.resources("train")
+        shell:
+            graph.train_command()
 
 
-rule gather:
-    input:
-        expand(f"{graph.run}/scores.csv", model=graph.models, fold=folds),
-    output:
-        graph.gathered,
-    params:
-        code=fingerprint.gather_code(),
-    resources: **graph.resources("gather")
-    shell:
-        graph.command("gather", "--models", *graph.models)
+if graph.compares:
+
+    rule compare:
+        input:
+            graph.scored,
+            graph.results(["scores.csv"]),
+        output:
+            graph.compared,
+        params:
+            code=fingerprint.fingerprint("workflow/compare.py"),
+        resources: **graph.resources("gather")
+        shell:
+            graph.command_on_runs("compare")
 
 
-rule cost:
-    input:
-        graph.split,  # in a clone, the committed costs are those of another machine
-    output:
-        graph.cost,
-    params:
-        code=fingerprint.cost_code(),
-        rows=experiment.profile.benchmark_rows,
-    threads: graph.threads("cost", workflow)
-    resources: **graph.resources("cost")
-    shell:
-        graph.command("cost")
+if graph.gathers:
+
+    rule gather:
+        input:
+            graph.scored,
+        output:
+            graph.gathered,
+        params:
+            code=fingerprint.gather_code(),
+        resources: **graph.resources("gather")
+        shell:
+            graph.command_on_runs("gather")
+
+
+if graph.measures_cost:
+
+    rule cost:
+        input:
+            graph.split,  # in a clone, the committed costs are those of another machine
+        output:
+            graph.cost,
+        params:
+            code=fingerprint.cost_code(),
+            rows=experiment.profile.benchmark_rows,
+        threads: graph.threads("cost", workflow)
+        resources: **graph.resources("cost")
+        shell:
+            graph.command("cost")
 
 
 rule tables:
     input:
-        graph.gathered,
-        graph.cost,
+        graph.sources_of_tables,
     output:
         graph.tables,
     params:
@@ -129,6 +148,23 @@ rule tables:
     resources: **graph.resources("gather")
     shell:
         graph.command("tables")
+
+
+for name in graph.other_experiments:
+
+    rule:
+        name:
+            f"tables_of_{name}".replace("-", "_")
+        input:
+            graph.sources_of_tables[-1],
+        output:
+            graph.other_tables(name),
+        params:
+            code=fingerprint.tables_code(),
+            command=graph.other_tables_command(name),
+        resources: **graph.resources("gather")
+        shell:
+            "{params.command}"  # an expression here would see the last one of the loop
 
 
 for name, notebook in NOTEBOOKS.items():
@@ -140,7 +176,7 @@ for name, notebook in NOTEBOOKS.items():
             name
         input:
             graph.split,
-            graph.results(notebook.reads),
+            graph.read_by(notebook),
             notebook=ancient(source),
         output:
             graph.results(notebook.writes),
@@ -151,11 +187,12 @@ for name, notebook in NOTEBOOKS.items():
             command=graph.notebook_command(source, target),
         resources: **graph.resources("notebook")
         shell:
-            "{params.command}"  # an expression here would see the last notebook of the loop
+            "{params.command}"
 
 
 rule report:
     input:
+        [graph.compared] if graph.compares else [],
         expand(f"{experiment.runs}/notebooks/{{name}}.ipynb", name=NOTEBOOKS),
     output:
         f"{experiment.runs}/report.html",

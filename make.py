@@ -28,6 +28,7 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "ready"  # holds the hash of PINS with which .venv was built
 PINS = ("requirements.lock", "pyproject.toml")
 OLDEST = (3, 11)
+PROFILE = "laptop"
 SIMULATED = re.compile(r"simulated(-[1-9][0-9]{0,3})?")  # a data set without a folder
 TIME_IS_UP = b"time is up"  # what `spineseg train` says on stderr
 FAILED = b"Error in rule "  # what Snakemake says there of each job that failed
@@ -69,10 +70,17 @@ def _parser() -> argparse.ArgumentParser:
     reproduce = commands.add_parser("reproduce", help="run everything, from scans to figures")
     reproduce.add_argument("--data", default="", metavar="DIR", help="default: the phantom")
     reproduce.add_argument(
-        "--profile", default="quick", metavar="P", help="a profile's name or file (default: quick)"
+        "--profile", default=PROFILE, metavar="P", help=f"its name or file (default: {PROFILE})"
     )
     reproduce.add_argument(
-        "--models", nargs="+", default=[], metavar="M", help="only these methods (default: all)"
+        "--models",
+        nargs="+",
+        default=[],
+        metavar="M",
+        help="train these methods (default: U-Net-2D and ASPP-UNet)",
+    )
+    reproduce.add_argument(
+        "--runs", choices=["all"], default="", help="train everything (hours; it can be resumed)"
     )
     where = reproduce.add_mutually_exclusive_group()
     where.add_argument("--cluster", choices=["slurm"], help="run each step as a cluster job")
@@ -81,6 +89,17 @@ def _parser() -> argparse.ArgumentParser:
         "--minutes", type=_minutes, metavar="M", help="begin no epoch that would end later"
     )
     reproduce.set_defaults(command=_reproduce)
+
+    figures = commands.add_parser(
+        "figures", help="make every table and figure again from stored scores"
+    )
+    figures.add_argument("--data", default="", metavar="DIR", help="default: the phantom")
+    figures.add_argument(
+        "--profile", default=PROFILE, metavar="P", help=f"its name or file (default: {PROFILE})"
+    )
+    figures.set_defaults(
+        command=_reproduce, runs="none", models=[], cluster=None, cores=None, minutes=None
+    )
 
     test = commands.add_parser("test", help="run the library's tests, then nbval on the notebooks")
     test.set_defaults(command=_test)
@@ -184,12 +203,17 @@ def _reproduce(options: argparse.Namespace) -> int:
         return code
     if options.cluster and (code := install_cluster()):
         return code
+    copy_stored_results()
     start = time.monotonic()
     cores = None if options.cluster else options.cores or count_cores()
-    command = reproduce_command(
-        options.data, options.profile, options.models, options.cluster, cores, options.minutes
-    )
     variables = {JOBLIBS_CORES: str(cores)} if cores else {}
+    before, runs = first_step(options)
+    if before and (code := run(before, **variables)):
+        return code
+    command = reproduce_command(
+        *(options.data, options.profile, options.models, runs),
+        *(options.cluster, cores, options.minutes),
+    )
     if options.minutes:
         code, (late, failed) = run_watched(command, TIME_IS_UP, FAILED, **variables)
     else:
@@ -204,6 +228,40 @@ def _reproduce(options: argparse.Namespace) -> int:
     return code
 
 
+def copy_stored_results() -> None:
+    """Copy the stored results to where SPINESEG_ROOT keeps results, if they are not there yet."""
+    for runs in (ROOT / "results").glob("*/runs.json"):
+        target = _output_root() / "results" / runs.parent.name
+        if not target.exists():
+            shutil.copytree(runs.parent, target)
+
+
+def first_step(options: argparse.Namespace) -> tuple[list[str], str]:
+    """The command to run before the graph, if any, and the runs that are left to the graph."""
+    if options.runs == "none" or options.cluster:
+        return [], options.runs
+    if (
+        options.runs == "all"
+        and not (options.data or options.models)
+        and options.profile == PROFILE
+    ):
+        return study_command(options.minutes), "none"
+    estimate = estimate_command(options.data, options.profile, options.models, options.runs)
+    return estimate, options.runs
+
+
+def study_command(minutes: float | None = None) -> list[str]:
+    limit = ["--minutes", f"{minutes:g}"] if minutes else []
+    return _python("-m", "spineseg", "study", *limit)
+
+
+def estimate_command(data: str, profile: str, models: Sequence[str], runs: str) -> list[str]:
+    """Say what is trained and about how long it takes. Paths are relative to the caller's."""
+    given = [f"--data={_path(data)}", f"--profile={_profile_path(profile)}", f"--runs={runs}"]
+    named = ["--models", *" ".join(models).split()] if models else []
+    return _python("-m", "spineseg", "estimate", *given, *named)
+
+
 def install_cluster() -> int:
     """Install what submits jobs to SLURM."""
     return install("--constraint", "requirements.lock", SLURM_PLUGIN)
@@ -216,8 +274,9 @@ def install_nnunet() -> int:
 
 def reproduce_command(
     data: str = "",
-    profile: str = "quick",
+    profile: str = PROFILE,
     models: Sequence[str] = (),
+    runs: str = "",
     cluster: str | None = None,
     cores: int | None = None,
     minutes: float | None = None,
@@ -227,8 +286,9 @@ def reproduce_command(
     limit = ["--keep-going"] if minutes else []
     values = {
         "data": _uri(data) if data and not SIMULATED.fullmatch(data) else data,
-        "profile": _uri(profile) if profile.endswith(".yaml") else profile or "quick",
+        "profile": _uri(profile) if profile.endswith(".yaml") else profile or PROFILE,
         "models": " ".join(" ".join(models).split()),
+        "runs": runs,
     }
     config = [  # Snakemake reads each value as YAML, after it removed quotes from its ends
         *(f"{name}= {json.dumps(text)} " for name, text in values.items()),
@@ -332,6 +392,14 @@ def _python(*arguments: str) -> list[str]:
 def _absolute(path: str) -> str:
     """Commands run in ROOT, whatever the caller's folder is."""
     return os.path.abspath(os.path.expanduser(path))
+
+
+def _path(data: str) -> str:
+    return _absolute(data) if data and not SIMULATED.fullmatch(data) else data
+
+
+def _profile_path(profile: str) -> str:
+    return _absolute(profile) if profile.endswith(".yaml") else profile or PROFILE
 
 
 def _uri(path: str) -> str:

@@ -524,7 +524,7 @@ def _nested_aliases(depth: int, merge: bool) -> str:
 
 
 def _damage_profile(rng: random.Random) -> tuple[bytes, str]:
-    text = (PROFILES / f"{rng.choice(('smoke', 'quick', 'paper'))}.yaml").read_text()
+    text = (PROFILES / f"{rng.choice(('smoke', 'laptop', 'paper'))}.yaml").read_text()
     lines = text.splitlines(keepends=True)
     done = []
     for _ in range(rng.choice((1, 1, 1, 2, 3))):

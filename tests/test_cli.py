@@ -11,13 +11,29 @@ import SimpleITK as sitk
 from scans import write, write_dicom
 from spineseg import cli
 
-RUN = "phantom-mini-smoke/aspp_unet-fold-0"
+RUN = "phantom-mini-smoke/aspp_unet-fold-0-seed-0"
 
 
 def test_train_prints_the_run_last_and_progress_elsewhere(trained, phantom, capsys, monkeypatch):
     monkeypatch.setenv("SPINESEG_ROOT", str(trained))
     assert cli.main(["train", "--data", str(phantom), "--profile", "smoke"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(trained / "runs" / RUN)
+
+
+def test_each_seed_is_a_run_of_its_own(phantom, workspace, capsys):
+    experiment = ["--data", str(phantom), "--profile", "smoke"]
+    assert cli.main(["train", *experiment, "--model", "unet", "--seed", "3"]) == 0
+    run = workspace / "runs" / "phantom-mini-smoke" / "unet-fold-0-seed-3"
+    assert capsys.readouterr().out == f"{run}\n"
+    assert json.loads((run / "run.json").read_text())["seed"] == 3
+
+
+def test_compare_prints_a_line_per_method(trained, phantom, workspace, capsys):
+    shutil.copytree(trained, workspace, dirs_exist_ok=True)
+    experiment = ["--data", str(phantom), "--profile", "smoke"]
+    assert cli.main(["compare", *experiment, "--models", "aspp_unet", "--folds", "0"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("ASPP-UNet: fewer than two stored runs")
 
 
 @pytest.fixture
@@ -171,6 +187,8 @@ def test_bad_input_is_one_clear_line(
         [],
         ["fly"],
         ["train", "--fold", "two"],
+        ["train", "--seed", "4001"],
+        ["study", "--workers", "0"],
         ["data", "phantom"],
         ["data", "phantom", "out", "--cases", "0"],
         ["data", "phantom", "out", "--scale", "2"],
@@ -197,8 +215,11 @@ def test_help_tells_of_every_command():
             "gather",
             "tables",
             "report",
+            "compare",
             "verify",
             "reproduce",
+            "study",
+            "estimate",
         )
     )
 

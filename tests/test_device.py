@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import warnings
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
@@ -285,3 +286,24 @@ def test_processes_share_the_gpus_of_a_machine(tmp_path):
         for process in started:
             process.kill()
             process.communicate()
+
+
+def test_more_than_one_process_can_share_a_gpu(machine, monkeypatch, tmp_path, capsys):
+    """Each GPU gets one process before any gets two; with all places taken, a process waits."""
+    machine(gpus=2)
+    monkeypatch.setattr(device.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("SPINESEG_RUNS_PER_GPU", "2")
+    with ExitStack() as stack:
+        assert [stack.enter_context(claim_gpu()) for _ in range(4)] == [0, 1, 0, 1]
+        monkeypatch.setattr(device.time, "sleep", lambda seconds: stack.close())
+        with claim_gpu() as gpu:
+            assert gpu == 0
+    assert capsys.readouterr().err == "all GPUs are in use (2); waiting for one\n"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5"])
+def test_a_number_of_processes_per_gpu_that_is_none_is_refused(machine, monkeypatch, text):
+    machine(gpus=1)
+    monkeypatch.setenv("SPINESEG_RUNS_PER_GPU", text)
+    with pytest.raises(UserError, match="not a positive number; unset it"), claim_gpu():
+        pass

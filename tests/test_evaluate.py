@@ -21,7 +21,7 @@ from spineseg.workflow.score import score_on, score_run
 from spineseg.workflow.targets import Outputs
 from spineseg.workflow.train import train
 
-RUN = "phantom-mini-smoke/aspp_unet-fold-0"
+RUN = "phantom-mini-smoke/aspp_unet-fold-0-seed-0"
 
 
 @pytest.fixture
@@ -68,14 +68,27 @@ def test_every_aggregation_and_label_is_there(run):
     far = scores["metric"] == "HD95"
     assert scores[~far]["value"].between(0, 1).all()
     assert not (scores[far]["value"] < 0).any()
-    for column, value in {"data": "phantom-mini", "profile": "smoke", "fold": 0}.items():
+    keys = {"data": "phantom-mini", "profile": "smoke", "fold": 0, "seed": 0}
+    for column, value in keys.items():
         assert (scores[column] == value).all()
     assert scores["device"].str.contains("float32|bf16").all()
 
 
+def test_the_confusion_matrix_agrees_with_the_pooled_scores(run):
+    """Of each class: 2 x both / (truth + prediction)."""
+    voxels = pd.read_csv(run / "confusion.csv").pivot(
+        index="truth", columns="predicted", values="voxels"
+    )
+    assert set(voxels.index) == set(voxels.columns) == set(CLASSES)
+    pooled = pd.read_csv(run / "scores.csv").query("aggregation == 'pooled' and metric == 'DSC'")
+    for name, dsc in pooled.set_index("class")["value"].items():
+        both = voxels.loc[name, name]
+        assert dsc == pytest.approx(2 * both / (voxels.loc[name].sum() + voxels[name].sum()))
+
+
 def test_undefined_distances_count_for_nothing():
     """S is found in both cases, L5 missed in one, L4 missed in both; the other classes are not."""
-    keys = {"data": "d", "profile": "p", "device": "c", "model": "m", "fold": 0}
+    keys = {"data": "d", "profile": "p", "device": "c", "model": "m", "fold": 0, "seed": 0}
     rows = []
     for case, s, l5 in (("A", (2.0, 0.9), (5.0, 0.5)), ("B", (4.0, 0.7), (np.nan, 0.0))):
         scores = np.full((NUM_CLASSES, 2), np.nan)

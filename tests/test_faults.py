@@ -29,7 +29,7 @@ from spineseg.utils.paths import REPOSITORY
 from spineseg.workflow.gather import results_of
 
 EXPERIMENT = "phantom-mini-smoke"
-RUN = f"runs/{EXPERIMENT}/unet-fold-0"
+RUN = f"runs/{EXPERIMENT}/unet-fold-0-seed-0"
 JOBS = ("prepare", "train", "evaluate", "gather", "predict", "phantom")
 BEFORE = {"phantom": None, "prepare": None, "train": "prepare", "evaluate": "train"}
 BEFORE |= {"gather": "evaluate", "tables": "gather", "predict": "train", "cost": "prepare"}
@@ -448,7 +448,7 @@ def test_who_dies_holds_nothing_back(commands, after, phantom, root):
     first = stopped(commands, root, command, r"rename .*checkpoint\.pt")
     first.signal(signal.SIGKILL)
     first.end()
-    assert (root / f"runs/{EXPERIMENT}/.lock-unet-fold-0").is_file()
+    assert (root / f"runs/{EXPERIMENT}/.lock-unet-fold-0-seed-0").is_file()
     assert commands.run(root, *command).code == 0
     assert_same(root, after("train"))
 

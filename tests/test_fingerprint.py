@@ -2,6 +2,7 @@
 
 import ast
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,24 @@ def test_comments_docstrings_and_layout_do_not_count(before, package):
 
 def test_each_method_has_its_own():
     assert len({fingerprint.training_code(name) for name in METHODS}) == len(METHODS)
+
+
+def test_a_title_or_a_table_of_a_method_does_not_count(before, monkeypatch):
+    other = replace(METHODS["unet"], title="U-Net", tables=("noise",), positions="-")
+    monkeypatch.setitem(METHODS, "unet", other)
+    assert fingerprint.training_code("unet") == before["train unet"]
+    monkeypatch.setitem(METHODS, "unet", replace(other, noise=1.0))
+    assert fingerprint.training_code("unet") != before["train unet"]
+
+
+def test_the_version_of_python_does_not_count(monkeypatch):
+    """Python 3.12 added a field to the syntax, empty in code that 3.11 can read."""
+    code = "def double(x):\n    return 2 * x\n"
+    before = fingerprint._bare(code)
+    fields = ast.iter_fields
+    monkeypatch.setattr(ast, "iter_fields", lambda node: [*fields(node), ("type_params", [])])
+    assert fingerprint._bare(code) == before
+    assert fingerprint._bare(code.replace("2", "3")) != before
 
 
 def test_outputs_of_a_notebook_do_not_count(tmp_path):

@@ -7,12 +7,14 @@ import pandas as pd
 import pytest
 
 from spineseg.experiment import Experiment
+from spineseg.fingerprint import training_code
 from spineseg.paper import tables
 from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_json, write_json
-from spineseg.workflow.gather import gather, results_of
+from spineseg.workflow.gather import Run, gather, results_of
+from spineseg.workflow.tables import write_tables
 
-RUN = "phantom-mini-smoke/aspp_unet-fold-0"
+RUN = "phantom-mini-smoke/aspp_unet-fold-0-seed-0"
 
 
 @pytest.fixture
@@ -38,20 +40,30 @@ def test_whole_results_are_read(experiment):
         (
             "scores.csv",
             lambda t: t[t["case"] != t["case"].iloc[0]],
-            "scores.csv: aspp_unet fold 0 lacks Case",
+            "scores.csv: aspp_unet fold 0 seed 0 lacks Case",
         ),
         (
             "scores.csv",
-            lambda t: t.assign(profile="quick"),
-            "scores.csv: holds profile quick, not smoke",
+            lambda t: t.assign(profile="laptop"),
+            "scores.csv: holds profile laptop, not smoke",
         ),
         (
             "summary.csv",
             lambda t: t.assign(data="mine"),
             "summary.csv: holds data mine, not phantom-mini",
         ),
-        ("curves.csv", lambda t: t[t["epoch"] != 2], "curves.csv: aspp_unet fold 0 lacks 2"),
-        ("noise.csv", lambda t: t[t["k"] != 50], "noise.csv: aspp_unet fold 0 lacks Case"),
+        ("curves.csv", lambda t: t[t["epoch"] != 2], "curves.csv: aspp_unet fold 0 seed 0 lacks 2"),
+        (
+            "scores.csv",
+            lambda t: t[t["class"] != "L3"],
+            "scores.csv: aspp_unet fold 0 seed 0 lacks L3",
+        ),
+        (
+            "confusion.csv",
+            lambda t: t[t["predicted"] != "L3"],
+            "confusion.csv: aspp_unet fold 0 seed 0 lacks BG L3, S L3, L5 L3 and 6 more",
+        ),
+        ("noise.csv", lambda t: t[t["k"] != 50], "noise.csv: aspp_unet fold 0 seed 0 lacks Case"),
     ],
 )
 def test_gaps_and_foreign_rows_are_named(experiment, name, change, words):
@@ -62,21 +74,16 @@ def test_gaps_and_foreign_rows_are_named(experiment, name, change, words):
     assert f"remove {experiment.results}" in str(error.value)
 
 
-def test_a_method_that_lacks_a_class_or_a_fold_is_named(experiment):
+def test_methods_may_have_other_folds_and_seeds_but_each_run_is_complete(experiment):
     runs = read_json(experiment.results / "runs.json")
-    write_json(experiment.results / "runs.json", [*runs, runs[0] | {"model": "unet", "fold": "1"}])
-
-    def add(table):
-        other = table.query("`class` != 'L3'") if "class" in table else table
-        return pd.concat([table, other.assign(model="unet", fold=1)])
-
-    for name in ("scores.csv", "curves.csv", "noise.csv"):
-        edit(experiment, name, add)
-    with pytest.raises(UserError) as error:
+    other = {"model": "unet", "fold": "1", "seed": 2}
+    write_json(experiment.results / "runs.json", [*runs, runs[0] | other])
+    for name in ("scores.csv", "curves.csv", "noise.csv", "confusion.csv"):
+        edit(experiment, name, lambda table: pd.concat([table, table.assign(**other)]))
+    assert results_of(experiment) == experiment.results
+    edit(experiment, "curves.csv", lambda table: table[table["seed"] != 2])
+    with pytest.raises(UserError, match=r"curves.csv: unet fold 1 seed 2 lacks 1, 2, 3"):
         results_of(experiment)
-    assert "runs.json: aspp_unet lacks fold 1" in str(error.value)
-    assert "runs.json: unet lacks fold 0" in str(error.value)
-    assert "scores.csv: unet has no L3" in str(error.value)
 
 
 def test_another_profile_of_the_same_name_is_refused(experiment):
@@ -84,7 +91,7 @@ def test_another_profile_of_the_same_name_is_refused(experiment):
     runs[0]["profile"]["epochs"] = 99
     write_json(experiment.results / "runs.json", runs)
     with pytest.raises(
-        UserError, match=r"aspp_unet fold 0 is of phantom-mini-smoke with other epochs"
+        UserError, match=r"aspp_unet fold 0 seed 0 is of phantom-mini-smoke with other epochs"
     ):
         results_of(experiment)
 
@@ -96,16 +103,57 @@ def test_a_missing_file_is_named(experiment):
 
 
 def test_nothing_is_averaged_over_missing_runs(experiment):
-    with pytest.raises(UserError, match=r"unet-fold-0: not trained and scored yet"):
-        gather(experiment, ["aspp_unet", "unet"], [0])
-    folder = gather(experiment, ["aspp_unet"], [0])
+    with pytest.raises(UserError, match=r"unet-fold-0-seed-0: not trained and scored yet"):
+        gather(experiment, [Run("aspp_unet", 0), Run("unet", 0)])
+    folder = gather(experiment, [Run("aspp_unet", 0)])
     scores = pd.read_csv(folder / "scores.csv").query("aggregation == 'volume'")
     assert scores["case"].nunique() == 2
 
 
-def test_methods_outside_table_3_alone_are_refused(experiment):
-    with pytest.raises(UserError, match="aspp_unet_1: not in Table 3; add one of unet, segnet"):
-        gather(experiment, ["aspp_unet_1"], [0])
+@pytest.fixture
+def with_a_seed(experiment) -> list[Run]:
+    """The run under another model, fold and seed too, each with its own files."""
+    first = experiment.run("aspp_unet", 0)
+    runs = [Run("aspp_unet", 0), Run("aspp_unet", 1), Run("aspp_unet", 0, 1), Run("unet", 0)]
+    for run in runs[1:]:
+        folder = shutil.copytree(first, experiment.run(*run))
+        keys = {"model": run.model, "fold": str(run.fold), "seed": run.seed}
+        record = read_json(folder / "run.json") | keys
+        write_json(folder / "run.json", record | {"code": training_code(run.model)})
+        for path in folder.glob("*.csv"):
+            if path.name != "log.csv":
+                pd.read_csv(path).assign(**keys).to_csv(path, index=False)
+    return runs
+
+
+def test_runs_of_several_seeds_are_gathered(experiment, with_a_seed):
+    folder = gather(experiment, with_a_seed)
+    for name in ("scores.csv", "curves.csv", "noise.csv", "confusion.csv"):
+        table = pd.read_csv(folder / name)[["model", "fold", "seed"]].drop_duplicates()
+        assert [*table.itertuples(index=False, name=None)] == with_a_seed, name
+    assert [run["seed"] for run in read_json(folder / "runs.json")] == [0, 0, 1, 0]
+    drawn = np.load(folder / "examples.npz")
+    assert {"best_predicted_unet", "worst_predicted_aspp_unet"} <= set(drawn)
+
+
+def test_no_examples_without_a_method_of_table_3(experiment, with_a_seed):
+    run = Run("aspp_unet_1", 0)
+    folder = shutil.copytree(experiment.run("aspp_unet", 0), experiment.run(*run))
+    record = read_json(folder / "run.json") | {"model": run.model}
+    write_json(folder / "run.json", record | {"code": training_code(run.model)})
+    for name in ("scores.csv", "confusion.csv"):
+        edited = pd.read_csv(folder / name).assign(model=run.model)
+        edited.to_csv(folder / name, index=False)
+    for name in ("noise.csv", "noise.npz"):
+        (folder / name).unlink()
+    shutil.rmtree(experiment.results)
+    results = gather(experiment, [run])
+    assert {path.suffix for path in results.iterdir()} == {".csv", ".json"}
+    assert pd.read_csv(results / "noise.csv").empty
+    written = {table.name for table in write_tables(experiment)}
+    assert {"summary.csv", "table2.csv", "audit.csv"} <= written
+    assert not {"table3.csv", "noise_curves.csv", "verdicts.csv"} & written
+    assert results_of(experiment) == results
 
 
 def test_examples_are_ranked_by_the_proposed_method(experiment):
@@ -118,8 +166,8 @@ def test_examples_are_ranked_by_the_proposed_method(experiment):
 
 
 def test_tables_say_what_was_not_run(experiment):
-    summary = pd.read_csv(experiment.results / "summary.csv")
-    table = tables.beside_table3(summary).set_index("model")
+    scores = pd.read_csv(experiment.results / "scores.csv")
+    table = tables.beside_table3(scores).set_index("model")
     assert table.loc["aspp_unet", "note"].eq("").all()
     assert table.loc["unet", "note"].eq("not run: `make reproduce`").all()
     assert table.loc["nnunet", "note"].eq("not run: `make nnunet`, then `make reproduce`").all()
@@ -129,7 +177,7 @@ def test_tables_say_what_was_not_run(experiment):
 
 def test_our_percentages_are_the_means_of_the_scores(experiment):
     scores = pd.read_csv(experiment.results / "scores.csv").query("aggregation == 'volume'")
-    table = tables.beside_table3(pd.read_csv(experiment.results / "summary.csv"))
+    table = tables.beside_table3(scores)
     row = table.query("model == 'aspp_unet' and metric == 'DSC' and `class` == 'L3'").iloc[0]
     values = 100 * scores.query("metric == 'DSC' and `class` == 'L3'")["value"]
     assert row["ours"] == pytest.approx(values.mean(), abs=0.005)
@@ -138,8 +186,8 @@ def test_our_percentages_are_the_means_of_the_scores(experiment):
 
 
 def test_means_over_other_classes_have_no_difference(experiment):
-    summary = pd.read_csv(experiment.results / "summary.csv").query("`class` != 'S'")
-    table = tables.beside_table3(summary).query("model == 'aspp_unet' and metric == 'DSC'")
+    scores = pd.read_csv(experiment.results / "scores.csv").query("`class` != 'S'")
+    table = tables.beside_table3(scores).query("model == 'aspp_unet' and metric == 'DSC'")
     table = table.set_index("class")
     assert table["difference"].drop(["S", "all"]).notna().all()
     assert table.loc[["S", "all"], "difference"].isna().all()

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,8 +23,12 @@ from snakemake.settings.types import (
 )
 from snakemake_interface_executor_plugins.settings import ExecMode
 
+from spineseg.experiment import Experiment
+from spineseg.methods import TABLE3
 from spineseg.utils.errors import UserError
+from spineseg.utils.files import read_json, write_json
 from spineseg.utils.paths import PROFILES, REPOSITORY
+from spineseg.workflow.gather import Run
 from spineseg.workflow.graph import Graph, _require_as_written, use_own_kernel
 
 CLUSTER = REPOSITORY / "cluster"
@@ -37,12 +42,19 @@ def planned(phantom, workspace, monkeypatch) -> Callable[..., dict[str, dict[str
     of a cluster."""
     monkeypatch.chdir(workspace)  # Snakemake goes there
 
-    def plan(profile: str | Path, models: str, cores: int = 8, mode: str = "default"):
+    def plan(
+        profile: str | Path, models: str, cores: int = 8, mode: str = "default", runs: str = ""
+    ):
         with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as snakemake:
             flow = snakemake.workflow(
                 ResourceSettings(cores=cores),
                 ConfigSettings(
-                    config={"data": str(phantom), "profile": str(profile), "models": models}
+                    config={
+                        "data": str(phantom),
+                        "profile": str(profile),
+                        "models": models,
+                        "runs": runs,
+                    }
                 ),
                 workflow_settings=WorkflowSettings(exec_mode=ExecMode[mode.upper()]),
                 snakefile=REPOSITORY / "Snakefile",
@@ -69,7 +81,7 @@ def test_each_job_of_a_cluster_asks_for_what_its_profile_says(profile, planned):
     rows |= {"train unet": "train", "pretrain unet": "train", "tables": "gather"}
     rows |= {"train nnunet": "nnunet" if "nnunet" in JOBS[profile] else "train"}
     assert {"prepare", "train nnunet", "report", "cost", "01_data_exploration"} < set(jobs)
-    assert ("pretrain unet" in jobs) == (profile == "quick")
+    assert ("pretrain unet" in jobs) == (profile == "laptop")
     for name, asked in jobs.items():
         assert asked == {"threads": 1} | JOBS[profile][rows.get(name, name)], name
 
@@ -79,7 +91,7 @@ def test_a_profile_of_ones_own_asks_for_what_one_with_images_as_large_does(plann
     text = (PROFILES / "smoke.yaml").read_text()
     own.write_text(re.sub(r"^image_size: .*", "image_size: 65", text, flags=re.M))
     jobs = planned(own, "unet", mode="remote")
-    assert jobs["train unet"] == JOBS["quick"]["train"] != JOBS["smoke"]["train"]
+    assert jobs["train unet"] == JOBS["laptop"]["train"] != JOBS["smoke"]["train"]
 
 
 @pytest.mark.parametrize(("gpus", "cores", "threads"), [(0, 4, 2), (0, 1, 1), (1, 4, 4), (2, 4, 2)])
@@ -98,10 +110,17 @@ def test_on_one_machine_runs_share_the_cores_and_each_has_a_gpu_of_its_own(
 
 
 def test_each_profile_has_its_jobs_and_each_job_its_numbers():
-    sharing = {"paper-adamw", "bundled"}  # ask for what a profile with images as large does
+    sharing = {
+        "paper-adamw",
+        "bundled",
+        "laptop-220",
+        "laptop-sgd",
+        "patients",
+        "patients-scratch",
+    }  # ask for what a profile with images as large does
     assert set(JOBS) == {path.stem for path in PROFILES.glob("*.yaml")} - sharing
     for profile, rows in JOBS.items():
-        assert set(rows) - {"nnunet"} == set(JOBS["quick"])
+        assert set(rows) - {"nnunet"} == set(JOBS["laptop"])
         for name, row in rows.items():
             assert {"mem_mb", "runtime", "gpu"} <= set(row) <= {"threads", *row}, (profile, name)
             assert all(type(number) is int and number >= 0 for number in row.values())
@@ -116,7 +135,7 @@ def test_the_documented_table_is_the_one_in_force():
     )
     assert {row[0] for row in table} == set(JOBS["paper"])
     for name, *cells in table:
-        for profile, cell in zip(("smoke", "quick", "paper"), cells, strict=True):
+        for profile, cell in zip(("smoke", "laptop", "paper"), cells, strict=True):
             row = JOBS[profile].get(name)
             gpus = f", {row['gpu']} GPU" if row and row["gpu"] else ""
             said = row and (
@@ -184,6 +203,7 @@ def test_notebooks_run_with_the_python_that_runs_the_graph(tmp_path, monkeypatch
 def test_the_drawing_in_the_docs_is_that_of_the_snakefile(tmp_path):
     command = [sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile"]
     command += ["--directory", tmp_path, "--rulegraph", "mermaid-js"]
+    command += ["--config", "profile=smoke"]
     environment = {**os.environ, "SPINESEG_ROOT": str(tmp_path)}
     graph = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     page = (REPOSITORY / "docs" / "graph.md").read_text(encoding="utf-8")
@@ -197,3 +217,72 @@ def steps(graph: str) -> set[tuple[str, str]]:
     """Each arrow of a Mermaid flowchart: from which step to which."""
     names = dict(re.findall(r"(id\d+)\[(\w+)\]", graph))
     return {(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", graph)}
+
+
+@pytest.fixture
+def stored(phantom, trained, workspace) -> Experiment:
+    """An experiment whose stored results are said to hold two seeds."""
+    shutil.copytree(trained / "results", workspace / "results")
+    experiment = Experiment.of(phantom, "smoke")
+    (run,) = read_json(experiment.results / "runs.json")
+    write_json(experiment.results / "runs.json", [run, run | {"seed": 1}])
+    (experiment.results / "cost.csv").write_text("model\nunet\n")
+    return experiment
+
+
+def graph_on(experiment: Experiment, **config: str) -> Graph:
+    return Graph({"data": str(experiment.data), "profile": "smoke", **config}, REPOSITORY)
+
+
+def test_without_stored_results_two_networks_are_trained_and_gathered(phantom, workspace):
+    graph = graph_on(Experiment.of(phantom, "smoke"))
+    assert graph.runs == [Run("unet", 0), Run("aspp_unet", 0)]
+    assert (graph.gathers, graph.compares) == (True, False)
+    assert "table4.csv" in {Path(file).name for file in graph.tables}
+    assert "search.csv" not in {Path(file).name for file in graph.tables}
+
+
+def test_all_runs_are_those_of_table_3_on_all_folds(phantom, workspace):
+    graph = graph_on(Experiment.of(phantom, "smoke"), runs="all")
+    assert graph.folds == [0, 1, 2, 3, 4]
+    assert set(graph.models) | {"nnunet"} == set(TABLE3)
+    with pytest.raises(UserError, match="runs=some: not known; choose all or none"):
+        graph_on(Experiment.of(phantom, "smoke"), runs="some")
+
+
+def test_new_runs_are_compared_with_stored_ones_which_stay(stored, planned):
+    graph = graph_on(stored, models="segnet aspp_unet")
+    assert graph.runs == [Run("segnet", 0), Run("aspp_unet", 0)]
+    assert (graph.gathers, graph.compares) == (False, True)
+    assert graph.compared == str(stored.runs / "reproduced.csv")
+    jobs = planned("smoke", "")
+    assert {"train unet", "train aspp_unet", "compare", "tables"} <= set(jobs)
+    assert not {"gather", "cost"} & set(jobs)
+    (stored.results / "cost.csv").unlink()
+    assert "cost" in planned("smoke", "")
+    with pytest.raises(UserError, match="holds runs of several seeds, which are not to be"):
+        graph_on(stored, runs="all")
+
+
+def test_figures_alone_train_nothing(stored, planned):
+    jobs = planned("smoke", "", runs="none")
+    assert {"prepare", "tables", "06_baselines", "report"} <= set(jobs)
+    assert not {"train unet", "compare", "gather", "cost"} & set(jobs)
+    shutil.rmtree(stored.results)
+    with pytest.raises(UserError, match="no results yet; run `make reproduce`"):
+        graph_on(stored, runs="none")
+
+
+def test_tables_of_the_study_are_made_together(trained, workspace):
+    default = Experiment.of(None, "laptop")
+    other = Experiment.of("simulated", "laptop")
+    for experiment in (default, other):
+        shutil.copytree(trained / "results" / "phantom-mini-smoke", experiment.results)
+    graph = Graph({"runs": "none"}, REPOSITORY)
+    assert list(graph.other_experiments) == [other.name]
+    tables = graph.other_tables(other.name)
+    assert f"{other.results}/table2.csv" in tables
+    assert f"{other.results}/table4.csv" not in tables  # no cost.csv is stored
+    command = graph.other_tables_command(other.name)
+    assert command.endswith("-m spineseg tables --data simulated --profile laptop")
+    assert not Graph({"runs": "none", "data": "simulated"}, REPOSITORY).other_experiments

@@ -210,7 +210,7 @@ def test_a_mask_with_a_thousand_odd_labels_gets_a_short_note(tmp_path):
 
 
 def profile_text(**changed) -> str:
-    lines = (PROFILES / "quick.yaml").read_text().splitlines()
+    lines = (PROFILES / "laptop.yaml").read_text().splitlines()
     kept = [line for line in lines if line.split(":")[0] not in changed]
     return "\n".join([*kept, *(f"{setting}: {value}" for setting, value in changed.items())]) + "\n"
 
@@ -231,9 +231,9 @@ LAUGHS = "a: &a [x, x]\n" + "".join(
         (profile_text(learning_rate=".inf"), "learning_rate is inf"),
         (profile_text(margin=1.5), "margin is 1.5"),
         (profile_text(test_slices=0), "test_slices is 0"),
-        (profile_text(seed=10**40), "seed is about 10^40"),
-        (profile_text(seed="9" * 5000), "not readable as a profile"),
-        (profile_text(seed="0x" + "f" * 9000), "seed is about 10^10837"),
+        (profile_text(split_seed=10**40), "split_seed is about 10^40"),
+        (profile_text(split_seed="9" * 5000), "not readable as a profile"),
+        (profile_text(split_seed="0x" + "f" * 9000), "split_seed is about 10^10837"),
         (profile_text(epochs="2001-99-99"), "not readable as a profile"),
         (profile_text(epochs="!!python/object/apply:os.system [x]"), "more than a setting"),
         (profile_text(epochs="!!int 5"), "more than a setting"),
@@ -262,7 +262,7 @@ def test_profiles_that_are_no_text(tmp_path):
         path.write_bytes(data)
         assert "not UTF-8" in outcome(load_profile, path)
     path.write_bytes(profile_text().encode("utf-8-sig"))
-    assert load_profile(path).epochs == load_profile("quick").epochs
+    assert load_profile(path).epochs == load_profile("laptop").epochs
 
 
 # Checkpoints, caches and results that came from elsewhere.
@@ -346,7 +346,7 @@ def test_a_checkpoint_of_something_else(trained, tmp_path, content):
 
 
 def a_run(root: Path) -> Path:
-    return root / "runs" / "phantom-mini-smoke" / "aspp_unet-fold-0"
+    return root / "runs" / "phantom-mini-smoke" / "aspp_unet-fold-0-seed-0"
 
 
 @pytest.mark.parametrize("content", ["", "[" * 10**6, "[]", "{}", "null", '{"model": "unet"}'])
@@ -432,7 +432,7 @@ def interrupted(phantom, tmp_path_factory):
     return root
 
 
-NNUNET_RUN = "runs/phantom-mini-smoke/nnunet-fold-0"
+NNUNET_RUN = "runs/phantom-mini-smoke/nnunet-fold-0-seed-0"
 
 
 @installed

@@ -18,7 +18,7 @@ from snakemake.cli import parse_config
 from spineseg.utils.paths import REPOSITORY
 from spineseg.workflow.graph import Graph, _local
 
-USER_COMMANDS = ("setup", "reproduce", "test", "lab", "predict")
+USER_COMMANDS = ("setup", "reproduce", "figures", "test", "lab", "predict")
 
 
 def _load() -> ModuleType:
@@ -192,11 +192,12 @@ def config_of(command: list[str]) -> dict[str, object]:
 
 def test_reproduce_hands_the_graph_to_snakemake(commands, capsys):
     assert make.main(["reproduce"]) == 0
-    (command,) = commands
+    estimate, command = commands
+    assert estimate[2:] == ["spineseg", "estimate", "--data=", "--profile=laptop", "--runs="]
     assert command[:3] == [str(make.in_venv("python")), "-m", "snakemake"]
     assert command[3:8] == ["--cores", "3", "--quiet", "rules", "--rerun-incomplete"]
     assert command[8] == "--config"
-    assert config_of(command) == {"data": "", "profile": "quick", "models": ""}
+    assert config_of(command) == {"data": "", "profile": "laptop", "models": "", "runs": ""}
     assert capsys.readouterr().out == "everything took 0 min 00 s\n"
 
 
@@ -204,15 +205,60 @@ def test_reproduce_passes_its_options_on(commands, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     options = ["--data", "scans", "--profile", "own.yaml", "--models", "unet", "aspp_unet"]
     assert make.main(["reproduce", *options, "--minutes", "8", "--cores", "5"]) == 0
-    (command,) = commands
+    estimate, command = commands
+    assert estimate[4:6] == [f"--data={tmp_path / 'scans'}", f"--profile={tmp_path / 'own.yaml'}"]
+    assert estimate[6:] == ["--runs=", "--models", "unet", "aspp_unet"]
     assert "--keep-going" in command
     assert command[3:5] == ["--cores", "5"]
     assert config_of(command) == {
         "data": (tmp_path / "scans").as_uri(),
         "profile": (tmp_path / "own.yaml").as_uri(),
         "models": "unet aspp_unet",
+        "runs": "",
         "minutes": 8,
     }
+
+
+def test_everything_on_the_phantom_is_the_study(commands, monkeypatch):
+    """Then the graph trains nothing."""
+    assert make.main(["reproduce", "--runs", "all", "--minutes", "30"]) == 0
+    study, graph = commands
+    assert study[2:] == ["spineseg", "study", "--minutes", "30"]
+    assert config_of(graph)["runs"] == "none"
+    commands.clear()
+    monkeypatch.setattr(make, "run", lambda command, **_: commands.append(command) or 3)
+    assert make.main(["reproduce", "--runs=all"]) == 3
+    assert len(commands) == 1
+
+
+def test_everything_on_other_data_is_left_to_the_graph(commands):
+    assert make.main(["reproduce", "--runs", "all", "--data", "scans"]) == 0
+    estimate, graph = commands
+    assert "--runs=all" in estimate
+    assert config_of(graph)["runs"] == "all"
+
+
+def test_what_cannot_be_estimated_is_not_begun(commands, monkeypatch):
+    monkeypatch.setattr(make, "run", lambda command, **_: commands.append(command) or 1)
+    assert make.main(["reproduce", "--profile", "none"]) == 1
+    assert len(commands) == 1
+
+
+def test_stored_results_are_copied_to_another_root_once(commands, monkeypatch, tmp_path):
+    monkeypatch.setattr(make, "ROOT", tmp_path / "repository")
+    monkeypatch.setenv("SPINESEG_ROOT", str(tmp_path / "root"))
+    folders = [root / "results" / "a" for root in (make.ROOT, tmp_path / "root")]
+    folders[0].mkdir(parents=True)
+    for text in ("stored", "changed"):
+        (folders[0] / "runs.json").write_text(text)
+        assert make.main(["figures"]) == 0
+        assert (folders[1] / "runs.json").read_text() == "stored"
+
+
+def test_figures_trains_nothing(commands):
+    assert make.main(["figures", "--profile", "smoke"]) == 0
+    (graph,) = commands
+    assert config_of(graph) == {"data": "", "profile": "smoke", "models": "", "runs": "none"}
 
 
 NAMES = [
@@ -250,7 +296,7 @@ def test_the_folder_named_is_the_one_used_whatever_its_name(name, tmp_path, monk
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1))
 def test_a_name_of_any_letters_reaches_the_graph(name):
-    (data, *_) = make.reproduce_command(data=f"/scans/{name}")[-3:]
+    (data, *_) = make.reproduce_command(data=f"/scans/{name}")[-4:]
     assert _local(parse_config([data])["data"]) == os.path.abspath(f"/scans/{name}")
 
 
@@ -302,6 +348,7 @@ def test_cores_are_a_positive_number_of_one_machine(given, commands, capsys):
 def test_one_line_says_that_the_time_is_up(said, code, lines, monkeypatch, capfd):
     program = f"import sys; print(*{said!r}, sep='\\n', file=sys.stderr); sys.exit(1)"
     monkeypatch.setattr(make, "prepare", lambda: 0)
+    monkeypatch.setattr(make, "estimate_command", lambda *_: [sys.executable, "-c", ""])
     monkeypatch.setattr(make, "reproduce_command", lambda *_: [sys.executable, "-c", program])
     assert make.main(["reproduce", "--minutes", "8"]) == code
     printed = capfd.readouterr()
@@ -427,6 +474,12 @@ def test_a_command_runs_in_the_repository_and_its_exit_code_counts(tmp_path, mon
         (
             ["reproduce", "DATA=a b", "PROFILE=smoke", "MODELS=unet segnet", "MINUTES=8"],
             "python3 make.py reproduce --data=a b --profile=smoke --models unet segnet --minutes=8",
+        ),
+        (["reproduce", "RUNS=all"], "python3 make.py reproduce --runs=all"),
+        (["figures"], "python3 make.py figures"),
+        (
+            ["figures", "DATA=a b", "PROFILE=smoke"],
+            "python3 make.py figures --data=a b --profile=smoke",
         ),
         (["reproduce", "CORES=2"], "python3 make.py reproduce --cores=2"),
         (["reproduce", "CLUSTER=slurm"], "python3 make.py reproduce --cluster=slurm"),

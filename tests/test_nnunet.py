@@ -24,7 +24,7 @@ from spineseg.workflow.train import train
 installed = pytest.mark.skipif(
     not nnunet_is_installed(), reason="nnunetv2 is not installed (`make nnunet`)"
 )
-FOLDER = "runs/phantom-mini-smoke/nnunet-fold-0"
+FOLDER = "runs/phantom-mini-smoke/nnunet-fold-0-seed-0"
 
 
 class Stopped(Exception):
@@ -211,7 +211,7 @@ def test_the_whole_data_set_can_be_trained_on(phantom, workspace, monkeypatch):
 
 
 @installed
-def test_the_papers_profile_keeps_nnunets_own_recipe():
+def test_the_recipe_is_nnunets_own():
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     from spineseg.nnunet.trainer import Trainer

@@ -6,7 +6,7 @@ from spineseg.evaluation.noise import LEVELS, noisy
 from spineseg.paper import tables
 from spineseg.utils.files import read_json
 
-RUN = "phantom-mini-smoke/aspp_unet-fold-0"
+RUN = "phantom-mini-smoke/aspp_unet-fold-0-seed-0"
 
 
 def test_levels_are_the_papers_and_none():
@@ -44,6 +44,8 @@ def test_curves_by_hand():
     noise = pd.DataFrame(
         {
             "model": ["unet"] * 4,
+            "fold": ["0"] * 4,
+            "seed": [0] * 4,
             "case": ["A", "B"] * 2,
             "k": [0, 0, 30, 30],
             "DSC": [0.8, 0.9, 0.2, 0.2],
@@ -54,3 +56,21 @@ def test_curves_by_hand():
     assert curves.loc[30, ["low", "high"]].tolist() == pytest.approx([20, 20])
     assert curves.loc[0, "low"] <= 85 <= curves.loc[0, "high"]
     assert curves["cases"].tolist() == [2, 2]
+    assert curves["seeds"].tolist() == [1, 1]
+
+
+def test_curves_use_the_runs_that_all_methods_have():
+    noise = pd.DataFrame(
+        [
+            ("unet", "0", 0, "A", 10, 0.6),
+            ("unet", "0", 1, "A", 10, 0.8),
+            ("unet", "1", 0, "B", 10, 0.1),
+            ("aspp_unet", "0", 0, "A", 10, 0.9),
+            ("aspp_unet", "0", 1, "A", 10, 0.7),
+        ],
+        columns=["model", "fold", "seed", "case", "k", "DSC"],
+    )
+    curves = tables.noise_curves(noise).set_index("model")
+    assert curves["DSC"].to_dict() == pytest.approx({"unet": 70, "aspp_unet": 80})
+    assert set(curves["seeds"]) == {2}
+    assert set(curves["cases"]) == {1}

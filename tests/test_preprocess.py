@@ -162,7 +162,7 @@ def test_cache_is_made_once_and_again_when_anything_changes(phantom, workspace):
     assert not cache.images.flags.writeable
     assert (prepare(experiment).folder / "images.npy").stat().st_mtime_ns == written
     assert [p.name for p in (workspace / "cache").iterdir()] == [cache.folder.name]
-    assert prepare(Experiment.of(phantom, "quick")).folder != cache.folder
+    assert prepare(Experiment.of(phantom, "laptop")).folder != cache.folder
 
 
 def test_windows_come_from_the_training_part_alone(phantom, workspace):

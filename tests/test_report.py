@@ -45,7 +45,7 @@ def test_the_page_holds_every_notebook_in_order(experiment):
     places = [page.index(words) for words in ("#chapter-1", "#chapter-2", 'id="chapter-1"')]
     places += [page.rindex(words) for words in ("The first", "The second", "Still running")]
     assert places == sorted(places)
-    assert f"{experiment.name}: 2 test cases" in summary
+    assert f"{experiment.name}: means over seeds (1), test cases (2) and classes" in summary
     assert str(experiment.runs / "report.html") in summary
 
 
@@ -55,7 +55,7 @@ def test_times_and_origins_are_written(experiment):
     assert times["01_a"] == 1.0
     assert times["02_b"] == 2.0
     assert "03_c" not in times
-    assert times["train aspp_unet fold 0"] > 0
+    assert times["train aspp_unet fold 0 seed 0"] > 0
     assert changed_files(experiment.results) == []
     recorded = read_json(experiment.results / "provenance.json")
     (origin,) = recorded["origins"].values()

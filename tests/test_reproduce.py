@@ -27,8 +27,7 @@ from spineseg.runs import is_finished
 from spineseg.training.checkpoint import load_checkpoint
 from spineseg.training.loop import Training
 from spineseg.utils.errors import UserError
-from spineseg.utils.files import read_json
-from spineseg.utils.paths import REPOSITORY
+from spineseg.utils.files import read_json, write_json
 from spineseg.workflow.gather import results_of
 from spineseg.workflow.prepare import prepare
 from spineseg.workflow.reproduce import reproduce
@@ -80,7 +79,7 @@ def test_the_number_of_patients_is_part_of_the_name():
     experiment = Experiment.of("simulated-20", "paper")
     assert (experiment.name, experiment.simulated_patients) == ("simulated-20-paper", 20)
     assert not experiment.starts_from_phantom
-    assert not Experiment.of("simulated", "quick").starts_from_phantom
+    assert not Experiment.of("simulated", "laptop").starts_from_phantom
 
 
 def test_adamw_recipe_differs_from_the_papers_in_its_optimiser_alone():
@@ -111,21 +110,22 @@ def test_simulated_patients_are_those_of_the_phantom_of_that_shape(phantom, work
         assert simulated.spacing(case) == pytest.approx(written.spacing(case), rel=1e-5)
 
 
-def test_all_steps_leave_their_numbers(experiment):
+def test_all_steps_leave_their_numbers(experiment, trained):
     assert reproduce(experiment, MODELS, [0])
     assert results_of(experiment).name == "simulated-6-smoke"
     names = {path.name for path in experiment.results.iterdir()}
     assert {"cost.csv", "curves.csv", "provenance.json", "runs.json", "scores.csv"} <= names
     assert {"noise.csv", "examples.npz", "summary.csv", "table2.csv", "table3.csv"} <= names
-    quick = REPOSITORY / "results" / "phantom-quick"
+    (of_scans,) = (trained / "results").iterdir()
     for name in ("scores.csv", "curves.csv", "summary.csv", "noise.csv"):
         table = pd.read_csv(experiment.results / name)
-        assert list(table) == list(pd.read_csv(quick / name, nrows=1)), name
+        assert list(table) == list(pd.read_csv(of_scans / name, nrows=1)), name
         assert set(table["profile"]) == {"smoke"}
         assert set(table["data"]) == {DATA}
         assert table["device"].notna().all()
     scores = pd.read_csv(experiment.results / "scores.csv")
     assert set(scores["metric"]) == {"DSC", "IoU"}
+    assert set(scores["aggregation"]) == {"volume"}
     runs = read_json(experiment.results / "runs.json")
     assert [run["model"] for run in runs] == list(MODELS)
     assert all({"device", "precision", "versions", "grid"} <= run.keys() for run in runs)
@@ -185,7 +185,9 @@ def test_another_machine_resumes_and_the_numbers_are_those_of_an_uninterrupted_r
 def test_an_epoch_that_does_not_fit_does_not_begin(experiment, capsys):
     assert not reproduce(experiment, MODELS, [0], minutes=0)
     assert not experiment.run("aspp_unet", 0).joinpath("log.csv").is_file()
-    assert "aspp_unet-fold-0: time is up; the same command resumes" in capsys.readouterr().err
+    assert (
+        "aspp_unet-fold-0-seed-0: time is up; the same command resumes" in capsys.readouterr().err
+    )
     assert not experiment.results.exists()
 
 
@@ -197,7 +199,9 @@ def test_what_does_not_fit_into_memory_is_left_out(experiment, monkeypatch, caps
 
     monkeypatch.setattr(Training, "run", run)
     assert not reproduce(experiment, MODELS, [0])
-    assert "aspp_unet-fold-0: out of memory on this device, left out" in capsys.readouterr().err
+    assert (
+        "aspp_unet-fold-0-seed-0: out of memory on this device, left out" in capsys.readouterr().err
+    )
     assert set(pd.read_csv(experiment.results / "scores.csv")["model"]) == {"unet"}
     assert not is_finished(experiment.run("aspp_unet", 0))
 
@@ -236,9 +240,17 @@ if __name__ == "__main__":
     assert set(pd.read_csv(results / "scores.csv")["metric"]) == {"DSC", "IoU"}
 
 
-def test_results_are_found_beside_the_others(experiment, workspace):
+def test_results_of_several_seeds_are_not_replaced(experiment):
+    reproduce(experiment, ["unet"], [0])
+    (run,) = read_json(experiment.results / "runs.json")
+    write_json(experiment.results / "runs.json", [run, run | {"seed": 1}])
+    with pytest.raises(UserError, match="holds the results of several seeds"):
+        reproduce(experiment, MODELS, [0])
+
+
+def test_results_are_found_beside_the_others(experiment, workspace, trained):
     reproduce(experiment, ["unet"], [0])
     experiment.results.rename(workspace / "results" / "simulated-6-paper")
-    own = pd.read_csv(REPOSITORY / "results" / "phantom-quick" / "summary.csv")
+    own = pd.read_csv(trained / "results" / "phantom-mini-smoke" / "summary.csv")
     both = with_full_scale(own, "summary.csv")
-    assert set(both["data"]) == {"phantom", DATA}
+    assert set(both["data"]) == {"phantom-mini", DATA}

@@ -1,6 +1,6 @@
 """The graph from nothing: are results, figures and notebooks made, and are the numbers the same?
 
-By default on the mini phantom and the smoke profile. `--experiment quick` (make test-quick)
+By default on the mini phantom and the smoke profile. `--experiment laptop` (make test-laptop)
 regenerates what README and notebooks show.
 """
 
@@ -16,10 +16,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from spineseg.methods import OWN_NETWORKS
+from spineseg.methods import ABLATION, NNUNET, NOISE_METHODS
 from spineseg.utils.paths import REPOSITORY
 
-COMMITTED = {"smoke": "phantom-mini-smoke", "quick": "phantom-quick"}
+COMMITTED = {"smoke": "phantom-mini-smoke", "laptop": "phantom-laptop"}
+MODELS = [name for name in dict.fromkeys([*NOISE_METHODS, *ABLATION]) if name != NNUNET]
 TOLERANCES = yaml.safe_load((REPOSITORY / "tests" / "tolerances.yaml").read_text())
 
 
@@ -42,9 +43,9 @@ def experiment(request) -> str:
 @pytest.fixture(scope="module")
 def config(experiment, phantom) -> dict[str, object]:
     """Under smoke without nnU-Net, which is not installed everywhere."""
-    if experiment == "quick":
+    if experiment == "laptop":
         return {"profile": experiment}
-    return {"profile": experiment, "data": phantom, "models": " ".join(OWN_NETWORKS)}
+    return {"profile": experiment, "data": phantom, "models": " ".join(MODELS)}
 
 
 @pytest.fixture(scope="module")
@@ -113,11 +114,11 @@ def test_the_comparison_can_fail():
 
 def test_every_file_named_in_the_readme_is_there_and_is_regenerated(experiment, reproduced):
     readme = (REPOSITORY / "README.md").read_text()
-    named = set(re.findall(r"(?:results|figures)/phantom-quick/[\w.-]+", readme))
+    named = set(re.findall(r"(?:results|figures)/phantom-laptop/[\w.-]+", readme))
     assert len(named) > 10
-    for name in named - {"results/phantom-quick/times.csv"}:
+    for name in named - {"results/phantom-laptop/times.csv"}:
         assert (REPOSITORY / name).is_file(), name
-        assert (reproduced / name.replace("phantom-quick", COMMITTED[experiment])).is_file(), name
+        assert (reproduced / name.replace("phantom-laptop", COMMITTED[experiment])).is_file(), name
 
 
 def test_nothing_finished_is_done_again(config, reproduced):

@@ -11,14 +11,25 @@ import pytest
 
 from spineseg import cli
 from spineseg.evaluation.provenance import changed_files, record
-from spineseg.evaluation.result_files import AUDIT, PROVENANCE, SUMMARY, TABLE3
+from spineseg.evaluation.result_files import (
+    AUDIT,
+    CONVERGENCE,
+    PROVENANCE,
+    RUNS,
+    SEARCH,
+    SUMMARY,
+    TABLE3,
+    VERDICTS,
+)
 from spineseg.experiment import Experiment
 from spineseg.utils import versions
 from spineseg.utils.errors import UserError
-from spineseg.utils.files import read_json
+from spineseg.utils.files import read_json, write_csv
 from spineseg.utils.paths import REPOSITORY
+from spineseg.workflow import study_results
 from spineseg.workflow.gather import REMAKE
-from spineseg.workflow.tables import DERIVED, derived_table
+from spineseg.workflow.study_results import experiments
+from spineseg.workflow.tables import derived_table, stored_tables, write_tables
 from spineseg.workflow.verify import differences, verify, with_sources
 
 COMMITTED = sorted(path.parent for path in (REPOSITORY / "results").glob(f"*/{PROVENANCE}"))
@@ -26,12 +37,18 @@ ORIGIN = {"data": "phantom", "commit": "abc", "seed": 0}
 
 
 @pytest.fixture
-def experiment(workspace):
-    """The committed quick results, to be tampered with."""
-    results = workspace / "results" / "phantom-quick"
-    shutil.copytree(REPOSITORY / "results" / "phantom-quick", results)
-    record(results, ORIGIN, "a machine")
-    return Experiment.of(None, "quick")
+def experiment(trained, phantom, workspace):
+    """Small results, to be tampered with."""
+    shutil.copytree(trained / "results", workspace / "results")
+    experiment = Experiment.of(phantom, "smoke")
+    record(experiment.results, ORIGIN, "a machine")
+    return experiment
+
+
+@pytest.fixture
+def run_verify(phantom):
+    """The exit code of `spineseg verify TABLE` on the small results."""
+    return lambda table: cli.main(["verify", table, "--data", str(phantom), "--profile", "smoke"])
 
 
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.name)
@@ -45,7 +62,7 @@ def test_committed_results_are_those_recorded(folder):
     assert found <= set(content["files"])  # some of the smoke experiment's are not committed
     wanted = {"commit", "versions"}
     if folder.name not in ("reliability", "benchmark"):  # of no one experiment
-        wanted |= {"data", "data_hash", "split_hash", "profile", "seed"}
+        wanted |= {"data", "data_hash", "split_hash", "profile"}
     for entry in content["files"].values():
         origin = content["origins"][entry["origin"]]
         assert entry["device"]
@@ -53,9 +70,15 @@ def test_committed_results_are_those_recorded(folder):
         assert not origin["commit"].endswith("+changes")
 
 
-def test_committed_tables_match_to_the_last_digit(experiment):
+@pytest.mark.parametrize("name", [each.name for each in experiments()])
+def test_stored_tables_of_the_study_match_to_the_last_digit(name):
+    (experiment,) = (each for each in experiments() if each.name == name)
+    if not (experiment.results / RUNS).is_file():
+        pytest.skip("no results are stored")
     lines = list(verify(experiment))
-    assert [line.partition(":")[0] for line in lines] == [table.name for table in DERIVED]
+    stored = [table.name for table in stored_tables(experiment)]
+    assert [line.partition(":")[0] for line in lines] == stored
+    assert {"summary.csv", "failures.csv"} <= set(stored)
 
 
 def test_a_changed_digit_is_found(experiment):
@@ -78,28 +101,40 @@ def test_a_changed_digit_is_found(experiment):
 def test_a_changed_score_shows_in_every_table_computed_from_it(experiment):
     path = experiment.results / "scores.csv"
     scores = pd.read_csv(path)
-    hit = scores.query("model == 'unet' and aggregation == 'volume' and metric == 'DSC'").index[0]
-    scores.loc[hit, "value"] -= 0.5
+    hit = scores.query("aggregation == 'volume' and metric == 'DSC'").index[0]
+    scores.loc[hit, "value"] += 0.5
     scores.to_csv(path, index=False)
     with pytest.raises(UserError) as error:
         list(verify(experiment, ["table3", "comparison"]))
     named = [Path(line.partition(":")[0]).name for line in str(error.value).splitlines()]
-    assert named == ["scores.csv", "summary.csv", "comparison.csv"]
+    assert named == ["scores.csv", "summary.csv", "table3.csv"]
 
 
-def test_tables_bring_the_tables_they_are_computed_from():
-    assert with_sources([TABLE3]) == [SUMMARY, TABLE3]
-    assert with_sources([AUDIT]) == [AUDIT]
+def test_tables_bring_the_tables_they_are_computed_from(experiment):
+    assert with_sources([TABLE3], experiment) == [SUMMARY, TABLE3]
+    assert with_sources([AUDIT], experiment) == [AUDIT]
     with pytest.raises(UserError, match=r"table9\.csv: no such table; choose from summary\.csv"):
         derived_table("table9.csv")
 
 
-def test_missing_files_are_named(experiment, capsys):
-    (experiment.results / "cost.csv").unlink()
-    assert cli.main(["verify", "table4"]) == 1
+def test_optional_sources_are_brought_only_if_they_are_stored(experiment):
+    assert with_sources([VERDICTS], experiment) == [VERDICTS]
+    validation = {"device": "any", "model": "aspp_unet", "learning_rate": 0.004, "epochs": [3, 6]}
+    table = pd.DataFrame({**validation, "seed": 0, "case": "a", "DSC": [80.0, 80.5]})
+    write_csv(
+        experiment.results / "validation.csv", experiment.stamp(table.drop(columns="device"), "any")
+    )
+    write_tables(experiment)
+    assert with_sources([VERDICTS], experiment) == [SEARCH, CONVERGENCE, VERDICTS]
+    assert pd.read_csv(experiment.results / "convergence.csv")["trained_out"].tolist() == [True]
+
+
+def test_missing_files_are_named(experiment, run_verify, capsys):
+    (experiment.results / "table4.csv").write_text("model\n")
+    assert run_verify("table4") == 1
     assert "lacks cost.csv, from which table4.csv is computed" in capsys.readouterr().err
     (experiment.results / PROVENANCE).unlink()
-    assert cli.main(["verify", "table3"]) == 1
+    assert run_verify("table3") == 1
     assert "lacks provenance.json" in capsys.readouterr().err
 
 
@@ -145,3 +180,17 @@ def test_commit_tells_of_uncommitted_code(tmp_path, monkeypatch):
     assert versions.commit() == clean
     (tmp_path / "lib" / "a.py").write_text("a = 2\n")
     assert versions.commit() == f"{clean}+changes"
+
+
+def test_all_experiments_of_the_study_are_verified_together(
+    experiment, phantom, monkeypatch, capsys
+):
+    monkeypatch.setattr(study_results, "stored_beside", lambda each: [each])
+    arguments = ["verify", "--data", str(phantom), "--profile", "smoke"]
+    assert cli.main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[: len(lines) // 2] == lines[len(lines) // 2 :]
+    assert f"{experiment.name}/table3.csv: matches to the last digit" in lines[3]
+    (experiment.results / "scores.csv").unlink()
+    assert cli.main(arguments) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 2

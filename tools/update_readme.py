@@ -9,22 +9,32 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from spineseg.evaluation.result_files import COMPARISON, SUMMARY, TIMES, VERDICTS
+from spineseg.evaluation.result_files import (
+    COMPARISON,
+    CONVERGENCE,
+    FIVE_FOLDS,
+    SCORES,
+    SUMMARY,
+    TABLE3,
+    TIMES,
+    VERDICTS,
+)
 from spineseg.labels import ALL_CLASSES, FOREGROUND
-from spineseg.methods import METHODS, PROPOSED, TABLE3
+from spineseg.methods import METHODS, PROPOSED
+from spineseg.methods import TABLE3 as METHODS_OF_TABLE3
+from spineseg.models.receptive_field import rows_seen
+from spineseg.paper import findings, mechanism
 from spineseg.paper import printed as paper
 from spineseg.paper.tables import with_interval
+from spineseg.profiles import load_profile
 from spineseg.utils.paths import REPOSITORY
 
 RESULTS = REPOSITORY / "results"
 LIBRARY = "lib/spineseg"
-SHOWN = "phantom-quick"  # the experiment whose figures and tables are committed
-EXPERIMENTS = {SHOWN: "phantom", "real-t2-lumbar-quick": "eleven patients"}
-EXPERIMENTS |= {
-    table.parent.name: "simulated patients at the paper's scale"
-    for table in sorted(RESULTS.glob(f"simulated*-paper*/{SUMMARY.name}"))
-}
-PHANTOM_ONLY = "phantom-bodies-quick-on-real-t2-lumbar"
+SHOWN = "phantom-laptop"  # the experiment whose figures and tables are committed
+SHOWN_PROFILE = "laptop"
+MECHANISM = {"simulated-laptop": "laptop", "simulated-laptop-220": "laptop-220"}  # and profiles
+JUDGED = (SHOWN, "simulated-laptop-220")  # experiments whose verdicts are counted
 BUNDLED_ON_PATIENTS = "randomised-1000-bundled-on-real-t2-lumbar"
 UNET = "unet"
 
@@ -155,6 +165,12 @@ NOTEBOOKS = (
         (Piece("ours", ("speed", "growth")),),
         ("models/fast.py", "benchmark"),
     ),
+    Notebook(
+        "12_mechanism",
+        "when ASPP helps, and why",
+        (),
+        ("paper/mechanism.py", "paper/findings.py"),
+    ),
 )
 
 
@@ -167,71 +183,118 @@ def outcome() -> str:
         f"**The paper claims** that {title} reaches a mean DSC of "
         f"{100 * stated['headline', title]:.1f} % on 172 patients, "
         f"{leads[METHODS[UNET].title]:.2f} points above {METHODS[UNET].title} and "
-        f"{leads.min():.2f} above {leads.idxmin()}, the second best.\n",
+        f"{leads.min():.2f} above {leads.idxmin()}, the second best. It explains this by a larger "
+        "receptive field, which it does not test.\n",
         "**What came out here:**\n",
+        f"- {_lead()}",
+        *[f"- {line}" for line in (_five_folds(), _mechanism(), _controls()) if line],
+        f"- {_verdicts()}",
+        f"- {_on_patients()}",
     ]
-    lines += [f"- {_lead(name, words)}" for name, words in EXPERIMENTS.items() if _has_lead(name)]
-    alone = _dsc(PHANTOM_ONLY).loc[(PROPOSED, ALL_CLASSES)]
-    lines.append(
-        f"- {title} trained on phantoms alone reaches {100 * alone['mean']:.1f} % on the eleven "
-        f"patients ({alone['profile']}, {alone['device']})."
-    )
-    bundled = _dsc(f"{BUNDLED_ON_PATIENTS}-cleaned-up").loc[(PROPOSED, ALL_CLASSES)]
-    lines.append(
-        f"- The network in weights/, trained on simulated scans of any contrast, reaches "
-        f"{100 * bundled['mean']:.1f} % on the eleven patients ([how](docs/predict.md))."
-    )
-    verdicts = pd.read_csv(RESULTS / SHOWN / VERDICTS.name)["verdict"]
-    counts = ", ".join(f"{count} {words}" for words, count in verdicts.value_counts().items())
-    lines.append(
-        f"- Of {len(verdicts)} claims, judged on the phantom under the quick profile: {counts} "
-        "([claim by claim](notebooks/10_audit.ipynb))."
-    )
     return "\n".join(lines)
 
 
-def _has_lead(experiment: str) -> bool:
-    return (RESULTS / experiment / COMPARISON.name).is_file()
-
-
-def _lead(experiment: str, words: str) -> str:
-    """How ASPP-UNet compares with U-Net-2D, in one experiment."""
-    ours = _dsc(experiment)
-    proposed, unet = (ours.loc[(name, ALL_CLASSES)] for name in (PROPOSED, UNET))
-    table = pd.read_csv(RESULTS / experiment / COMPARISON.name)
-    lead = table.query("metric == 'DSC' and model == @UNET").iloc[0]
-    points, low, high = (float(lead[column]) for column in ("difference", "low", "high"))
-    margin = f"lead of {points:.2f} points (95 % interval {low:.2f} to {high:.2f})"
-    if low > 0:
-        judged = f"The {margin} reproduced."
-    elif high < 0:
-        judged = (
-            f"It is behind by {-points:.2f} points (95 % interval {-high:.2f} to {-low:.2f}): "
-            "the lead did not reproduce."
-        )
-    else:
-        judged = f"The {margin} may be chance."
+def _lead() -> str:
+    """How ASPP-UNet compares with U-Net-2D on the same fold."""
+    table3 = pd.read_csv(RESULTS / SHOWN / TABLE3.name).query("metric == 'DSC'")
+    means = table3[table3["class"] == ALL_CLASSES].set_index("model")["ours"]
+    row = _compared(UNET)
+    profile = load_profile(SHOWN_PROFILE)
+    seen = f"{rows_seen(profile.stages)} of {profile.image_size} rows"
+    points = with_interval(*(float(row[column]) for column in ("difference", "low", "high")), ".2f")
     return (
-        f"On the {words} ({proposed['cases']} tested, {proposed['profile']} profile), "
-        f"{METHODS[PROPOSED].title} reaches {100 * proposed['mean']:.1f} % and "
-        f"{METHODS[UNET].title} {100 * unet['mean']:.1f} %. {judged}"
+        f"On the phantom, {METHODS[PROPOSED].title} reaches {means[PROPOSED]:.1f} % and "
+        f"{METHODS[UNET].title}, which sees {seen}, {means[UNET]:.1f} %: {points} points more "
+        f"({row['seeds']} seeds, {row['cases']} tested). {_judged(row)}"
+    )
+
+
+def _compared(model: str) -> pd.Series:
+    table = pd.read_csv(RESULTS / SHOWN / COMPARISON.name)
+    return table.query("metric == 'DSC' and model == @model").iloc[0]
+
+
+def _judged(row: pd.Series) -> str:
+    if row["low"] > 0:
+        return "The lead is reproduced; its size is another."
+    return "The lead is not reproduced." if row["high"] < 0 else "This may be chance."
+
+
+def _five_folds() -> str:
+    """The same over all folds that both methods were trained on, with one seed."""
+    row = pd.read_csv(RESULTS / SHOWN / FIVE_FOLDS.name).query("metric == 'DSC'").iloc[0]
+    if row["folds"] < load_profile(SHOWN_PROFILE).folds:
+        return ""
+    points = with_interval(*(float(row[column]) for column in ("difference", "low", "high")), ".2f")
+    return f"Over all {row['folds']} folds ({row['cases']} tested, one seed): {points} points."
+
+
+def _mechanism() -> str:
+    """At which shares of the image ASPP helps, and whether images of two sizes agree."""
+    depths = pd.concat(
+        mechanism.depth_table(_scores(name), load_profile(profile))
+        for name, profile in MECHANISM.items()
+    )
+    return f"{findings.on_lead(depths)} {findings.on_sizes(depths)}".strip()
+
+
+def _controls() -> str:
+    return findings.on_controls(mechanism.control_table(_scores(next(iter(MECHANISM)))))
+
+
+def _scores(experiment: str) -> pd.DataFrame:
+    return pd.read_csv(RESULTS / experiment / SCORES.name, dtype={"fold": str})
+
+
+def _verdicts() -> str:
+    tables = [RESULTS / name / VERDICTS.name for name in JUDGED]
+    verdicts = pd.concat(pd.read_csv(table) for table in tables if table.is_file())["verdict"]
+    counts = ", ".join(f"{count} {words}" for words, count in verdicts.value_counts().items())
+    where = "[claim by claim](notebooks/10_audit.ipynb)"
+    return f"Of {len(verdicts)} claims, judged on simulated patients: {counts} ({where})."
+
+
+def _on_patients() -> str:
+    row = _dsc(f"{BUNDLED_ON_PATIENTS}-cleaned-up").loc[(PROPOSED, ALL_CLASSES)]
+    return (
+        f"The network in weights/, trained on simulated scans of any contrast, reaches "
+        f"{100 * row['mean']:.1f} % on eleven patients ([how](docs/predict.md))."
     )
 
 
 def scores_table() -> str:
-    """Mean DSC of the six methods: paper, then ours and the difference for each experiment."""
-    heads = [
-        f"ours: {_origin(experiment, words)} | difference"
-        for experiment, words in EXPERIMENTS.items()
+    """Mean DSC of the six methods: paper, ours, the difference, and whether it is trained out."""
+    table = pd.read_csv(RESULTS / SHOWN / TABLE3.name).query("metric == 'DSC'")
+    table = table[table["class"] == ALL_CLASSES].set_index("model")
+    ours = table.loc[PROPOSED]
+    head = (
+        f"ours: phantom ({ours['cases']:.0f} tested, {ours['seeds']:.0f} seeds, {SHOWN_PROFILE}, "
+        f"{ours['device']})"
+    )
+    lines = [
+        f"| mean DSC, % | paper: 172 patients, five folds, K80 | {head} | difference "
+        "| twice the epochs change, points |",
+        "|---" * 5 + "|",
     ]
-    head = f"| mean DSC, % | paper: 172 patients, five folds, K80 | {' | '.join(heads)} |"
-    lines = [head, "|---" * (2 + 2 * len(EXPERIMENTS)) + "|"]
-    for name in TABLE3:
-        cells = [cell for experiment in EXPERIMENTS for cell in _cells(experiment, name)]
+    changes = pd.read_csv(RESULTS / SHOWN / CONVERGENCE.name).set_index("model")["change"]
+    for name in METHODS_OF_TABLE3:
         title = METHODS[name].title
         title = f"**{title}**" if name == PROPOSED else title
+        cells = _cells(table.loc[name]), _signed(changes.get(name))
         lines.append(f"| {title} | {_printed(name, FOREGROUND):.1f} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _cells(row: pd.Series) -> str:
+    """Our mean and its difference to the paper's."""
+    if pd.isna(row["ours"]):
+        return "not run | "
+    mean = with_interval(*(float(row[column]) for column in ("ours", "low", "high")))
+    return f"{mean} | {row['difference']:+.1f}"
+
+
+def _signed(change: float | None) -> str:
+    return "not known" if change is None or pd.isna(change) else f"{change:+.1f}"
 
 
 def _printed(name: str, classes: Sequence[str]) -> float:
@@ -250,24 +313,6 @@ def _classes(experiment: str) -> list[str]:
     return [c for c in FOREGROUND if (PROPOSED, c) in _dsc(experiment).index]
 
 
-def _origin(experiment: str, words: str) -> str:
-    classes = _classes(experiment)
-    row = _dsc(experiment).loc[(PROPOSED, ALL_CLASSES)]
-    tested = f"{row['cases']} tested, {classes[0]}-{classes[-1]}"
-    return f"{words} ({tested}), {row['profile']}, {row['device']}"
-
-
-def _cells(experiment: str, name: str) -> tuple[str, str]:
-    """Our mean, and its difference to the paper's mean over the classes that the data label."""
-    ours = _dsc(experiment)
-    if (name, ALL_CLASSES) not in ours.index:
-        return "not run", ""
-    row = ours.loc[(name, ALL_CLASSES)]
-    mean, low, high = (100 * float(row[column]) for column in ("mean", "low", "high"))
-    difference = mean - _printed(name, _classes(experiment))
-    return with_interval(mean, low, high), f"{difference:+.1f}"
-
-
 def notebooks_table() -> str:
     """Each notebook: what it teaches, its seconds, its figures and tables, its code."""
     times = pd.read_csv(RESULTS / SHOWN / TIMES.name).set_index("step")["seconds"]
@@ -281,9 +326,6 @@ def notebooks_table() -> str:
             ", ".join(_link(path, f"{LIBRARY}/{path}") for path in notebook.code),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    training = times[times.index.str.startswith("train ")]
-    minutes = training.sum() / 60
-    lines.append(f"\nBefore that, {len(training)} runs trained for {minutes:.0f} minutes in all.")
     return "\n".join(lines)
 
 

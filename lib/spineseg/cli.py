@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 TIME_IS_UP = 3
+LARGEST_SEED = 4000  # of a run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -101,7 +102,7 @@ def _train(options: argparse.Namespace) -> int:
     from spineseg.workflow.train import time_limit, train
 
     until = time_limit(options.minutes)
-    run = train(_experiment(options), options.model, options.fold, until)
+    run = train(_experiment(options), options.model, options.fold, until, options.seed)
     if not is_finished(run):
         print(f"{run}: time is up; the same command resumes", file=sys.stderr)
         return TIME_IS_UP
@@ -139,14 +140,31 @@ def _cost(options: argparse.Namespace) -> None:
 
 
 def _gather(options: argparse.Namespace) -> None:
-    """Collect the scores of all folds that the profile asks for. The last line on stdout is their
-    folder."""
+    """Collect the scores of these methods and folds. The last line on stdout is their folder."""
     from spineseg.workflow.gather import gather
+
+    experiment = _experiment(options)
+    print(gather(experiment, _runs(options, experiment)))
+
+
+def _compare(options: argparse.Namespace) -> None:
+    """Compare the scores of new runs with the stored ones of the same experiment. Prints a line per
+    method."""
+    from spineseg.workflow.compare import compare
+
+    experiment = _experiment(options)
+    for line in compare(experiment, _runs(options, experiment)):
+        print(line)
+
+
+def _runs(options: argparse.Namespace, experiment: Any) -> list[Any]:
+    """The runs of the named methods and folds with the seed 0."""
+    from spineseg.workflow.gather import Run
     from spineseg.workflow.prepare import folds_to_run
     from spineseg.workflow.train import known_models
 
-    experiment = _experiment(options)
-    print(gather(experiment, known_models(options.models or ()), folds_to_run(experiment)))
+    folds = dict.fromkeys(options.folds or folds_to_run(experiment))
+    return [Run(model, fold) for model in known_models(options.models or ()) for fold in folds]
 
 
 def _tables(options: argparse.Namespace) -> None:
@@ -168,11 +186,22 @@ def _report(options: argparse.Namespace) -> None:
 
 def _verify(options: argparse.Namespace) -> None:
     """Recompute tables from the scores stored in results/ and tell whether they match to the last
-    digit. Nothing is trained or written."""
+    digit. Without any argument, those of all experiments of the study. Nothing is trained or
+    written."""
+    from spineseg.utils.errors import Problem, UserError
+    from spineseg.workflow.study_results import stored_beside
     from spineseg.workflow.verify import verify
 
-    for line in verify(_experiment(options), options.table):
-        print(line)
+    experiment = _experiment(options)
+    problems: list[Problem] = []
+    for each in [experiment, *([] if options.table else stored_beside(experiment))]:
+        try:
+            for line in verify(each, options.table):
+                print(f"{each.name}/{line}")
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(*problems)
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -230,6 +259,44 @@ def _reproduce(options: argparse.Namespace) -> int:
     return 0 if complete else TIME_IS_UP
 
 
+def _study(options: argparse.Namespace) -> int:
+    """Train and score every run behind the stored results of the phantom and the simulated
+    patients, then write these results. The search for each method's settings is a part of it. The
+    same command resumes. What the stored study took is said first."""
+    from spineseg.utils.processes import count_cores
+    from spineseg.workflow.study_results import carry_out, estimate, store_results
+
+    print(estimate(), file=sys.stderr)
+    if options.store_only:
+        for folder in store_results():
+            print(folder)
+        return 0
+    complete, failed = carry_out(options.workers or count_cores(), options.minutes)
+    if failed:
+        raise RuntimeError("\n".join(failed))
+    if not complete:
+        print("time is up; the same command resumes", file=sys.stderr)
+    return 0 if complete else TIME_IS_UP
+
+
+def _estimate(options: argparse.Namespace) -> None:
+    """Say what `make reproduce` would train, and about how long that takes on this machine. A few
+    batches are timed for it."""
+    from spineseg.utils.paths import REPOSITORY
+    from spineseg.utils.processes import count_cores
+    from spineseg.workflow.estimate import estimate
+    from spineseg.workflow.graph import Graph
+
+    config = {
+        "data": options.data or "",
+        "profile": options.profile,
+        "models": " ".join(options.models or ()),
+        "runs": options.runs,
+    }
+    graph = Graph(config, REPOSITORY)
+    print(estimate(graph.experiment, graph.runs, options.cores or count_cores()))
+
+
 def _experiment(options: argparse.Namespace):
     from spineseg.experiment import Experiment
 
@@ -265,6 +332,11 @@ def _seed(text: str) -> int:
     return _number(text, int, lambda number: number >= 0, "a whole number from 0 on")
 
 
+def _run_seed(text: str) -> int:
+    words = f"a whole number from 0 to {LARGEST_SEED}"
+    return _number(text, int, lambda number: 0 <= number <= LARGEST_SEED, words)
+
+
 def _fold_number(text: str) -> int:
     return _number(text, int, lambda number: number >= 0, "a fold's number")
 
@@ -295,9 +367,10 @@ DATA = _argument(
 )
 PROFILE = _argument(
     "--profile",
-    default="quick",
+    default="laptop",
     metavar="P",
-    help="smoke, quick, paper, paper-adamw, or a .yaml file (default: quick)",
+    help="the name of a file in profiles/, such as smoke or paper, or a .yaml file "
+    "(default: laptop)",
 )
 EXPERIMENT = (DATA, PROFILE)
 MINUTES = _argument(
@@ -309,6 +382,10 @@ MINUTES = _argument(
 )
 MODELS = _argument(
     "--models", nargs="+", metavar="M", help="names of methods (default: all that run here)"
+)
+
+FOLDS = _argument(
+    "--folds", type=_fold_number, nargs="+", metavar="K", help="default: those of the profile"
 )
 
 LABEL_SETS = ("challenge", "spider", "verse", "totalspineseg", "spineps")
@@ -376,6 +453,13 @@ COMMANDS: dict[str, Command] = {
             _argument(
                 "--fold", type=_fold, default="0", metavar="K", help="0, 1, … or all (default: 0)"
             ),
+            _argument(
+                "--seed",
+                type=_run_seed,
+                default=0,
+                metavar="K",
+                help="of the first weights and of the order of the slices (default: 0)",
+            ),
             MINUTES,
             _argument("--threads", type=_positive, metavar="N", help="CPU threads to use"),
             _argument(
@@ -404,7 +488,16 @@ COMMANDS: dict[str, Command] = {
         (_argument("run", type=Path, help="a run's folder, as `spineseg train` printed it"),),
     ),
     "cost": (_cost, "measure each network's time and memory", EXPERIMENT),
-    "gather": (_gather, "collect an experiment's scores in results/", (*EXPERIMENT, MODELS)),
+    "gather": (
+        _gather,
+        "collect an experiment's scores in results/",
+        (*EXPERIMENT, MODELS, FOLDS),
+    ),
+    "compare": (
+        _compare,
+        "compare new runs with the stored ones",
+        (*EXPERIMENT, MODELS, FOLDS),
+    ),
     "tables": (_tables, "compute the tables from the collected scores", EXPERIMENT),
     "report": (_report, "write one HTML page of a finished experiment", EXPERIMENT),
     "verify": (
@@ -468,14 +561,36 @@ COMMANDS: dict[str, Command] = {
         (
             *EXPERIMENT,
             MODELS,
-            _argument(
-                "--folds",
-                type=_fold_number,
-                nargs="+",
-                metavar="K",
-                help="default: those of the profile",
-            ),
+            FOLDS,
             MINUTES,
+        ),
+    ),
+    "study": (
+        _study,
+        "every run behind the stored results (many hours)",
+        (
+            MINUTES,
+            _argument(
+                "--workers",
+                type=_positive,
+                metavar="N",
+                help="train N runs at the same time (default: one per core)",
+            ),
+            _argument(
+                "--store-only",
+                action="store_true",
+                help="train nothing; write the results of the runs that are finished",
+            ),
+        ),
+    ),
+    "estimate": (
+        _estimate,
+        "say how long `make reproduce` trains",
+        (
+            *EXPERIMENT,
+            MODELS,
+            _argument("--runs", default="", help="as for `make reproduce`"),
+            _argument("--cores", type=_positive, metavar="N", help="default: all"),
         ),
     ),
     "bench": (_bench, "measure how fast this machine works", EXPERIMENT),

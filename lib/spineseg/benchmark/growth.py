@@ -24,8 +24,8 @@ CASES = (20, 60, 200)
 ROWS = (110, 220, 440, 880)
 WIDTHS = (8, 16, 32, 64)
 PHANTOM_SCALE = 0.0625  # of the challenge's 880 pixels
-BATCH_SHAPE = (4, 1, 112, 64)  # of training in profile `quick`
-QUICK_WIDTH = 16  # of networks in profile `quick`
+BATCH_SHAPE = (4, 1, 112, 64)  # about that of training in profile `laptop`
+LAPTOP_WIDTH = 16  # of networks in profile `laptop`
 STEPS = 20
 
 
@@ -33,7 +33,7 @@ def with_cases(cases: int) -> list[dict[str, Any]]:
     """Seconds per case and memory to check and preprocess small scans."""
     with workspace() as root:
         write_dataset(root / "scans", cases, PHANTOM_SCALE, progress=False)
-        experiment = Experiment(root / "scans", replace(load_profile("quick"), image_size=64))
+        experiment = Experiment(root / "scans", replace(load_profile("laptop"), image_size=64))
         numbers = run_in_subprocess(_measure_preprocessing, experiment, cases)
     return [_row("cases", cases, "preprocessing", numbers)]
 
@@ -50,8 +50,8 @@ def with_rows(rows: int) -> list[dict[str, Any]]:
     training on two."""
     one, two = ((batch, 1, rows, rows // 2) for batch in (1, 2))
     return [
-        _measure_step("rows", rows, "inference", QUICK_WIDTH, one),
-        _measure_step("rows", rows, "training", QUICK_WIDTH, two),
+        _measure_step("rows", rows, "inference", LAPTOP_WIDTH, one),
+        _measure_step("rows", rows, "training", LAPTOP_WIDTH, two),
     ]
 
 
@@ -92,7 +92,7 @@ def with_jobs(jobs: int) -> list[dict[str, Any]]:
         list(pool.map(_time_training, [1] * jobs))  # starts and warms up all processes
         seconds = max(pool.map(_time_training, [STEPS] * jobs))
     numbers = {
-        "device": describe_device(make_fabric(QUICK_WIDTH)),
+        "device": describe_device(make_fabric(LAPTOP_WIDTH)),
         "seconds": seconds / (BATCH_SHAPE[0] * STEPS * jobs),
         "rounds": STEPS,
     }
@@ -101,8 +101,8 @@ def with_jobs(jobs: int) -> list[dict[str, Any]]:
 
 def _time_training(steps: int) -> float:
     """Seconds of training steps, after one to warm up."""
-    fabric = make_fabric(QUICK_WIDTH)
-    step = training_step(build_model(PROPOSED, QUICK_WIDTH), BATCH_SHAPE, fabric)
+    fabric = make_fabric(LAPTOP_WIDTH)
+    step = training_step(build_model(PROPOSED, LAPTOP_WIDTH), BATCH_SHAPE, fabric)
     step()
     return timed(fabric, lambda: [step() for _ in range(steps)])
 

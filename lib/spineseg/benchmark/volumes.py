@@ -72,9 +72,9 @@ def simulation(size: str) -> list[dict[str, Any]]:
 
 
 def _phantom_experiment(root: Path, size: str) -> Experiment:
-    """A phantom of CASES[size] scans under the profile `quick`."""
+    """A phantom of CASES[size] scans under the profile `laptop`."""
     write_dataset(root / "scans", CASES[size], PHANTOM_SCALES[size], progress=False)
-    return Experiment(root / "scans", load_profile("quick"))
+    return Experiment(root / "scans", load_profile("laptop"))
 
 
 def preprocessing(size: str) -> list[dict[str, Any]]:

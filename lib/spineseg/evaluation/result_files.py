@@ -59,6 +59,9 @@ TABLE2 = ResultTable("table2.csv", ("positions", "model", "metric"), ("paper", "
 TABLE3 = ResultTable("table3.csv", ("model", "metric", "class"), ("paper", "ours"))
 TABLE4 = ResultTable("table4.csv", ("model",))
 COMPARISON = ResultTable("comparison.csv", ("metric", "model", "cases"), ("difference", "p_holm"))
+FIVE_FOLDS = ResultTable(
+    "five_folds.csv", ("metric", "folds", "seeds", "cases"), ("unet", "aspp_unet", "difference")
+)
 NOISE_CURVES = ResultTable("noise_curves.csv", ("model", "k", "cases"), ("DSC", "low", "high"))
 VERDICTS = ResultTable("verdicts.csv", ("section", "claim", "verdict"), ("paper", "ours"))
 AUDIT = ResultTable("audit.csv", ("check", "claim", "holds"))

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from spineseg.evaluation import provenance
 from spineseg.evaluation.noise import LEVELS
 from spineseg.evaluation.result_files import (
+    CONFUSION,
     CURVES,
     EXAMPLES,
     LOSSES,
@@ -21,8 +24,10 @@ from spineseg.evaluation.result_files import (
     ResultTable,
 )
 from spineseg.evaluation.scores import identify
+from spineseg.evaluation.summary import common_runs
 from spineseg.experiment import Experiment
 from spineseg.fingerprint import training_code
+from spineseg.labels import CLASSES, FOREGROUND
 from spineseg.methods import NOISE_METHODS, PROPOSED, TABLE3
 from spineseg.runs import FINISHED, RunRecord, is_finished, load_record
 from spineseg.utils.errors import Problem, UserError
@@ -31,49 +36,57 @@ from spineseg.workflow.prepare import prepare
 from spineseg.workflow.score import is_scored
 
 REMAKE = "run `make reproduce` with this data and profile"
-GATHERED_TABLES = (SCORES, CURVES, NOISE)
+GATHERED_TABLES = (SCORES, CURVES, NOISE, CONFUSION)
 GATHERED = (RUNS, *(table.name for table in GATHERED_TABLES), EXAMPLES, NOISE_EXAMPLE)
 
 
-def gather(experiment: Experiment, models: Sequence[str], folds: Sequence[int]) -> Path:
-    """Collect the scored runs of these methods and folds; returns results/<experiment>/.
+class Run(NamedTuple):
+    """What tells a run from the others of its experiment."""
+
+    model: str
+    fold: int | str
+    seed: int = 0
+
+
+def gather(experiment: Experiment, runs: Sequence[Run]) -> Path:
+    """Collect these scored runs; returns results/<experiment>/.
 
     Writes runs.json (the record of each run), scores.csv (every case), curves.csv (loss per epoch),
-    noise.csv (scores with noise), examples.npz (the best, median and worst case of ASPP-UNet or,
-    without it, of the first of Table 3's methods) and noise.npz (one case of it with noise).
+    noise.csv (scores with noise) and confusion.csv. If there is a method of Table 3, it also writes
+    examples.npz (the best, median and worst case of ASPP-UNet or, without it, of the first method)
+    and noise.npz (one case of it with noise). Of simulated patients it keeps only the scores of
+    volumes.
     Raises UserError, which names each, if a run or its scores are missing or were made from other
-    scans, settings or code, or if none of the methods is in Table 3.
+    scans, settings or code.
     """
-    shown = _shown(models)
-    runs = [experiment.run(model, fold) for model in models for fold in folds]
-    if missing := [run for run in runs if not (is_finished(run) and is_scored(run))]:
+    folders = [experiment.run(*run) for run in runs]
+    if missing := [each for each in folders if not (is_finished(each) and is_scored(each))]:
         what, remedy = "not trained and scored yet", "run `make reproduce`"
-        raise UserError(*(Problem(run, what, remedy) for run in missing))
-    records = [load_record(run) for run in runs]
-    if stale := _stale(dict(zip(runs, records, strict=True)), experiment):
+        raise UserError(*(Problem(each, what, remedy) for each in missing))
+    records = [load_record(folder) for folder in folders]
+    if stale := _stale(dict(zip(folders, records, strict=True)), experiment):
         raise UserError(*stale)
+    scores = _stack(folders, SCORES)
+    if experiment.is_simulated:
+        scores = scores[scores["aggregation"] == "volume"]
     tables = {
-        SCORES: _stack(runs, SCORES),
-        NOISE: _stack([run for run in runs if (run / NOISE.name).is_file()], NOISE),
+        SCORES: scores,
+        NOISE: _stack([each for each in folders if (each / NOISE.name).is_file()], NOISE),
         CURVES: pd.concat(
-            identify(_losses(run), record) for run, record in zip(runs, records, strict=True)
+            identify(_losses(folder), record)
+            for folder, record in zip(folders, records, strict=True)
         ),
+        CONFUSION: _stack(folders, CONFUSION),
     }
     remedy = f"remove that run's {FINISHED} and {SCORES.name} and run `make reproduce`"
     if gaps := _gaps(records, _with_text_folds(tables)):
         words = (f"{file}: {what}" for file, what in gaps)
         raise UserError(*(Problem(experiment.runs, each, remedy) for each in words))
-    _write(experiment, records, tables, shown, [name for name in TABLE3 if name in models])
+    write_json(experiment.results / RUNS, [record.without_path() for record in records])
+    for table, content in tables.items():
+        write_csv(experiment.results / table.name, content)
+    _write_examples(experiment, runs, scores)
     return experiment.results
-
-
-def _shown(models: Sequence[str]) -> str:
-    """The method whose cases are drawn."""
-    compared = [name for name in TABLE3 if name in models]
-    if not compared:
-        remedy = f"add one of {', '.join(TABLE3)}"
-        raise UserError.at(", ".join(models), "not in Table 3", remedy)
-    return PROPOSED if PROPOSED in compared else compared[0]
 
 
 def _stale(runs: dict[Path, RunRecord], experiment: Experiment) -> list[Problem]:
@@ -81,8 +94,12 @@ def _stale(runs: dict[Path, RunRecord], experiment: Experiment) -> list[Problem]
     key = prepare(experiment).index["key"]
     problems = []
     for run, record in runs.items():
-        code = training_code(record.model)
-        today = replace(record, profile=experiment.profile, data_key=key, code=code)
+        today = replace(
+            record,
+            profile=experiment.profile.tuned(record.model),
+            data_key=key,
+            code=training_code(record.model),
+        )
         if names := record.differences(today):
             problems.append(
                 Problem(run, f"made with other {', '.join(names)}", "remove this folder")
@@ -110,31 +127,33 @@ def _with_text_folds(tables: dict[ResultTable, pd.DataFrame]) -> dict[ResultTabl
     return {table: content.astype({"fold": str}) for table, content in tables.items()}
 
 
-def _write(
-    experiment: Experiment,
-    records: Sequence[RunRecord],
-    tables: dict[ResultTable, pd.DataFrame],
-    shown: str,
-    compared: Sequence[str],
-) -> None:
-    folder = experiment.results
-    first = experiment.run(shown, records[0].fold)
-    noise_example = read_arrays(first / NOISE_EXAMPLE, _rescore_remedy(first))
-    examples = _examples(experiment, compared, shown, tables[SCORES])
-    write_json(folder / RUNS, [record.without_path() for record in records])
-    for table, content in tables.items():
-        write_csv(folder / table.name, content)
-    for name, arrays in ((EXAMPLES, examples), (NOISE_EXAMPLE, noise_example)):
-        with atomic_write(folder / name) as temporary:
-            np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+def _write_examples(experiment: Experiment, runs: Sequence[Run], scores: pd.DataFrame) -> None:
+    """Write examples.npz and noise.npz if any of the methods is in Table 3."""
+    compared = [name for name in TABLE3 if name in {run.model for run in runs}]
+    if not compared:
+        return
+    shown = PROPOSED if PROPOSED in compared else compared[0]
+    first = experiment.run(*next(run for run in runs if run.model == shown))
+    arrays = {
+        EXAMPLES: _examples(experiment, compared, shown, scores),
+        NOISE_EXAMPLE: read_arrays(first / NOISE_EXAMPLE, _rescore_remedy(first)),
+    }
+    for name, content in arrays.items():
+        with atomic_write(experiment.results / name) as temporary:
+            np.savez_compressed(temporary, **content)  # type: ignore[arg-type]
 
 
 def _examples(
     experiment: Experiment, compared: Sequence[str], shown: str, scores: pd.DataFrame
 ) -> dict[str, np.ndarray]:
-    """The best, median and worst case of the method `shown`, with each method's prediction."""
+    """The best, median and worst case of the method `shown`, with each method's prediction.
+
+    The cases are those of the runs that all methods have in common with their first seed.
+    """
     dice = scores.query("aggregation == 'volume' and metric == 'DSC'")
-    means = dice.groupby(["model", "fold", "case"])["value"].mean()
+    dice = common_runs(dice, compared)
+    seed = dice["seed"].min()
+    means = dice[dice["seed"] == seed].groupby(["model", "fold", "case"])["value"].mean()
     ranked = means[shown].sort_values(ascending=False)
     last = len(ranked) - 1
     arrays: dict[str, np.ndarray] = {}
@@ -142,7 +161,7 @@ def _examples(
         fold, case = ranked.index[position]
         arrays[f"{rank}_case"] = np.array(case)
         for model in compared:
-            run = experiment.run(model, fold)
+            run = experiment.run(model, fold, seed)
             drawn = read_arrays(run / EXAMPLES, _rescore_remedy(run))
             parts = {key: drawn[f"{case}_{key}"] for key in ("image", "truth", "spacing")}
             arrays |= {f"{rank}_{key}": value for key, value in parts.items()}
@@ -155,9 +174,8 @@ def results_of(experiment: Experiment) -> Path:
     """The results folder of an experiment, validated.
 
     Raises UserError, which names each fault, if results are missing, incomplete or of another
-    experiment. Complete means: every method was scored on the same folds and cases, in every class
-    that any method was scored in, those of the noise test at every level, and each loss curve has
-    every epoch.
+    experiment. Complete means: each run was scored on all its cases and in every class of their
+    masks, those of the noise test at every level, and its loss curve has every epoch.
     """
     folder, remedy = experiment.results, _remedy(experiment)
     if not folder.is_dir():
@@ -190,6 +208,12 @@ def read_runs(experiment: Experiment) -> list[RunRecord]:
         raise UserError.at(path, "damaged: not the records of runs", remedy) from None
 
 
+def record_origin(experiment: Experiment, records: Sequence[RunRecord]) -> None:
+    """Write the provenance of the results that these runs gave."""
+    devices = "; ".join(sorted({record.device for record in records}))
+    provenance.record(experiment.results, provenance.origin_of(experiment, records), devices)
+
+
 Faults = Iterable[tuple[str, str]]  # file, what is wrong
 
 
@@ -204,47 +228,43 @@ def _foreign(
                 yield table.name, f"holds {key} {', '.join(sorted(map(str, others)))}, not {value}"
     for record in records:
         own = asdict(record.profile)
-        settings = asdict(experiment.profile)
+        settings = asdict(experiment.profile.tuned(record.model))
         others = {setting for setting in settings if own[setting] != settings[setting]}
         if record.experiment != experiment.name or others:
             words = f" with other {', '.join(sorted(others))}" if others else ""
-            yield RUNS, f"{record.model} fold {record.fold} is of {record.experiment}{words}"
+            yield RUNS, f"{record.title} is of {record.experiment}{words}"
 
 
 def _gaps(records: Sequence[RunRecord], tables: dict[ResultTable, pd.DataFrame]) -> Faults:
     """Which run lacks cases, classes, noise levels or epochs."""
-    scores = tables[SCORES].query("aggregation == 'volume' and metric == 'DSC'")
-    faults = list(_missing_folds(records))
-    for model, found in scores.groupby("model")["class"].unique().items():
-        if lacking := set(scores["class"]) - set(found):
-            faults.append((SCORES.name, f"{model} has no {', '.join(sorted(lacking))}"))
+    dice = tables[SCORES].query("aggregation == 'volume' and metric == 'DSC'")
+    faults = []
     for record in records:
+        confusion = _rows_of(record, tables[CONFUSION])
+        in_truth = set(confusion.loc[confusion["voxels"] > 0, "truth"])
         levels = LEVELS if record.model in NOISE_METHODS else ()
-        expected: list[tuple[str, pd.DataFrame, list[str], list[tuple]]] = [
-            (SCORES.name, scores, ["case"], [(case,) for case in record.test]),
-            (CURVES.name, tables[CURVES], ["epoch"], [(e + 1,) for e in range(record.epochs)]),
+        expected: list[tuple[str, pd.DataFrame, list[str], Iterable[tuple]]] = [
+            (SCORES.name, dice, ["case"], product(record.test)),
             (
-                NOISE.name,
-                tables[NOISE],
-                ["case", "k"],
-                [(case, k) for case in record.test for k in levels],
+                SCORES.name,
+                dice,
+                ["class"],
+                product(name for name in FOREGROUND if name in in_truth),
             ),
+            (CURVES.name, tables[CURVES], ["epoch"], product(range(1, record.epochs + 1))),
+            (NOISE.name, tables[NOISE], ["case", "k"], product(record.test, levels)),
+            (CONFUSION.name, confusion, ["truth", "predicted"], product(CLASSES, CLASSES)),
         ]
         for file, table, columns, keys in expected:
-            rows = table[(table["model"] == record.model) & (table["fold"] == record.fold)]
+            rows = _rows_of(record, table)
             present = set(rows[columns].itertuples(index=False, name=None))
             if absent := [" ".join(map(str, key)) for key in keys if key not in present]:
                 more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
                 words = ", ".join(absent[:3]) + more
-                faults.append((file, f"{record.model} fold {record.fold} lacks {words}"))
+                faults.append((file, f"{record.title} lacks {words}"))
     return faults
 
 
-def _missing_folds(records: Sequence[RunRecord]) -> Faults:
-    folds: dict[str, set[str]] = {}
-    for record in records:
-        folds.setdefault(record.model, set()).add(record.fold)
-    every = set().union(*folds.values())
-    for model, found in folds.items():
-        if lacking := every - found:
-            yield RUNS, f"{model} lacks fold {', '.join(sorted(lacking))}"
+def _rows_of(record: RunRecord, table: pd.DataFrame) -> pd.DataFrame:
+    own = (table["model"] == record.model) & (table["fold"] == record.fold)
+    return table[own & (table["seed"] == record.seed)]

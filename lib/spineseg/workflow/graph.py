@@ -28,36 +28,50 @@ from spineseg.evaluation.result_files import (
     FAILURES,
     NOISE_CURVES,
     RUNS,
+    SCORES,
     SUMMARY,
     TABLE2,
     TABLE3,
     TABLE4,
     VERDICTS,
 )
-from spineseg.experiment import PATIENTS, Experiment
+from spineseg.experiment import ALL, PATIENTS, Experiment
+from spineseg.methods import TABLE3 as METHODS_OF_TABLE3
+from spineseg.methods import runnable
 from spineseg.profiles import load_profile
 from spineseg.utils import paths
 from spineseg.utils.errors import UserError
 from spineseg.utils.locks import acquire, new_lock
-from spineseg.workflow.gather import GATHERED
+from spineseg.workflow.compare import REPRODUCED, has_seeds
+from spineseg.workflow.gather import GATHERED, Run
 from spineseg.workflow.prepare import SPLIT, folds_to_run
-from spineseg.workflow.tables import DERIVED
+from spineseg.workflow.study import CROSS_VALIDATED
+from spineseg.workflow.study_results import stored_beside
+from spineseg.workflow.tables import DERIVED, derivable, stored_tables
 from spineseg.workflow.train import DEADLINE, known_models, starts_from_phantom
 
-TEXTS = ("data", "profile", "models")  # the values of `config` that are no numbers
-FILLED_IN = ("--model", "{wildcards.model}", "--threads", "{threads}")
+TEXTS = ("data", "profile", "models", "runs")  # the values of `config` that are no numbers
+FILLED_IN = ("--model", "{wildcards.model}", "--seed", "{wildcards.seed}", "--threads", "{threads}")
 LONGEST_FIRST = ("deeplabv3", "aspp_unet_wide", "aspp_unet_noise", "nnunet", "aspp_unet", "unet3d")
+DEFAULT, ALL_RUNS, NO_RUNS = "", "all", "none"  # the values of `runs`
 
 
 @dataclass(frozen=True)
 class Notebook:
-    """What a notebook reads of results/, what it writes there, and its figures."""
+    """What a notebook reads of results/, what it writes there, and its figures.
+
+    `reads` are files of the experiment itself. `stored` are files of the study, as
+    `folder/name`.
+    """
 
     reads: Sequence[str] = ()
     writes: Sequence[str] = ()
     figures: Sequence[str] = ()
+    stored: Sequence[str] = ()
 
 
+# The files in results/ that tables are computed from.
+SOURCES_OF_TABLES = {source.name for derived in DERIVED.values() for source in derived.all_sources}
 VALIDATED = (*GATHERED, SUMMARY.name)  # what `results_of` reads
 NOTEBOOKS = {
     "01_data_exploration": Notebook(
@@ -70,7 +84,11 @@ NOTEBOOKS = {
         figures=["fig2", "fig3", "fig4", "receptive_field"],
     ),
     "04_training": Notebook(VALIDATED, figures=["training", "scores", "examples"]),
-    "05_ablation": Notebook([*VALIDATED, TABLE2.name], figures=["ablation"]),
+    "05_ablation": Notebook(
+        [*VALIDATED, TABLE2.name],
+        figures=["ablation"],
+        stored=[f"simulated-laptop-220/{TABLE2.name}"],
+    ),
     "06_baselines": Notebook(
         [*VALIDATED, TABLE3.name, COMPARISON.name, FAILURES.name], figures=["fig7", "comparison"]
     ),
@@ -87,6 +105,12 @@ NOTEBOOKS = {
 class Graph:
     """The steps of one experiment, as the Snakefile's `config` asks for them.
 
+    If results/ holds the study's runs of this experiment, the graph trains each method once, on
+    fold 0 and with seed 0, and compares these runs with the stored ones; all tables, figures and
+    notebooks are made from the stored scores. Otherwise it trains the methods on the folds of the
+    profile and gathers their scores. `runs=all` trains and gathers all methods of Table 3 on all
+    folds. `runs=none` trains nothing.
+
     `arguments` are those of `--config`, as the shell gave them. Raises UserError for unknown ones,
     and for values and paths that Snakemake would change.
     """
@@ -96,9 +120,10 @@ class Graph:
     ) -> None:
         self.repository = repository
         _require_as_written(config, arguments)
-        profile = _local(str(config.get("profile") or "quick"))
+        profile = _local(str(config.get("profile") or "laptop"))
         self.profile = str(Path(profile).resolve()) if profile.endswith(".yaml") else profile
-        self.models = known_models(str(config.get("models") or "").split())
+        self.wanted = _wanted_runs(str(config.get("runs") or DEFAULT))
+        self.models = self._chosen(str(config.get("models") or "").split())
         self.experiment = Experiment.of(_local(str(config.get("data") or "")), self.profile)
         self.phantom = self.experiment.phantom
         if "minutes" in config:  # a job of a cluster reads the Snakefile again
@@ -106,17 +131,54 @@ class Graph:
         for path in (self.profile, str(self.experiment.data), str(repository), str(paths.root())):
             if set("{}") & set(path):
                 raise UserError.at(path, "Snakemake takes no path with braces", "rename it")
+        if not self.trains and not (self.experiment.results / RUNS).is_file():
+            raise UserError.at(self.experiment.results, "no results yet", "run `make reproduce`")
+        if self.gathers and has_seeds(self.experiment):
+            what = "holds runs of several seeds, which are not to be replaced"
+            raise UserError.at(self.experiment.results, what, "give the profile another name")
+
+    def _chosen(self, names: Sequence[str]) -> list[str]:
+        """The methods to train."""
+        if names or self.wanted != ALL_RUNS:
+            return known_models(names or CROSS_VALIDATED)
+        return [name for name in runnable() if name in METHODS_OF_TABLE3]
 
     @property
     def uses_phantom(self) -> bool:
         return self.experiment == self.phantom
 
+    @property
+    def trains(self) -> bool:
+        return self.wanted != NO_RUNS
+
+    @cached_property
+    def compares(self) -> bool:
+        """Whether new runs are compared with stored ones, not gathered."""
+        return self.wanted == DEFAULT and has_seeds(self.experiment)
+
+    @property
+    def gathers(self) -> bool:
+        return self.trains and not self.compares
+
     @cached_property
     def folds(self) -> list[int]:
         """The folds to run. The phantom, which may not exist yet, has a known size."""
+        if self.compares:
+            return [0]
+        if self.wanted == ALL_RUNS:
+            return list(range(self.experiment.profile.folds))
         if self.uses_phantom:
             return self.experiment.profile.folds_to_run(PATIENTS)
         return folds_to_run(self.experiment)
+
+    @property
+    def measures_cost(self) -> bool:
+        """Whether the cost of the networks is measured here; a stored one is kept otherwise."""
+        return self.gathers or not Path(self.cost).is_file()
+
+    @property
+    def runs(self) -> list[Run]:
+        return [Run(model, fold) for model in self.models for fold in self.folds]
 
     # --- files
 
@@ -138,11 +200,19 @@ class Graph:
 
     @property
     def run(self) -> str:
-        return f"{self.experiment.runs}/{{model}}-fold-{{fold}}"
+        return _pattern(self.experiment)
 
     @property
-    def phantom_run(self) -> str:
-        return f"{self.phantom.runs}/{{model}}-fold-all/run.json"
+    def pretraining_run(self) -> str:
+        return f"{_pattern(self.experiment.pretraining, ALL)}/run.json"
+
+    @property
+    def scored(self) -> list[str]:
+        return [f"{self.experiment.run(*run)}/{SCORES.name}" for run in self.runs]
+
+    @property
+    def compared(self) -> str:
+        return f"{self.experiment.runs}/{REPRODUCED.name}"
 
     @property
     def gathered(self) -> list[str]:
@@ -152,9 +222,56 @@ class Graph:
     def cost(self) -> str:
         return f"{self.experiment.results}/{COST.name}"
 
+    @cached_property
+    def _sources(self) -> list[str]:
+        """The names of the files in results/ that tables are computed from."""
+        if self.gathers:
+            return [*GATHERED, COST.name]
+        derived = {table.name for table in DERIVED}
+        stored = {path.name for path in self.experiment.results.iterdir()}
+        return sorted({*stored, COST.name} - derived)
+
+    @property
+    def sources_of_tables(self) -> list[str]:
+        """What the tables are computed from, and what tells that they are out of date in a clone.
+
+        There, all committed files are as old as each other.
+        """
+        sources = self.results([name for name in self._sources if name in SOURCES_OF_TABLES])
+        return [*sources, self.compared if self.compares else self.split]
+
+    @cached_property
+    def derived(self) -> list[str]:
+        """The names of the tables that are computed."""
+        if self.gathers:
+            tables = derivable(self._sources, self.models)
+        else:
+            tables = stored_tables(self.experiment, COST.name)
+        return [table.name for table in tables]
+
     @property
     def tables(self) -> list[str]:
-        return self.results([table.name for table in DERIVED])
+        return self.results(self.derived)
+
+    @cached_property
+    def other_experiments(self) -> dict[str, Experiment]:
+        """The study's other experiments of which results are stored, by name.
+
+        Their tables are computed together with those of the default experiment.
+        """
+        return {each.name: each for each in stored_beside(self.experiment)}
+
+    def other_tables(self, name: str) -> list[str]:
+        """The tables of another experiment of the study."""
+        other = self.other_experiments[name]
+        return [str(other.results / table.name) for table in stored_tables(other)]
+
+    def read_by(self, notebook: Notebook) -> list[str]:
+        """The files that a notebook reads, without tables that cannot be computed here."""
+        absent = {table.name for table in DERIVED}.difference(self.derived)
+        own = self.results([name for name in notebook.reads if name not in absent])
+        stored = (paths.root() / "results" / name for name in notebook.stored)
+        return [*own, *(str(path) for path in stored if path.is_file())]
 
     def results(self, names: Sequence[str]) -> list[str]:
         return [str(self.experiment.results / name) for name in names]
@@ -164,10 +281,10 @@ class Graph:
         return [f"{folder}/{name}.{suffix}" for name in names for suffix in ("png", "svg")]
 
     def pretrained(self, wildcards: Any) -> list[str]:
-        """The run on the phantom that a run starts from, if any."""
+        """The run on simulated patients that a run starts from, if any."""
         if not starts_from_phantom(self.experiment, wildcards.model):
             return []
-        return [self.phantom_run.format(model=wildcards.model)]
+        return [self.pretraining_run.format(model=wildcards.model, seed=wildcards.seed)]
 
     # --- commands
 
@@ -184,8 +301,18 @@ class Graph:
         return self.command("train", "--fold", "{wildcards.fold}", "--score", *FILLED_IN)
 
     def pretrain_command(self) -> str:
-        profile = ["--profile", self.profile]
-        return spineseg_line("train", *profile, "--fold", "all", *FILLED_IN)
+        of_experiment = ["--data", str(self.experiment.pretraining.data), "--profile", self.profile]
+        return spineseg_line("train", *of_experiment, "--fold", ALL, *FILLED_IN)
+
+    def command_on_runs(self, name: str) -> str:
+        """`gather` or `compare`, on the runs of this graph."""
+        folds = map(str, self.folds)
+        return self.command(name, "--models", *self.models, "--folds", *folds)
+
+    def other_tables_command(self, name: str) -> str:
+        other = self.other_experiments[name]
+        data, profile = str(other.data), other.profile.name
+        return spineseg_line("tables", "--data", data, "--profile", profile)
 
     def notebook_command(self, source: str, target: str) -> str:
         data = "" if self.uses_phantom else str(self.experiment.data)
@@ -250,10 +377,10 @@ class Graph:
         }
 
     def priority(self, wildcards: Any) -> int:
-        """Start long runs first, to balance the cores."""
+        """Start runs before other steps, and long ones first, to balance the cores."""
         if wildcards.model not in LONGEST_FIRST:
-            return 0
-        return len(LONGEST_FIRST) - LONGEST_FIRST.index(wildcards.model)
+            return 1
+        return 1 + len(LONGEST_FIRST) - LONGEST_FIRST.index(wildcards.model)
 
 
 def _require_as_written(config: Mapping[str, Any], arguments: Sequence[str]) -> None:
@@ -264,6 +391,18 @@ def _require_as_written(config: Mapping[str, Any], arguments: Sequence[str]) -> 
             what = f"Snakemake reads {config.get(name)!r}"
             remedy = f"give it to `make reproduce` or `python make.py reproduce --{name}`"
             raise UserError.at(f"{name}={written}", what, remedy)
+
+
+def _wanted_runs(value: str) -> str:
+    if value not in (known := (DEFAULT, ALL_RUNS, NO_RUNS)):
+        remedy = f"choose {' or '.join(filter(None, known))}, or leave it out"
+        raise UserError.at(f"runs={value}", "not known", remedy)
+    return value
+
+
+def _pattern(experiment: Experiment, fold: str = "{fold}") -> str:
+    """The folder of a run, with wildcards."""
+    return str(experiment.run("{model}", fold, "{seed}"))  # type: ignore[arg-type]
 
 
 def _local(value: str) -> str:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from spineseg.evaluation import provenance
 from spineseg.evaluation.result_files import SUMMARY, TIMES
 from spineseg.experiment import Experiment
 from spineseg.labels import ALL_CLASSES
 from spineseg.methods import METHODS
 from spineseg.utils.files import atomic_write, read_json, write_csv
 from spineseg.utils.versions import commit
-from spineseg.workflow.gather import read_runs, results_of
+from spineseg.workflow.compare import read_verdict_lines
+from spineseg.workflow.gather import read_runs, record_origin, results_of
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -31,9 +31,9 @@ def report(experiment: Experiment) -> str:
     results_of(experiment)
     records = read_runs(experiment)
     write_times(experiment)
-    devices = "; ".join(sorted({record.device for record in records}))
-    provenance.record(experiment.results, provenance.origin_of(experiment, records), devices)
+    record_origin(experiment, records)
     summary = summary_text(experiment)
+    devices = "; ".join(sorted({record.device for record in records}))
     write_report(experiment, summary, devices)
     return summary
 
@@ -41,7 +41,7 @@ def report(experiment: Experiment) -> str:
 def write_times(experiment: Experiment) -> None:
     """Write times.csv: the seconds of each training and of each notebook (papermill's count)."""
     rows = [
-        {"step": f"train {record.model} fold {record.fold}", "seconds": record.training_seconds}
+        {"step": f"train {record.title}", "seconds": record.training_seconds}
         for record in read_runs(experiment)
     ]
     for notebook in _notebooks(experiment):
@@ -68,10 +68,11 @@ def summary_text(experiment: Experiment) -> str:
     }
     return "\n".join(
         [
-            f"{experiment.name}: {means['cases'].max()} test cases, means over cases and classes "
-            "(HD95 in mm)",
+            f"{experiment.name}: means over seeds ({means['seeds'].max()}), test cases "
+            f"({means['cases'].max()}) and classes, HD95 in mm",
             table.rename(index=titles).round(3).to_string(),
             f"{len(records)} runs, trained for {minutes:.1f} minutes in total",
+            *read_verdict_lines(experiment),
             *(f"{what:<10}{folder}" for what, folder in places.items()),
         ]
     )

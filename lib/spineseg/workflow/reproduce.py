@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 import torch
 
-from spineseg.evaluation import provenance
 from spineseg.evaluation.result_files import COST
 from spineseg.experiment import Experiment
 from spineseg.methods import TABLE3
 from spineseg.runs import is_finished, load_record
+from spineseg.utils.errors import UserError
 from spineseg.utils.locks import folder_lock
+from spineseg.workflow.compare import has_seeds
 from spineseg.workflow.cost import write_cost
-from spineseg.workflow.gather import gather
+from spineseg.workflow.gather import Run, gather, record_origin
 from spineseg.workflow.prepare import prepare
 from spineseg.workflow.score import is_scored, score_run
 from spineseg.workflow.tables import write_tables
@@ -29,11 +30,14 @@ def reproduce(
     then are gathered, if one of them is in Table 3. A method that does not fit into the device's
     memory is left out, which stderr says. Everything that the next call needs is in
     runs/<experiment>/ and results/<experiment>/.
-    Returns whether all methods are scored. Raises UserError for bad scans, and if another process
-    works on the same experiment.
+    Returns whether all methods are scored. Raises UserError for bad scans, if another process
+    works on the same experiment, and rather than replace the results of several seeds.
     """
     until = time_limit(minutes)
     models = known_models(models)
+    if has_seeds(experiment):
+        what, remedy = "holds the results of several seeds", "give the profile another name"
+        raise UserError.at(experiment.results, what, remedy)
     cache = prepare(experiment)
     for fold in folds:
         cache.test_ids(fold)  # an unknown fold is told before any work
@@ -42,7 +46,7 @@ def reproduce(
         if set(scored) & set(TABLE3):
             if not (experiment.results / COST.name).is_file():
                 write_cost(experiment)
-            _write_results(experiment, scored, folds)
+            _write_results(experiment, [Run(name, fold) for name in scored for fold in folds])
     return len(scored) == len(models)
 
 
@@ -53,7 +57,7 @@ def _train_and_score(
     for fold in folds:
         run = experiment.run(model, fold)
         try:
-            train(experiment, model, fold, until)
+            train(experiment, model, fold, until=until)
         except torch.OutOfMemoryError:
             print(f"{run}: out of memory on this device, left out", file=sys.stderr)
             return False
@@ -65,9 +69,7 @@ def _train_and_score(
     return True
 
 
-def _write_results(experiment: Experiment, models: Sequence[str], folds: Sequence[int]) -> None:
-    gather(experiment, models, folds)
+def _write_results(experiment: Experiment, runs: Sequence[Run]) -> None:
+    gather(experiment, runs)
     write_tables(experiment)
-    records = [load_record(experiment.run(model, fold)) for model in models for fold in folds]
-    devices = "; ".join(sorted({record.device for record in records}))
-    provenance.record(experiment.results, provenance.origin_of(experiment, records), devices)
+    record_origin(experiment, [load_record(experiment.run(*run)) for run in runs])

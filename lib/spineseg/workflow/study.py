@@ -27,7 +27,9 @@ from spineseg.methods import (
     NNUNET,
     PROPOSED,
     TABLE3,
+    nnunet_is_installed,
 )
+from spineseg.paper.search import TRAINED_OUT
 from spineseg.profiles import TUNED, tuned_settings
 from spineseg.runs import is_finished
 from spineseg.utils.files import atomic_write
@@ -38,7 +40,6 @@ from spineseg.workflow.train import train
 
 RATES = (0.001, 0.003, 0.01)  # the learning rates that each network is tried with
 LENGTHS = (1, 2, 4)  # numbers of epochs that a method of Table 3 is tried with, over the profile's
-TRAINED_OUT = 1.0  # points of DSC: a run is trained out if twice the epochs change less
 SEEDS = (0, 1, 2)
 FOLDS = (0, 1, 2, 3, 4)
 CROSS_VALIDATED = ("unet", PROPOSED)
@@ -74,19 +75,13 @@ def chains() -> list[Chain]:
     """All chains of the study, the most important first."""
     small, large = (Experiment.of(SEARCHED_ON, profile) for profile in (LAPTOP, LAPTOP_220))
     return [
-        nnunet_chain(),
         *(table3_chain(small, model) for model in TABLE3 if model != NNUNET),
-        *(mechanism_chain(small, model) for model in mechanism(small)),
+        *(mechanism_chain(small, model) for model in MECHANISM),
         *(mechanism_chain(large, model) for model in ABLATION),
         *(mechanism_chain(large, at_depth(model, MORE_ROWS_DEPTH)) for model in CROSS_VALIDATED),
         letter_chain(),
+        *([nnunet_chain()] if nnunet_is_installed() else []),
     ]
-
-
-def mechanism(experiment: Experiment) -> list[str]:
-    """The methods that show the mechanism; at the profile's depth, those of Table 3 do."""
-    own = {at_depth(model, experiment.profile.stages) for model in CROSS_VALIDATED}
-    return [model for model in MECHANISM if model not in own]
 
 
 def at_depth(model: str, stages: int) -> str:
@@ -106,7 +101,7 @@ def nnunet_chain() -> Chain:
 
 
 def table3_chain(searched_on: Experiment, model: str) -> Chain:
-    """Search, then train on the phantom; the two networks in question also on other data."""
+    """Search, then train on the phantom; the two networks in question on all folds."""
     rate = yield from choose_rate(searched_on, model)
     epochs = yield from choose_epochs(searched_on, model, rate)
     phantom = Experiment.of(None, searched_on.profile.name)
@@ -116,10 +111,7 @@ def table3_chain(searched_on: Experiment, model: str) -> Chain:
         write_tuned(phantom.profile.name, NOISE_TRAINED, rate, epochs)
         yield [Job(phantom, NOISE_TRAINED, 0, seed) for seed in SEEDS]
     if model in CROSS_VALIDATED:
-        yield [
-            *(Job(searched_on, model, 0, seed) for seed in SEEDS),
-            *(Job(phantom, model, fold) for fold in FOLDS[1:]),
-        ]
+        yield [Job(phantom, model, fold) for fold in FOLDS[1:]]
 
 
 def mechanism_chain(experiment: Experiment, model: str) -> Chain:

@@ -1,6 +1,6 @@
 """The tables in results/ that are computed from others there."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -8,54 +8,88 @@ import pandas as pd
 from spineseg.evaluation.result_files import (
     AUDIT,
     COMPARISON,
+    CONVERGENCE,
     CONVEXITY,
     COST,
     CURVES,
     FAILURES,
+    FIVE_FOLDS,
     NOISE,
     NOISE_CURVES,
     RUNS,
     SCORES,
+    SEARCH,
     SUMMARY,
     TABLE2,
     TABLE3,
     TABLE4,
+    VALIDATION_SCORES,
     VERDICTS,
     ResultTable,
 )
 from spineseg.evaluation.statistics import failures
-from spineseg.evaluation.summary import summarise
+from spineseg.evaluation.summary import common_runs, summarise
 from spineseg.experiment import Experiment
+from spineseg.methods import ABLATION, NNUNET, NOISE_METHODS
+from spineseg.methods import TABLE3 as METHODS_OF_TABLE3
 from spineseg.paper import consistency, printed, tables
+from spineseg.paper.search import convergence_table, search_table
 from spineseg.paper.verdicts import Measured, judge
 from spineseg.utils.errors import UserError
 from spineseg.utils.files import write_csv
-from spineseg.workflow.gather import REMAKE
+from spineseg.workflow.gather import REMAKE, read_runs
 
 
 @dataclass(frozen=True)
 class Derived:
-    """`make(experiment, *sources)` computes a table from others."""
+    """`make(experiment, *sources, *optional)` computes a table from others.
+
+    An optional source that is not stored is passed as an empty table. The table is computed only if
+    one of the methods `about` was run; none given: in any case.
+    """
 
     sources: tuple[ResultTable, ...]
     make: Callable[..., pd.DataFrame]
+    optional: tuple[ResultTable, ...] = ()
+    about: tuple[str, ...] = ()
+
+    @property
+    def all_sources(self) -> tuple[ResultTable, ...]:
+        return *self.sources, *self.optional
 
 
 def _summary(experiment: Experiment, scores: pd.DataFrame) -> pd.DataFrame:
-    return summarise(scores)
+    return summarise(common_runs(scores, scores["model"].unique()))
 
 
 def _failures(experiment: Experiment, scores: pd.DataFrame) -> pd.DataFrame:
     return failures(scores)
 
 
-def _table2(experiment: Experiment, summary: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    table = tables.beside_table2(summary, scores)
+def _search(experiment: Experiment, validation: pd.DataFrame) -> pd.DataFrame:
+    taken = {}
+    for name, tried in validation.groupby("model"):
+        tuned = experiment.profile.tuned(str(name))
+        rate = tried["learning_rate"].iloc[0] if name == NNUNET else tuned.learning_rate
+        taken[str(name)] = (rate, experiment.epochs(str(name)))
+    return experiment.stamp(search_table(validation, taken), _devices(validation))
+
+
+def _convergence(experiment: Experiment, search: pd.DataFrame) -> pd.DataFrame:
+    return experiment.stamp(convergence_table(search), _devices(search))
+
+
+def _devices(table: pd.DataFrame) -> str:
+    return "; ".join(sorted(set(table["device"])))
+
+
+def _table2(experiment: Experiment, scores: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    table = tables.beside_table2(scores)
     return experiment.stamp(table, tables.devices(table, summary))
 
 
-def _table3(experiment: Experiment, summary: pd.DataFrame) -> pd.DataFrame:
-    table = tables.beside_table3(summary)
+def _table3(experiment: Experiment, scores: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    table = tables.beside_table3(scores)
     return experiment.stamp(table, tables.devices(table, summary))
 
 
@@ -70,6 +104,10 @@ def _comparison(
     return experiment.stamp(table, tables.devices(table, summary))
 
 
+def _five_folds(experiment: Experiment, scores: pd.DataFrame) -> pd.DataFrame:
+    return experiment.stamp(tables.five_folds(scores), _devices(scores))
+
+
 def _noise_curves(
     experiment: Experiment, noise: pd.DataFrame, summary: pd.DataFrame
 ) -> pd.DataFrame:
@@ -77,8 +115,21 @@ def _noise_curves(
     return experiment.stamp(table, tables.devices(table, summary))
 
 
-def _verdicts(experiment: Experiment, *sources: pd.DataFrame) -> pd.DataFrame:
-    return experiment.stamp(judge(Measured(*sources)))
+def _verdicts(
+    experiment: Experiment,
+    scores: pd.DataFrame,
+    curves: pd.DataFrame,
+    noise: pd.DataFrame,
+    cost: pd.DataFrame,
+    convergence: pd.DataFrame,
+) -> pd.DataFrame:
+    from spineseg.models.receptive_field import rows_seen
+
+    profile = experiment.profile
+    measured = Measured(
+        scores, curves, noise, cost, convergence, rows_seen(profile.stages), profile.image_size
+    )
+    return experiment.stamp(judge(measured))
 
 
 def _convexity(experiment: Experiment) -> pd.DataFrame:
@@ -94,15 +145,35 @@ def _audit(experiment: Experiment) -> pd.DataFrame:
 DERIVED = {
     SUMMARY: Derived((SCORES,), _summary),
     FAILURES: Derived((SCORES,), _failures),
-    TABLE2: Derived((SUMMARY, SCORES), _table2),
-    TABLE3: Derived((SUMMARY,), _table3),
+    SEARCH: Derived((VALIDATION_SCORES,), _search),
+    CONVERGENCE: Derived((SEARCH,), _convergence),
+    TABLE2: Derived((SCORES, SUMMARY), _table2, about=ABLATION),
+    TABLE3: Derived((SCORES, SUMMARY), _table3, about=METHODS_OF_TABLE3),
     TABLE4: Derived((COST,), _table4),
-    COMPARISON: Derived((SCORES, SUMMARY), _comparison),
-    NOISE_CURVES: Derived((NOISE, SUMMARY), _noise_curves),
-    VERDICTS: Derived((SCORES, SUMMARY, CURVES, NOISE, COST), _verdicts),
+    COMPARISON: Derived((SCORES, SUMMARY), _comparison, about=METHODS_OF_TABLE3),
+    FIVE_FOLDS: Derived((SCORES,), _five_folds, about=METHODS_OF_TABLE3),
+    NOISE_CURVES: Derived((NOISE, SUMMARY), _noise_curves, about=NOISE_METHODS),
+    VERDICTS: Derived(
+        (SCORES, CURVES, NOISE),
+        _verdicts,
+        optional=(COST, CONVERGENCE),
+        about=METHODS_OF_TABLE3,
+    ),
     AUDIT: Derived((), _audit),
     CONVEXITY: Derived((), _convexity),
 }
+
+
+def derivable(stored: Collection[str], models: Collection[str]) -> list[ResultTable]:
+    """The derived tables that follow from files of these names, if these methods were run."""
+    names = set(stored) - {table.name for table in DERIVED}
+    found = []
+    for table, derived in DERIVED.items():
+        concerned = not derived.about or set(derived.about) & set(models)
+        if concerned and all(source.name in names for source in derived.sources):
+            names.add(table.name)
+            found.append(table)
+    return found
 
 
 def derived_table(name: str) -> ResultTable:
@@ -123,11 +194,15 @@ def compute(experiment: Experiment, table: ResultTable) -> pd.DataFrame:
         names = ", ".join(source.name for source in missing)
         what = f"lacks {names}, from which {table.name} is computed"
         raise UserError.at(experiment.results, what, REMAKE)
-    sources = (
-        source.read(experiment.results, f"remove it and {REMAKE}", dtype={"note": str})
-        for source in DERIVED[table].sources
-    )
+    sources = (_read(experiment, source) for source in DERIVED[table].all_sources)
     return DERIVED[table].make(experiment, *sources)
+
+
+def _read(experiment: Experiment, source: ResultTable) -> pd.DataFrame:
+    """A stored source, or an empty table if it is an optional one that is not stored."""
+    if not (experiment.results / source.name).is_file():
+        return pd.DataFrame(columns=[*source.required, *source.optional])
+    return source.read(experiment.results, f"remove it and {REMAKE}", dtype={"note": str})
 
 
 def missing_sources(experiment: Experiment, table: ResultTable) -> Sequence[ResultTable]:
@@ -143,12 +218,17 @@ def write_tables(experiment: Experiment) -> list[ResultTable]:
     """
     if not (experiment.results / RUNS).is_file():
         raise UserError.at(experiment.results, "no results yet", REMAKE)
-    written = []
-    for table in DERIVED:
-        if not missing_sources(experiment, table):
-            write_csv(experiment.results / table.name, compute(experiment, table))
-            written.append(table)
-    return written
+    tables = stored_tables(experiment)
+    for table in tables:
+        write_csv(experiment.results / table.name, compute(experiment, table))
+    return tables
+
+
+def stored_tables(experiment: Experiment, *more: str) -> list[ResultTable]:
+    """The derived tables that follow from the stored files of an experiment, and `more` files."""
+    names = {path.name for path in experiment.results.iterdir()}
+    models = {record.model for record in read_runs(experiment)}
+    return derivable({*names, *more}, models)
 
 
 def read_table(experiment: Experiment, table: ResultTable) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from spineseg.experiment import Experiment
 from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.files import CSV_FORMAT
 from spineseg.workflow.gather import REMAKE
-from spineseg.workflow.tables import DERIVED, compute, derived_table
+from spineseg.workflow.tables import DERIVED, compute, derived_table, stored_tables
 
 SHOWN = 3  # differing cells named per table
 
@@ -28,24 +28,31 @@ def verify(experiment: Experiment, tables: Sequence[str] = ()) -> Iterator[str]:
         Problem(experiment.results / name, "changed since it was recorded", REMAKE)
         for name in changed_files(experiment.results)
     ]
-    for table in with_sources([derived_table(name) for name in names] or list(DERIVED)):
-        sources = ", ".join(each.name for each in DERIVED[table].sources) or "the printed tables"
+    chosen = [derived_table(name) for name in names] or stored_tables(experiment)
+    for table in with_sources(chosen, experiment):
         if cells := differences(experiment, table):
             more = f" and {len(cells) - SHOWN} more cells" if len(cells) > SHOWN else ""
             what = f"{', '.join(cells[:SHOWN])}{more}"
             problems.append(Problem(experiment.results / table.name, what, REMAKE))
         else:
-            yield f"{table.name}: matches to the last digit (from {sources})"
+            yield f"{table.name}: matches to the last digit (from {_source_names(table)})"
     if problems:
         raise UserError(*problems)
 
 
-def with_sources(tables: Sequence[ResultTable]) -> list[ResultTable]:
-    """These tables and the derived ones that they are computed from, sources first."""
+def with_sources(tables: Sequence[ResultTable], experiment: Experiment) -> list[ResultTable]:
+    """These tables and the stored ones that they are computed from, sources first."""
+    stored = set(stored_tables(experiment))
     wanted = set(tables)
-    for table in tables:
-        wanted |= set(DERIVED[table].sources) & set(DERIVED)
+    for table in reversed(DERIVED):  # sources come after the tables that are computed from them
+        if table in wanted:
+            wanted |= set(DERIVED[table].all_sources) & stored
     return [table for table in DERIVED if table in wanted]
+
+
+def _source_names(table: ResultTable) -> str:
+    names = ", ".join(source.name for source in DERIVED[table].all_sources)
+    return names or "the printed tables"
 
 
 def differences(experiment: Experiment, table: ResultTable) -> list[str]:

@@ -1,0 +1,185 @@
+"""What ASPP adds to networks that see more or less of the image (`paper.mechanism`)."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from spineseg.figures.style import METHOD_COLOURS, PAGE_WIDTH
+from spineseg.labels import FOREGROUND
+from spineseg.methods import METHODS, PROPOSED
+
+NETWORKS = ("unet", PROPOSED)
+SIZE_LINES = ("-", "--", ":")  # of images, the smallest first
+SIZE_MARKERS = "osD"
+SIZE_COLOURS = ("#0072B2", "#E69F00", "#009E73")
+PAPER_RATIO = 140 / 880  # of the rows that its U-Net-2D sees to those of its images
+SMALL = 7  # points, of text inside a figure
+
+
+def lead_over_ratio(depths: pd.DataFrame) -> Figure:
+    """DSC with and without ASPP, and the lead, over the share of the rows that U-Net-2D sees.
+
+    `depths` holds the rows of `paper.mechanism.depth_table` of one or several image sizes. Bars are
+    95 % intervals.
+    """
+    figure, (dsc, lead) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.2), layout="constrained")
+    for number, (rows, size) in enumerate(depths.groupby("image_rows")):
+        size = size.sort_values("ratio")
+        line = {
+            "linestyle": SIZE_LINES[number],
+            "marker": SIZE_MARKERS[number],
+            "markersize": 4,
+            "linewidth": 1.2,
+            "capsize": 2,
+        }
+        for name in NETWORKS:
+            label = f"{METHODS[name].title}, {rows} rows"
+            _curve(dsc, size, name, color=METHOD_COLOURS[name], label=label, **line)
+        _curve(
+            lead, size, "lead", color=SIZE_COLOURS[number], label=f"images of {rows} rows", **line
+        )
+    lead.axhline(0, color="gray", linewidth=0.8)
+    for axes in (dsc, lead):
+        axes.axvline(PAPER_RATIO, color="gray", linewidth=0.8, linestyle=":")
+        axes.axvline(1, color="gray", linewidth=0.8)
+        axes.set(xscale="log", xlabel="rows that U-Net-2D sees / rows of the image")
+        axes.set_xticks([0.1, 0.25, 0.5, 1, 2], ["0.1", "0.25", "0.5", "1", "2"])
+        axes.minorticks_off()
+    dsc.set(ylabel="mean DSC (%)", ylim=(0, 100))
+    lead.set(ylabel="lead of ASPP-UNet (points of DSC)")
+    for axes in (dsc, lead):
+        for ratio, words in ((PAPER_RATIO, "the paper"), (1, "the whole image")):
+            axes.annotate(
+                words,
+                (ratio, 1),
+                (3, 8),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                va="top",
+                fontsize=SMALL,
+                color="dimgray",
+            )
+    dsc.legend(loc="lower right", frameon=True, framealpha=1, edgecolor="none")
+    lead.legend(loc="center right", frameon=True, framealpha=1, edgecolor="none")
+    sns.despine(figure)
+    return figure
+
+
+def _curve(axes: Axes, table: pd.DataFrame, value: str, **style) -> None:
+    """Means over the ratio, with their intervals."""
+    errors = np.abs(table[[f"{value}_low", f"{value}_high"]].T.to_numpy() - table[value].to_numpy())
+    axes.errorbar(table["ratio"], table[value], errors, elinewidth=0.8, **style)
+
+
+def controls(table: pd.DataFrame) -> Figure:
+    """How much each control network gains over U-Net-2D (`paper.mechanism.control_table`).
+
+    The line is the lead of ASPP-UNet, the band its 95 % interval.
+    """
+    shown = table.dropna(subset="gain")
+    lead = shown.iloc[-1]
+    names = [METHODS[name].title for name in shown["model"]]
+    heights = np.arange(len(shown))
+    figure, axes = plt.subplots(figsize=(PAGE_WIDTH * 0.75, 2.5), layout="constrained")
+    axes.axvspan(lead["gain_low"], lead["gain_high"], color="#D55E00", alpha=0.15, linewidth=0)
+    axes.axvline(lead["gain"], color="#D55E00", linewidth=0.8)
+    colours = ["#0072B2"] * (len(shown) - 1) + ["#D55E00"]
+    axes.barh(heights, shown["gain"], color=colours, height=0.6, alpha=0.8)
+    errors = np.abs(shown[["gain_low", "gain_high"]].T.to_numpy() - shown["gain"].to_numpy())
+    axes.errorbar(
+        shown["gain"], heights, xerr=errors, fmt="none", ecolor="black", elinewidth=0.8, capsize=2
+    )
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set(yticks=heights, yticklabels=names)
+    axes.set_xlabel("gain over U-Net-2D with two stages (points of DSC)")
+    axes.invert_yaxis()
+    sns.despine(ax=axes)
+    return figure
+
+
+def classes_by_depth(table: pd.DataFrame) -> Figure:
+    """DSC by class and number of stages, without and with ASPP (`paper.mechanism.class_table`)."""
+    figure, panels = plt.subplots(
+        1, len(NETWORKS), figsize=(PAGE_WIDTH, 2.6), sharey=True, layout="constrained"
+    )
+    for axes, name in zip(panels, NETWORKS, strict=True):
+        rows = table[table["network"] == name]
+        values = rows.pivot(index="stages", columns="class", values="DSC")
+        values = values[[each for each in FOREGROUND if each in values]]
+        _heat_map(axes, values, METHODS[name].title, "{:.1f}")
+        axes.set(xlabel="class, from the sacrum upwards", ylabel="")
+    panels[0].set_ylabel("stages of the network")
+    _colour_bar(figure, panels, "mean DSC (%)")
+    return figure
+
+
+def confusions(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """What networks call the voxels of each class, in per cent (`paper.mechanism.shares`).
+
+    `tables` maps titles to shares, one panel each.
+    """
+    figure, panels = plt.subplots(
+        1, len(tables), figsize=(PAGE_WIDTH, 3.4), sharey=True, layout="constrained"
+    )
+    for axes, (title, shares) in zip(np.atleast_1d(panels), tables.items(), strict=True):
+        present = [name for name in FOREGROUND if shares.loc[name].notna().any()]
+        _heat_map(axes, shares.loc[present, [*present, "BG"]], title)
+        axes.set_xticklabels([*present, "none"])
+        axes.set(xlabel="name that the network gives (none: missed)", ylabel="")
+    np.atleast_1d(panels)[0].set_ylabel("true name")
+    _colour_bar(figure, panels, "share of the voxels (%)")
+    return figure
+
+
+def _heat_map(axes: Axes, values: pd.DataFrame, title: str, number: str = "{:.0f}") -> None:
+    """Percentages as colours and as numbers. Numbers that round to 0 are left out."""
+    axes.imshow(values, cmap="viridis", norm=Normalize(0, 100), aspect="auto")
+    for (row, column), value in np.ndenumerate(values.to_numpy()):
+        if np.isfinite(value) and round(value):
+            colour = "black" if value > 60 else "white"
+            words = number.format(value)
+            axes.text(column, row, words, ha="center", va="center", color=colour, fontsize=SMALL)
+    axes.set_xticks(range(len(values.columns)), list(values.columns))
+    axes.set_yticks(range(len(values)), list(values.index))
+    axes.set_title(title)
+    axes.tick_params(length=0)
+
+
+def _colour_bar(figure: Figure, panels: Sequence[Axes], label: str) -> None:
+    figure.colorbar(panels[0].images[0], ax=panels, label=label, shrink=0.9)
+
+
+def trained_fields(table: pd.DataFrame) -> Figure:
+    """The rows that trained networks look at (`paper.mechanism.trained_fields`).
+
+    One bar per network: the rows around the middle that hold half, 95 % and all of the gradient.
+    """
+    rows = table.pivot(index="model", columns="share", values="rows")
+    rows = rows.loc[[name for name in METHODS if name in rows.index]]
+    image = table["image_rows"].max()
+    heights = np.arange(len(rows))
+    figure, axes = plt.subplots(
+        figsize=(PAGE_WIDTH * 0.8, 0.9 + 0.2 * len(rows)), layout="constrained"
+    )
+    shades = ("#DDDDDD", "#56B4E9", "#0072B2")
+    for share, colour in zip(sorted(rows.columns, reverse=True), shades, strict=True):
+        label = "all" if share == 1 else f"{100 * share:.0f} %"
+        left = -rows[share] / 2
+        axes.barh(heights, rows[share], 0.7, left, color=colour, label=label)
+    for end in (-image / 2, image / 2):
+        axes.axvline(end, color="black", linewidth=0.8)
+    axes.set(yticks=heights, yticklabels=[METHODS[name].title for name in rows.index])
+    axes.xaxis.set_major_formatter(lambda row, _: f"{abs(row):.0f}")
+    axes.set_xlim(-image / 2, image / 2)
+    axes.set(xlabel="rows from the middle of the image to its ends")
+    axes.invert_yaxis()
+    title = "rows that hold this share of the gradient"
+    figure.legend(title=title, title_fontsize=SMALL, loc="outside upper right", ncols=3)
+    sns.despine(ax=axes, left=True)
+    return figure

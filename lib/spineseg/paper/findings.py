@@ -1,0 +1,255 @@
+"""What the tables of `paper.mechanism` say, in sentences whose words are chosen by the numbers."""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spineseg.labels import FOREGROUND
+from spineseg.methods import CONTROL_DEPTH, METHODS, PROPOSED
+from spineseg.paper.mechanism import (
+    ENDS,
+    FAILING,
+    VERTEBRAE,
+    first_failing,
+    of_vertebrae,
+    same_ratio,
+)
+from spineseg.paper.tables import PLAIN, with_interval
+from spineseg.runs import RunRecord
+
+CONTROLLED = {  # what the control networks are, as the subject of a sentence
+    "control_no_pooling": "A network with atrous branches and no image pooling",
+    "control_pooling": "A network with image pooling and no atrous branches",
+    "control_near": "A network with image pooling and atrous branches of rates 1, 2, 3",
+    "control_wide": "A network with more parameters and no more reach",
+    "control_rows": "A plain network that gets the row coordinate",
+}
+Row = Mapping[Hashable, Any]
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
+
+
+def on_lead(depths: pd.DataFrame) -> str:
+    """At which shares of the image ASPP helps.
+
+    `depths` holds the rows of `depth_table` of one or several experiments.
+    """
+    ratios = depths.sort_values(["ratio", "image_rows"])
+    sentences = {
+        "ASPP raises the mean DSC if the plain network sees {}.": ratios["lead_low"] > 0,
+        "If it sees {}, the difference cannot be told from chance.": (ratios["lead_low"] <= 0)
+        & (ratios["lead_high"] >= 0),
+        "ASPP lowers the mean DSC if the plain network sees {}.": ratios["lead_high"] < 0,
+    }
+    found = [
+        words.format(_listed(map(_at_ratio, ratios[rows].to_dict("records")), "or"))
+        for words, rows in sentences.items()
+        if rows.any()
+    ]
+    return " ".join([*found, *_fall(depths)])
+
+
+def _at_ratio(row: Row) -> str:
+    low, high = row["lead_low"], row["lead_high"]
+    lead = f"{row['lead']:+.1f} points, {low:+.1f} to {high:+.1f}"
+    return f"{row['ratio']:.2f} of {row['image_rows']} rows ({lead})"
+
+
+def _fall(depths: pd.DataFrame) -> list[str]:
+    """Whether the lead gets smaller from each ratio to the next, in images of each size."""
+    sizes = [size.sort_values("ratio")["lead"] for _, size in depths.groupby("image_rows")]
+    steps = np.concatenate([size.diff().dropna() for size in sizes]) if sizes else np.array([])
+    if not len(steps):
+        return []
+    words = "gets smaller with each" if (steps < 0).all() else "does not get smaller with every"
+    return [f"The lead {words} step of this share."]
+
+
+def on_sizes(depths: pd.DataFrame) -> str:
+    """Whether images of two sizes show the same lead at the same ratio; empty if none compare."""
+    sentences = []
+    for row in same_ratio(depths).to_dict("records"):
+        small, large = (
+            f"{_points(row, 'lead', f'_{size}')} points if the plain network sees "
+            f"{row[f'ratio_{size}']:.2f} of {row[f'image_rows_{size}']} rows"
+            for size in ("small", "large")
+        )
+        verdict = "overlap" if row["overlap"] else "do not overlap"
+        sentences.append(f"The lead is {small}, and {large}: the intervals {verdict}.")
+    return " ".join(sentences)
+
+
+def on_controls(controls: pd.DataFrame) -> str:
+    """What ASPP's lead comes from; `controls` is that of `control_table`."""
+    if controls.empty:
+        return ""
+    rows = _by_model(controls)
+    lead = _points(controls.to_dict("records")[-1], "gain")
+    stages = _stages(CONTROL_DEPTH)
+    parts = [
+        f"{network} gains {_part(rows[name])}."
+        for name, network in CONTROLLED.items()
+        if name in rows
+    ]
+    return " ".join([f"With {stages} ASPP's lead is {lead} points.", *parts, *_cause(rows)])
+
+
+def _by_model(controls: pd.DataFrame) -> dict[str, Row]:
+    return {row["model"]: row for row in controls.to_dict("records")}
+
+
+def _amount(control: Row) -> str:
+    """How much of the lead a control gains, in one word."""
+    if np.isnan(control["share"]):
+        return "unknown"
+    if control["gain_low"] <= 0:
+        return "nothing"
+    if control["gap_high"] < 0:
+        return "more"
+    return "all" if control["gap_low"] <= 0 else "part"
+
+
+def _part(control: Row) -> str:
+    words = {
+        "unknown": "an unknown part of the lead",
+        "nothing": "nothing that can be told from chance",
+        "more": "more than the lead",
+        "all": "all of the lead",
+        "part": "part of the lead",
+    }[_amount(control)]
+    ends = (f"{control[f'share{end}']:.0f}" for end in ("", "_low", "_high"))
+    return "{} ({} %, {} to {})".format(words, *ends)
+
+
+def _cause(controls: Mapping[str, Row]) -> list[str]:
+    """The cause that the controls, by model, single out."""
+    if not {"control_no_pooling", "control_wide"} <= set(controls):
+        return []
+    reach = _amount(controls["control_no_pooling"]) in ("all", "more")
+    size = _amount(controls["control_wide"]) != "nothing"
+    if reach and not size:
+        return ["So ASPP helps by the reach of its atrous branches, not by its parameters."]
+    if size and not reach:
+        return ["So ASPP helps at least in part by its parameters."]
+    return ["So these networks do not single out one cause."]
+
+
+def on_classes(classes: pd.DataFrame) -> str:
+    """How far from the sacrum networks begin to fail; `classes` is that of `class_table`."""
+    if classes.empty:
+        return ""
+    failing = first_failing(classes)
+    fails = (failing != "").any(axis=1)
+    rows = failing[fails].reset_index().to_dict("records")
+    bound = f"a mean DSC below {FAILING:.0f} %"
+    sentences = [
+        f"With {_stages(row['stages'])}, counted from the sacrum upwards, the first class with "
+        f"{bound} is {row[PLAIN] or 'none'} without ASPP and {row[PROPOSED] or 'none'} with it."
+        for row in rows
+    ]
+    if not fails.all():
+        others = _listed((NUMBERS[stages] for stages in failing.index[~fails]), "or")
+        sentences.append(f"With {others} stages no class has {bound}.")
+    return " ".join(sentences)
+
+
+def _stages(number: int) -> str:
+    return f"{NUMBERS[number]} stage{'s' * (number > 1)}"
+
+
+def on_names(named: pd.DataFrame, plain: str, proposed: str) -> str:
+    """Whether two networks miss vertebrae or misname them; `named` is that of `named_table`."""
+    if not {plain, proposed} <= set(named["model"]):
+        return ""
+    one, other = of_vertebrae(named, plain), of_vertebrae(named, proposed)
+    first, last = VERTEBRAE[0], VERTEBRAE[-1]
+    sentences = [f"The networks classify the voxels of {first} to {last}."]
+    for model, row in ((plain, one), (proposed, other)):
+        sentences.append(
+            f"{METHODS[model].title}: {row['right']:.1f} % get their own name, "
+            f"{row['misnamed']:.1f} % another level's, and {row['missed']:.1f} % are missed."
+        )
+    gained = other["right"] - one["right"]
+    if gained > 0:
+        renamed = 100 * (one["misnamed"] - other["misnamed"]) / gained
+        sentences.append(f"Of the voxels that ASPP sets right, {renamed:.0f} % had a wrong name.")
+    return " ".join(sentences)
+
+
+def against(
+    scores: pd.DataFrame,
+    records: Sequence[RunRecord],
+    deeper: pd.DataFrame,
+    controls: pd.DataFrame,
+) -> list[str]:
+    """What speaks against the finding, as far as the tables tell; one or two sentences each.
+
+    `scores` and `records` are those of an experiment, `deeper` is that of `deeper_table`.
+    """
+    found = (_scans(scores), _epochs(records), _depth(deeper), _row(controls))
+    return [each for each in found if each]
+
+
+def _scans(scores: pd.DataFrame) -> str:
+    patients = scores["case"].nunique()
+    seen = scores[(scores["class"] == FOREGROUND[0]) & (scores["value"] > 0)]["case"].nunique()
+    data, folds = _listed(sorted(set(scores["data"]))), scores["fold"].nunique()
+    return (
+        f"The {patients} test patients are those of {NUMBERS[folds]} fold of the data set "
+        f"`{data}`. The sacrum is in the image of {seen} of them, so that counting has a start."
+    )
+
+
+def _epochs(records: Sequence[RunRecord]) -> str:
+    epochs = sorted({record.epochs for record in records})
+    if not epochs:
+        return ""
+    span = f"{epochs[0]}" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
+    return (
+        f"The networks were trained for {span} epochs, whatever their depth. Whether a plain "
+        "network of few stages catches up with more epochs was not tried."
+    )
+
+
+def _depth(deeper: pd.DataFrame) -> str:
+    """Whether one more stage does as much as ASPP."""
+    if deeper.empty:
+        return ""
+    level = (deeper["difference_low"] <= 0).sum()
+    sentences = [
+        f"A plain network with one more stage is at least level with ASPP-UNet in {level} of "
+        f"{len(deeper)} comparisons."
+    ]
+    for row in deeper.to_dict("records"):
+        times = row["deeper_unet_parameters"] / row["aspp_unet_parameters"]
+        sentences.append(
+            f"In images of {row['image_rows']} rows, the lead of ASPP-UNet with "
+            f"{_stages(row['stages'])} over U-Net-2D with {NUMBERS[row['stages'] + 1]} is "
+            f"{_points(row, 'difference')} points, and the plain network has {times:.1f} times as "
+            "many parameters."
+        )
+    return " ".join(sentences)
+
+
+def _row(controls: pd.DataFrame) -> str:
+    """How much a network gains by being told the row."""
+    told = _by_model(controls).get("control_rows")
+    if told is None or _amount(told) in ("unknown", "nothing"):
+        return ""
+    return (
+        f"{CONTROLLED['control_rows']} gains {_part(told)}. So what ASPP gives can in part "
+        "be had from the position in the image, which tells the level if all images show the same "
+        "part of the spine."
+    )
+
+
+def _points(row: Row, name: str, ending: str = "") -> str:
+    """The columns `name`, `name`_low and `name`_high as text; `ending` follows each."""
+    mean, low, high = (row[f"{name}{part}{ending}"] for part in ENDS)
+    return with_interval(mean, low, high, "+.1f")
+
+
+def _listed(parts: Iterable[str], last_word: str = "and") -> str:
+    *first, last = parts
+    return f"{', '.join(first)} {last_word} {last}" if first else last

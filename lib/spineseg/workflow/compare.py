@@ -1,0 +1,107 @@
+"""Compare new runs with the stored ones of the same experiment."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from spineseg.evaluation.result_files import RUNS, SCORES, ResultTable
+from spineseg.experiment import Experiment
+from spineseg.methods import METHODS
+from spineseg.paper.tables import PAPER_METRICS, case_means
+from spineseg.runs import load_record
+from spineseg.utils.files import write_csv
+from spineseg.workflow.gather import Run, read_runs
+
+CONFIDENCE = 0.95
+REPRODUCED = ResultTable(
+    "reproduced.csv",
+    ("model", "fold", "seed", "metric", "ours", "seeds"),
+    ("stored", "low", "high", "reproduced"),
+)
+
+
+def has_seeds(experiment: Experiment) -> bool:
+    """Whether results/ holds runs of several seeds of this experiment, as the study's does."""
+    if not (experiment.results / RUNS).is_file():
+        return False
+    return len({record.seed for record in read_runs(experiment)}) > 1
+
+
+def compare(experiment: Experiment, runs: Sequence[Run]) -> list[str]:
+    """Compare scored runs with the stored ones; returns a line per run.
+
+    Writes runs/<experiment>/reproduced.csv: for each run and metric our mean, that of the stored
+    runs of the same method and fold, the interval in which one more such run is expected, and
+    whether ours is in it.
+    """
+    stored = SCORES.read(experiment.results, dtype={"fold": str})
+    table = pd.concat([_compared(experiment, run, stored) for run in runs], ignore_index=True)
+    write_csv(experiment.runs / REPRODUCED.name, table)
+    return verdict_lines(table)
+
+
+def _compared(experiment: Experiment, run: Run, stored: pd.DataFrame) -> pd.DataFrame:
+    """One row per metric; the interval is empty if fewer than two runs are stored."""
+    folder = experiment.run(*run)
+    ours = _means(SCORES.read(folder))
+    same = stored[(stored["model"] == run.model) & (stored["fold"] == str(run.fold))]
+    by_seed = _means(same)
+    rows = []
+    for metric in PAPER_METRICS:
+        (value,) = ours[metric]
+        theirs = by_seed.get(metric, np.empty(0))
+        low, high = prediction_interval(theirs)
+        inside = low <= value <= high if len(theirs) > 1 else None
+        mean = theirs.mean() if len(theirs) else np.nan
+        rows.append((*run, metric, value, mean, low, high, len(theirs), inside))
+    columns = ["model", "fold", "seed", "metric", "ours", "stored", "low", "high", "seeds"]
+    table = pd.DataFrame(rows, columns=[*columns, "reproduced"])
+    return experiment.stamp(table, load_record(folder).device)
+
+
+def _means(scores: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The means over classes, then over cases, by metric: one per seed, per cent."""
+    seeds = case_means(scores).groupby(["metric", "seed"])["value"].mean()
+    return {str(metric): means.to_numpy() for metric, means in seeds.groupby("metric")}
+
+
+def prediction_interval(values: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of one more value, by Student's t; NaN for fewer than two values.
+
+    It is wider than the interval of the mean: the new value varies as much as each of these.
+    """
+    from scipy.stats import t
+
+    number = len(values)
+    if number < 2:
+        return np.nan, np.nan
+    factor = t.ppf((1 + CONFIDENCE) / 2, number - 1) * np.sqrt(1 + 1 / number)
+    margin = factor * values.std(ddof=1)
+    return values.mean() - margin, values.mean() + margin
+
+
+def verdict_lines(table: pd.DataFrame) -> list[str]:
+    """One line per run of reproduced.csv."""
+    runs = table.groupby(["model", "fold", "seed"], sort=False)
+    return [_verdict_line(str(model), rows) for (model, _, _), rows in runs]  # type: ignore[misc]
+
+
+def _verdict_line(model: str, rows: pd.DataFrame) -> str:
+    known = rows["reproduced"].notna().all()
+    verdict = "reproduced" if known and rows["reproduced"].all() else "not reproduced"
+    parts = []
+    for row in rows.itertuples():
+        expected = f" (stored {row.stored:.1f}, expected {row.low:.1f} to {row.high:.1f})"
+        parts.append(f"{row.metric} {row.ours:.1f} %{expected if known else ''}")
+    words = verdict if known else "fewer than two stored runs to compare with"
+    return f"{METHODS[model].title}: {words}; {', '.join(parts)}"
+
+
+def read_verdict_lines(experiment: Experiment) -> list[str]:
+    """The lines of the last comparison of an experiment, if there was one."""
+    folder: Path = experiment.runs
+    if not (folder / REPRODUCED.name).is_file():
+        return []
+    return verdict_lines(REPRODUCED.read(folder))

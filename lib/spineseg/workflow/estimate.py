@@ -1,0 +1,98 @@
+"""About how long training takes on this machine, from a few timed batches."""
+
+from collections.abc import Sequence
+
+from spineseg.experiment import ALL, Experiment
+from spineseg.methods import METHODS, NNUNET
+from spineseg.models.counting import COLUMNS, ROWS, SLICES
+from spineseg.profiles import Profile
+from spineseg.runs import is_finished
+from spineseg.workflow.gather import Run
+from spineseg.workflow.train import starts_from_phantom
+
+STEPS = 3  # timed, after one to warm up
+MULTIPLE = 16  # of a network's input
+
+
+def estimate(experiment: Experiment, runs: Sequence[Run], cores: int) -> str:
+    """What is still to be trained and about how long it takes, in one line.
+
+    nnU-Net is not timed. The estimate assumes that no other program uses the cores.
+    """
+    todo = [run for run in runs if not is_finished(experiment.run(*run))]
+    if not todo:
+        return "nothing to train: all runs are finished"
+    models = dict.fromkeys(run.model for run in todo)
+    epochs = {model: _epochs(experiment, model, todo) for model in models}
+    timed = [model for model in epochs if model != NNUNET]
+    hours = sum(epochs[model] * seconds_per_epoch(experiment, model) for model in timed) / 3600
+    hours /= min(cores, len(todo))
+    titles = ", ".join(METHODS[model].title for model in epochs)
+    missing = " (without nnU-Net)" if NNUNET in epochs else ""
+    number = f"{len(todo)} run{'s' * (len(todo) > 1)}"
+    return f"to train: {number} ({titles}); this takes about {_words(hours)}{missing}"
+
+
+def _epochs(experiment: Experiment, model: str, runs: Sequence[Run]) -> int:
+    """The epochs of a method's runs, and of the run on simulated patients that they start from."""
+    own = [run for run in runs if run.model == model]
+    epochs = len(own) * experiment.epochs(model)
+    first = experiment.pretraining
+    if starts_from_phantom(experiment, model):
+        seeds = {run.seed for run in own if not is_finished(first.run(model, ALL, run.seed))}
+        epochs += len(seeds) * first.epochs(model)
+    return epochs
+
+
+def seconds_per_epoch(experiment: Experiment, model: str) -> float:
+    """The seconds of an epoch with one thread, from the fastest of a few batches."""
+    import torch
+
+    from spineseg.benchmark.networks import training_step
+    from spineseg.benchmark.timing import timed
+    from spineseg.models import build_model
+    from spineseg.training.device import make_fabric
+
+    profile = experiment.profile
+    torch.set_num_threads(1)
+    fabric = make_fabric(profile.width)
+    network = build_model(model, profile.width, stages=profile.stages)
+    step = training_step(network, _batch_shape(model, profile), fabric)
+    seconds = [timed(fabric, step) for _ in range(STEPS + 1)][1:]
+    return min(seconds) * _slices(experiment) / _slices_per_batch(model, profile)
+
+
+def _batch_shape(model: str, profile: Profile) -> tuple[int, ...]:
+    """The shape of a batch, with the proportions of the paper's slices."""
+    rows, columns = (
+        -(-size // MULTIPLE) * MULTIPLE
+        for size in (profile.image_size, profile.image_size * COLUMNS / ROWS)
+    )
+    if METHODS[model].volumetric:
+        return profile.volume_batch_size, 1, SLICES, int(rows), int(columns)
+    return profile.batch_size, 1, int(rows), int(columns)
+
+
+def _slices_per_batch(model: str, profile: Profile) -> int:
+    return profile.volume_batch_size * SLICES if METHODS[model].volumetric else profile.batch_size
+
+
+def _slices(experiment: Experiment) -> float:
+    """The slices of an epoch."""
+    profile = experiment.profile
+    if profile.slices_per_epoch is not None:
+        return profile.slices_per_epoch
+    return SLICES * _patients(experiment) * (1 - 1 / profile.folds)
+
+
+def _patients(experiment: Experiment) -> int:
+    if experiment.is_simulated or experiment == experiment.phantom:
+        return experiment.simulated_patients
+    from spineseg.data.prepare import open_scans
+
+    return open_scans(experiment).patients()
+
+
+def _words(hours: float) -> str:
+    minutes = max(1, round(60 * hours))
+    return f"{hours:.1f} hours" if hours >= 1 else f"{minutes} minute{'s' * (minutes > 1)}"

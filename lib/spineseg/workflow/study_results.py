@@ -1,0 +1,165 @@
+"""Carry out the study, and store what its runs give in results/."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from spineseg.evaluation.result_files import COST, LOSSES, RUNS, VALIDATION_SCORES
+from spineseg.experiment import PATIENTS, VALIDATION, Experiment
+from spineseg.methods import NNUNET
+from spineseg.runs import RunRecord, load_record
+from spineseg.utils import paths
+from spineseg.utils.files import write_csv
+from spineseg.workflow import study
+from spineseg.workflow.cost import write_cost
+from spineseg.workflow.gather import Run, gather, read_runs, record_origin
+from spineseg.workflow.prepare import prepare
+from spineseg.workflow.study import Chain, Job
+from spineseg.workflow.tables import write_tables
+
+SEARCHED_FOR = ("learning_rate", "epochs", "nnunet_epochs")
+
+
+def experiments() -> list[Experiment]:
+    """The experiments that the study stores results of."""
+    on_phantom = [Experiment.of(None, profile) for profile in (study.LAPTOP, study.LETTER)]
+    simulated = (study.LAPTOP, study.LAPTOP_220)
+    return [*on_phantom, *(Experiment.of(study.SEARCHED_ON, profile) for profile in simulated)]
+
+
+def stored_beside(experiment: Experiment) -> list[Experiment]:
+    """Beside the default experiment, the study's others of which results are stored."""
+    default, *others = experiments()
+    return [each for each in others if experiment == default and (each.results / RUNS).is_file()]
+
+
+def carry_out(workers: int, minutes: float) -> tuple[bool, list[str]]:
+    """Carry out the study and, when it is complete, store its results.
+
+    Returns whether it is complete, and a line for each run that failed. No epoch begins that would
+    end after this number of minutes; another call resumes.
+    """
+    until = time.time() + 60 * minutes
+    _simulate_phantom()
+    for experiment in experiments():
+        prepare(experiment)
+    failed = study.run_chains(study.chains(), workers, until)
+    complete = all(_finished_part(chain)[1] for chain in study.chains())
+    if complete:
+        store_results()
+    return complete, failed
+
+
+def _simulate_phantom() -> None:
+    from spineseg.phantom import write_dataset
+
+    folder = paths.default_data()
+    if not (folder / "phantom.json").is_file():
+        write_dataset(folder, PATIENTS)
+
+
+def store_results() -> list[Path]:
+    """Write results/ of each experiment from the runs that are finished; returns the folders."""
+    parts = (_finished_part(chain)[0] for chain in study.chains())
+    jobs = list(dict.fromkeys(job for part in parts for job in part))
+    return [folder for each in experiments() if (folder := _store(each, jobs))]
+
+
+def _finished_part(chain: Chain) -> tuple[list[Job], bool]:
+    """The finished jobs of a chain up to its first unfinished step, and whether there is none."""
+    jobs: list[Job] = []
+    for step in chain:
+        done = [job for job in step if job.is_done]
+        jobs += done
+        if len(done) < len(step):
+            return jobs, False
+    return jobs, True
+
+
+def _store(experiment: Experiment, jobs: Sequence[Job]) -> Path | None:
+    """Write the results of one experiment; None if none of its runs is finished."""
+    own = [job for job in jobs if job.experiment == experiment]
+    if not own:
+        return None
+    folder = gather(experiment, [Run(job.model, job.fold, job.seed) for job in own])
+    models = {job.model for job in own}
+    if trials := [job for job in jobs if job.model in models and _is_trial(job, experiment)]:
+        table = pd.concat(map(_scores_of_trial, trials), ignore_index=True)
+        write_csv(folder / VALIDATION_SCORES.name, table)
+    if not experiment.is_simulated and not (folder / COST.name).is_file():
+        write_cost(experiment)
+    write_tables(experiment)
+    record_origin(experiment, [load_record(job.folder) for job in own])
+    return folder
+
+
+def _is_trial(job: Job, experiment: Experiment) -> bool:
+    """Whether a run tried settings for the profile of this experiment."""
+    profile = experiment.profile
+    same = {name: getattr(profile, name) for name in ("name", *SEARCHED_FOR)}
+    return job.fold == VALIDATION and replace(job.experiment.profile, **same) == profile
+
+
+def _scores_of_trial(job: Job) -> pd.DataFrame:
+    """The mean DSC of each validation patient, per cent, with the settings of the run."""
+    record = load_record(job.folder)
+    keys = {
+        "data": record.data_name,
+        "profile": record.profile.name,
+        "device": record.device,
+        "model": job.model,
+        "learning_rate": _learning_rate(job),
+        "epochs": record.epochs,
+        "seed": job.seed,
+    }
+    cases = study.case_dsc(job)
+    return pd.DataFrame(keys, index=cases.index).join(cases)
+
+
+def _learning_rate(job: Job) -> float:
+    """That of the first epoch for nnU-Net, which has its own; the profile's for the others."""
+    if job.model == NNUNET:
+        return float(LOSSES.read(job.folder)["learning_rate"].iloc[0])
+    return job.experiment.profile.learning_rate
+
+
+def estimate() -> str:
+    """How long the stored study took, in words."""
+    stored = [each for each in experiments() if (each.results / RUNS).is_file()]
+    records = [record for each in stored for record in read_runs(each)]
+    if not records:
+        return "how long the study takes is not known: no results of it are stored"
+    pace = _seconds_per_epoch(records)
+    seconds = sum(record.training_seconds for record in records)
+    seconds += sum(
+        epochs * pace.get((profile, model), 0.0) for profile, model, epochs in _trials(stored)
+    )
+    devices = "; ".join(sorted({record.device for record in records}))
+    return f"the stored study trained for about {seconds / 3600:.1f} hours, on {devices}"
+
+
+def _trials(stored: Sequence[Experiment]) -> list[tuple[str, str, int]]:
+    """The profile, model and epochs of each trial of the search."""
+    keys = ["model", "learning_rate", "epochs", "seed"]
+    found: dict[tuple, tuple[str, str, int]] = {}
+    for experiment in stored:
+        if (experiment.results / VALIDATION_SCORES.name).is_file():
+            table = VALIDATION_SCORES.read(experiment.results).drop_duplicates(keys)
+            for row in table.to_dict("records"):
+                profile = experiment.profile.name
+                trial = (profile, *(row[key] for key in keys))
+                found[trial] = profile, row["model"], row["epochs"]
+    return list(found.values())
+
+
+def _seconds_per_epoch(records: Sequence[RunRecord]) -> dict[tuple[str, str], float]:
+    """Mean seconds per epoch of the runs of each profile and method."""
+    pairs = [(record.profile.name, record.model) for record in records]
+    paces = [record.training_seconds / record.epochs for record in records]
+    means = pd.Series(paces).groupby(pd.Series(pairs)).mean()
+    return {key: float(value) for key, value in means.items()}  # type: ignore[misc]

@@ -1,0 +1,80 @@
+"""Whether a new run is what the spread of the stored ones lets one expect."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from spineseg.experiment import Experiment
+from spineseg.workflow import compare
+from spineseg.workflow.gather import Run
+
+MODEL = "aspp_unet"
+
+
+def test_the_interval_holds_the_next_value_as_often_as_it_says():
+    values = np.random.default_rng(0).normal(80, 2, (20_000, 4))
+    inside = 0
+    for *stored, new in values:
+        low, high = compare.prediction_interval(np.array(stored))
+        inside += low <= new <= high
+    assert inside / len(values) == pytest.approx(compare.CONFIDENCE, abs=0.006)
+
+
+def test_one_value_tells_nothing_of_the_spread():
+    assert np.isnan(compare.prediction_interval(np.array([80.0]))).all()
+
+
+@pytest.fixture
+def experiment(phantom, trained, workspace) -> Experiment:
+    """An experiment with one gathered run, in a workspace of the test's own."""
+    for part in ("runs", "results"):
+        shutil.copytree(trained / part, workspace / part)
+    return Experiment.of(phantom, "smoke")
+
+
+def store(experiment: Experiment, *differences: float) -> None:
+    """Store the run once per difference (points of DSC and IoU), each under another seed."""
+    path = experiment.results / "scores.csv"
+    scores = pd.read_csv(path)
+    others = [scores.iloc[:0]] + [
+        scores.assign(seed=seed, value=scores["value"] + difference / 100)
+        for seed, difference in enumerate(differences)
+    ]
+    pd.concat(others).to_csv(path, index=False)
+
+
+@pytest.mark.parametrize(
+    ("differences", "verdict"),
+    [((-1.0, 0.0, 1.0), "reproduced"), ((19.0, 20.0, 21.0), "not reproduced")],
+)
+def test_a_line_says_whether_a_run_was_reproduced(experiment, differences, verdict):
+    store(experiment, *differences)
+    (line,) = compare.compare(experiment, [Run(MODEL, 0)])
+    assert line.startswith(f"ASPP-UNet: {verdict}; DSC ")
+    assert "expected" in line
+    assert compare.read_verdict_lines(experiment) == [line]
+    table = pd.read_csv(experiment.runs / "reproduced.csv")
+    assert [*table["metric"]] == ["DSC", "IoU"]
+    assert table["seeds"].eq(3).all()
+    assert np.allclose(table["stored"] - table["ours"], np.mean(differences), atol=1e-3)
+    assert np.allclose(table["high"] - table["low"], 2 * 4.3027 * np.sqrt(4 / 3), atol=1e-2)
+
+
+def test_too_few_stored_runs_give_no_verdict(experiment):
+    (line,) = compare.compare(experiment, [Run(MODEL, 0)])
+    assert line.startswith("ASPP-UNet: fewer than two stored runs to compare with; DSC ")
+    store(experiment)  # none
+    (line,) = compare.compare(experiment, [Run(MODEL, 0)])
+    assert line.startswith("ASPP-UNet: fewer than two stored runs to compare with; DSC ")
+
+
+def test_results_of_several_seeds_are_told_from_those_of_one(experiment):
+    assert not compare.has_seeds(Experiment.of("simulated", "smoke"))
+    assert not compare.has_seeds(experiment)
+    path = experiment.results / "runs.json"
+    (run,) = json.loads(path.read_text())
+    path.write_text(json.dumps([run, run | {"seed": 1}]))
+    assert compare.has_seeds(experiment)

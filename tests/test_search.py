@@ -1,0 +1,61 @@
+"""The tables of the search for settings, and of what more epochs change."""
+
+import pandas as pd
+import pytest
+
+from spineseg.paper.search import convergence_table, search_table
+
+
+def tried(model: str, rate: float, epochs: int, *dsc: float) -> pd.DataFrame:
+    cases = [f"Case{number}" for number in range(len(dsc))]
+    keys = {"model": model, "learning_rate": rate, "epochs": epochs, "seed": 0}
+    return pd.DataFrame({"case": cases, "DSC": dsc}).assign(**keys)
+
+
+@pytest.fixture
+def validation() -> pd.DataFrame:
+    """U-Net gains little by more epochs, ASPP-UNet much."""
+    return pd.concat(
+        [
+            tried("unet", 0.01, 30, 60.0, 70.0),
+            tried("unet", 0.003, 30, 80.0, 84.0),
+            tried("unet", 0.003, 60, 81.0, 84.0),
+            tried("aspp_unet", 0.003, 30, 70.0, 70.0),
+            tried("aspp_unet", 0.003, 60, 80.0, 80.0),
+        ]
+    )
+
+
+TAKEN = {"unet": (0.003, 30), "aspp_unet": (0.003, 60)}
+
+
+def test_each_setting_has_a_row_and_the_one_taken_is_marked(validation):
+    table = search_table(validation, TAKEN)
+    assert [*table["model"].unique()] == ["unet", "aspp_unet"]
+    assert table["patients"].eq(2).all()
+    unet = table[table["model"] == "unet"].drop(columns="model")
+    assert unet.to_numpy().tolist() == [
+        [0.003, 30, 82.0, 2, True],
+        [0.01, 30, 65.0, 2, False],
+        [0.003, 60, 82.5, 2, False],
+    ]
+    chosen = table[table["chosen"]].set_index("model")
+    assert chosen["epochs"].to_dict() == {"unet": 30, "aspp_unet": 60}
+
+
+def test_a_method_is_trained_out_if_twice_the_epochs_change_little(validation):
+    table = convergence_table(search_table(validation, TAKEN)).set_index("model")
+    assert table.loc["unet", ["epochs", "seeds", "DSC", "DSC_twice", "change"]].tolist() == [
+        *(30, 1, 82.0, 82.5, 0.5)
+    ]
+    assert table["trained_out"].to_dict() == {"unet": True, "aspp_unet": False}
+    assert pd.isna(table.loc["aspp_unet", "change"])  # 120 epochs were not tried
+    early = search_table(validation, TAKEN | {"aspp_unet": (0.003, 30)})
+    assert convergence_table(early)["trained_out"].tolist() == [True, False]
+
+
+def test_a_method_of_which_only_rates_were_tried_has_a_rate_and_no_convergence():
+    rates = pd.concat([tried("unet", 0.001, 15, 60.0), tried("unet", 0.003, 15, 61.0)])
+    table = search_table(rates, {"unet": (0.003, 30)})
+    assert table["chosen"].tolist() == [False, True]
+    assert convergence_table(table).empty

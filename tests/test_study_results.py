@@ -1,0 +1,103 @@
+"""The study at toy size: one method on few patients, from the search to the stored tables."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pandas as pd
+import pytest
+
+from spineseg import cli
+from spineseg.experiment import Experiment
+from spineseg.utils.files import read_json, write_json
+from spineseg.workflow import study, study_results
+from spineseg.workflow.gather import results_of
+
+MODEL = "unet"
+
+
+@pytest.fixture
+def experiment(workspace, monkeypatch) -> Experiment:
+    """The only experiment of the study."""
+    experiment = Experiment.of("simulated-6", "smoke")
+    tuned = workspace / "tuned.csv"
+    monkeypatch.setattr("spineseg.profiles.TUNED", tuned)
+    for name, value in {
+        "TUNED": tuned,
+        "RATES": (0.001, 0.004),
+        "LENGTHS": (1, 2),
+        "SEEDS": (0, 1),
+        "TRAINED_OUT": 200.0,  # the fewest epochs are enough
+        "ProcessPoolExecutor": lambda workers, *_: ThreadPoolExecutor(workers),
+        "chains": lambda: [chain(experiment)],
+    }.items():
+        monkeypatch.setattr(study, name, value)
+    monkeypatch.setattr(study_results, "experiments", lambda: [experiment])
+    monkeypatch.setattr(study_results, "_simulate_phantom", lambda: None)
+    return experiment
+
+
+def chain(experiment: Experiment) -> study.Chain:
+    """As that of a method of Table 3, without the phantom."""
+    rate = yield from study.choose_rate(experiment, MODEL)
+    epochs = yield from study.choose_epochs(experiment, MODEL, rate)
+    study.write_tuned(experiment.profile.name, MODEL, rate, epochs)
+    yield [study.Job(experiment, MODEL, 0, seed) for seed in study.SEEDS]
+
+
+def test_the_whole_study_leaves_its_tables(experiment, capsys):
+    assert cli.main(["study", "--workers", "1"]) == 0
+    assert "is not known: no results of it are stored" in capsys.readouterr().err
+    assert results_of(experiment)
+    runs = read_json(experiment.results / "runs.json")
+    assert [(run["model"], run["fold"], run["seed"]) for run in runs] == [
+        (MODEL, "0", 0),
+        (MODEL, "0", 1),
+    ]
+    validation = pd.read_csv(experiment.results / "validation.csv")
+    assert sorted(validation["epochs"].unique()) == [1, 3, 6]
+    search = pd.read_csv(experiment.results / "search.csv")
+    (chosen,) = search[search["chosen"]].to_dict("records")
+    assert chosen["epochs"] == runs[0]["epochs"] == 3
+    assert chosen["learning_rate"] == runs[0]["profile"]["learning_rate"]
+    convergence = pd.read_csv(experiment.results / "convergence.csv")
+    assert convergence["epochs"].tolist() == [3]
+    assert convergence["change"].notna().all()
+    scores = pd.read_csv(experiment.results / "scores.csv")
+    assert set(scores["aggregation"]) == {"volume"}
+    assert not set(scores["case"]) & set(validation["case"])
+    assert (experiment.results / "provenance.json").is_file()
+
+    for run in runs:
+        run["training_seconds"] = 3600.0
+    write_json(experiment.results / "runs.json", runs)
+    assert (
+        "for about 5.7 hours, on " in study_results.estimate()
+    )  # 2 runs, and 1 + 1 + 3 + 6 epochs
+    capsys.readouterr()
+    assert cli.main(["study", "--store-only"]) == 0
+    assert capsys.readouterr().out == f"{experiment.results}\n"
+
+
+def test_the_study_ends_in_time_and_resumes(experiment, capsys):
+    assert cli.main(["study", "--workers", "1", "--minutes", "0.00001"]) == cli.TIME_IS_UP
+    assert "time is up; the same command resumes" in capsys.readouterr().err
+    assert not experiment.results.exists()
+    assert study_results.store_results() == []
+
+
+def test_failed_runs_are_named(experiment, monkeypatch, capsys):
+    def fail(*_):
+        raise ValueError("no such luck")
+
+    monkeypatch.setattr(study, "train", fail)
+    assert cli.main(["study", "--workers", "1"]) == 1
+    lines = capsys.readouterr().err.splitlines()[-2:]
+    assert all(f"/{MODEL}-fold-validation-seed-0: no such luck" in line for line in lines)
+
+
+def test_a_trial_belongs_to_the_profile_whose_settings_it_varies():
+    small = Experiment.of("simulated", "laptop")
+    trial = study.trial(small, MODEL, 0.01, 60)
+    assert study_results._is_trial(trial, small)
+    assert study_results._is_trial(trial, Experiment.of(None, "laptop"))
+    assert not study_results._is_trial(trial, Experiment.of("simulated", "laptop-220"))
+    assert not study_results._is_trial(study.Job(small, MODEL), small)
