@@ -139,7 +139,7 @@ say "without SLURM: $((steps - 1)) jobs done"
 start_slurm
 graph "${through_slurm[@]}" > "$work/slurm.out" 2>&1 &
 snakemake=$!
-run=$work/slurm/runs/$experiment/$killed-fold-0
+run=$work/slurm/runs/$experiment/$killed-fold-0-seed-0
 wait_for "an epoch of $killed" 1200 test -f "$run/log.csv"
 first=$(squeue --noheader --format='%i %k' | awk -v model="$killed" '$2 ~ "_" model "_" {print $1}')
 scancel "$first"

@@ -128,7 +128,7 @@ def _bundle(options: argparse.Namespace) -> None:
     `predict` takes them. The last line on stdout is that folder."""
     from spineseg.workflow.bundle import bundle
 
-    print(bundle(options.run))
+    print(bundle(options.run, options.into))
 
 
 def _cost(options: argparse.Namespace) -> None:
@@ -485,7 +485,12 @@ COMMANDS: dict[str, Command] = {
     "bundle": (
         _bundle,
         "make a run the network that predict takes",
-        (_argument("run", type=Path, help="a run's folder, as `spineseg train` printed it"),),
+        (
+            _argument("run", type=Path, help="a run's folder, as `spineseg train` printed it"),
+            _argument(
+                "--into", type=Path, metavar="DIR", help="another folder (default: weights/)"
+            ),
+        ),
     ),
     "cost": (_cost, "measure each network's time and memory", EXPERIMENT),
     "gather": (

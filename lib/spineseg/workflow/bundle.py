@@ -8,19 +8,24 @@ from spineseg.utils import paths
 from spineseg.utils.errors import UserError
 from spineseg.utils.files import write_json
 
+PHANTOM = paths.default_data().name
 
-def bundle(run: Path) -> Path:
-    """Write the weights and the record of a run on simulated scans into weights/; returns that.
 
-    Raises UserError for an unfinished run, and for one that was trained on scans of patients.
+def bundle(run: Path, folder: Path | None = None) -> Path:
+    """Write the weights and the record of a run on simulated scans into a folder; returns it.
+
+    By default the folder is weights/, from where `predict` takes a network. Raises UserError for an
+    unfinished run, and for one that was trained on scans of patients.
     """
     from spineseg.training.checkpoint import load_network, save_weights
 
     record = load_record(run)
-    if not record.as_experiment.is_simulated:
+    if not (record.as_experiment.is_simulated or record.data_name == PHANTOM):
         what = f"was trained on {record.data_name}"
         raise UserError.at(run, what, "bundle a run that was trained on simulated scans alone")
+    folder = folder or paths.BUNDLED
     network, _ = load_network(run)
-    save_weights(network, paths.BUNDLED)
-    write_json(paths.BUNDLED / FINISHED, replace(record, train=(), test=()).to_json())
-    return paths.BUNDLED
+    save_weights(network, folder)
+    handed_on = replace(record, data=record.data_name, train=(), test=())
+    write_json(folder / FINISHED, handed_on.to_json())
+    return folder
