@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export JUPYTER_PLATFORM_DIRS := 1
 
 .PHONY: help setup reproduce figures test lab predict lint verify nnunet phantom-only weights paper-scale bench \
-  test-laptop test-faults test-slurm fuzz references notebooks study graph lock
+  test-faults test-slurm fuzz references notebooks study graph lock
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,9 +75,6 @@ paper-scale: #- the paper's own scale on a GPU, on simulated patients  [MINUTES=
 
 bench: nnunet $(PHANTOM) #- measure speed and memory into results/benchmark/ (long)
 	$(BIN)/spineseg bench
-
-test-laptop: setup #- compute the tables of the laptop profile again elsewhere and compare them with results/
-	$(BIN)/pytest tests/test_results.py --experiment laptop
 
 test-faults: setup #- kill, fill up and damage everything at every moment (long)
 	$(BIN)/pytest tests/test_faults.py --faults

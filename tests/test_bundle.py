@@ -50,6 +50,15 @@ def test_a_bundled_run_labels_as_the_run_itself(finished):
     assert load_record(weights).profile == load_record(run).profile
 
 
+def test_a_run_can_be_bundled_into_another_folder(finished, tmp_path):
+    run, weights = finished
+    folder = bundle(run, tmp_path / "unet")
+    assert folder == tmp_path / "unet"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        path.name: path.read_bytes() for path in weights.iterdir()
+    }
+
+
 def test_a_bundled_network_is_small(tmp_path):
     save_weights(build_model("aspp_unet", 16), tmp_path)
     assert (tmp_path / WEIGHTS).stat().st_size <= 3 * MEGABYTE

@@ -9,6 +9,7 @@ from spineseg.data.layouts import ChallengeFolder
 from spineseg.data.volume import to_canonical
 from spineseg.evaluation.provenance import changed_files
 from spineseg.evaluation.scores import surface_rows
+from spineseg.evaluation.statistics import interval
 from spineseg.evaluation.summary import summarise
 from spineseg.evaluation.surface import surface_scores
 from spineseg.experiment import Experiment
@@ -83,7 +84,8 @@ def test_the_confusion_matrix_agrees_with_the_pooled_scores(run):
     pooled = pd.read_csv(run / "scores.csv").query("aggregation == 'pooled' and metric == 'DSC'")
     for name, dsc in pooled.set_index("class")["value"].items():
         both = voxels.loc[name, name]
-        assert dsc == pytest.approx(2 * both / (voxels.loc[name].sum() + voxels[name].sum()))
+        found = 2 * both / (voxels.loc[name].sum() + voxels[name].sum())
+        assert dsc == pytest.approx(found, rel=1e-5)  # six digits are stored
 
 
 def test_undefined_distances_count_for_nothing():
@@ -100,8 +102,11 @@ def test_undefined_distances_count_for_nothing():
     assert summary["cases"].tolist() == [2, 1, 0, 2, 2, 2, 2, 2]
     expected = [3, 5, np.nan, 4, 0.8, 0.25, 0, 1.05 / 3]
     assert summary["mean"].tolist() == pytest.approx(expected, nan_ok=True)
-    bounds = [(2, 4), (np.nan, np.nan), (np.nan, np.nan), (3.5, 4)]
-    bounds += [(0.7, 0.9), (0, 0.5), (0, 0), (0.7 / 3, 1.4 / 3)]
+    nsd = np.array([[0.9, 0.5, 0], [0.7, 0, 0]])  # of cases and classes
+    far = np.array([[2, 5], [4, np.nan]])
+    one_case = (np.nan, np.nan)
+    bounds = [interval(far[:, 0]), one_case, one_case, interval(far[None])]
+    bounds += [*map(interval, nsd.T), interval(nsd[None])]
     for found, wanted in zip(summary[["low", "high"]].to_numpy(), bounds, strict=True):
         assert found.tolist() == pytest.approx(wanted, nan_ok=True)
 

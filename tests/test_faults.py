@@ -297,6 +297,7 @@ DAMAGED = [  # the file, the command that meets it, and the ways that it notices
     (f"{RUN}/log.csv", "gather", {**WAYS, "lost": lost}),
     (f"{RUN}/scores.csv", "gather", WAYS),
     (f"{RUN}/noise.csv", "gather", {**WAYS, "lost": lost}),
+    (f"{RUN}/confusion.csv", "gather", {**WAYS, "lost": lost}),
     (f"{RUN}/examples.npz", "gather", {**WAYS, **CHECKED, "lost": lost}),
     (f"{RUN}/noise.npz", "gather", {**WAYS, **CHECKED, "lost": lost}),
     (f"runs/{EXPERIMENT}/split.json", "prepare", WAYS),
@@ -308,6 +309,7 @@ DAMAGED = [  # the file, the command that meets it, and the ways that it notices
     (f"{RESULTS}summary.csv", "read", {**WAYS, "lost": lost}),
     (f"{RESULTS}curves.csv", "read", {**WAYS, "lost": lost}),
     (f"{RESULTS}noise.csv", "read", {**WAYS, "lost": lost}),
+    (f"{RESULTS}confusion.csv", "read", {**WAYS, "lost": lost}),
     ("made/phantom.json", "phantom", WAYS),
 ]
 
@@ -322,6 +324,8 @@ CHOSEN = [
     (f"{CACHE}masks.npy", "train", lost),
     (f"{RESULTS}runs.json", "read", noise),
     (f"{RESULTS}scores.csv", "read", cut),
+    (f"{RUN}/confusion.csv", "gather", cut),
+    (f"{RESULTS}confusion.csv", "read", cut),
     ("made/phantom.json", "phantom", cut),
 ]
 
@@ -412,11 +416,11 @@ def test_a_checkpoint_of_another_run_is_not_gone_on_with(commands, after, phanto
 def test_rows_lost_at_the_end_of_a_line_are_missed(commands, after, phantom, root):
     """A table that ends early, but not within a line."""
     copied(after("evaluate"), root)
-    for name in ("scores.csv", "noise.csv", "log.csv"):
+    for name in ("scores.csv", "noise.csv", "confusion.csv", "log.csv"):
         whole = (root / RUN / name).read_text()
         (root / RUN / name).write_text("".join(whole.splitlines(keepends=True)[:3]))
         ended = commands.run(root, *arguments("gather", root, phantom))
-        assert_one_line(ended, "unet fold 0 lacks", "remove", "make reproduce")
+        assert_one_line(ended, "unet fold 0 seed 0 lacks", "remove", "make reproduce")
         (root / RUN / name).write_text(whole)
 
 

@@ -59,32 +59,60 @@ def test_noise_draws_every_method():
 @pytest.mark.parametrize(
     ("figure", "column"), [(figures.fig8, "train_loss"), (figures.fig9, "test_loss")]
 )
-def test_losses_are_means_over_folds_and_nnunet_has_its_own_panel(figure, column):
+def test_losses_are_means_over_common_runs_and_nnunet_has_its_own_panel(figure, column):
+    shared = [(name, 0, seed) for name in TABLE3 for seed in (0, 1)]
     curves = pd.DataFrame(
         {
             "model": name,
             "fold": fold,
+            "seed": seed,
             "epoch": epoch,
-            "train_loss": fold + epoch,
-            "test_loss": 9 - fold,
+            "train_loss": 1 + seed + epoch + 100 * fold,
+            "test_loss": 9 - seed - 8 * fold,
         }
-        for name in TABLE3
-        for fold in (0, 1)
+        for name, fold, seed in [*shared, ("unet", 1, 0)]
         for epoch in (1, 2, 3)
     )
     own, other = figure(curves).axes
     assert [line.get_label() for line in other.lines] == [METHODS[NNUNET].title]
     assert len(own.lines) == len(TABLE3) - 1
-    expected = curves.query("model == 'unet'").groupby("epoch")[column].mean()
-    np.testing.assert_allclose(own.lines[0].get_ydata(), expected)
+    losses = curves.query("model == 'unet' and fold == 0").groupby("epoch")[column]
+    np.testing.assert_allclose(own.lines[0].get_ydata(), losses.mean())
+    band = own.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == (losses.min().min(), losses.max().max())
 
 
 def test_losses_without_nnunet_have_one_panel():
-    curves = pd.DataFrame({"model": "unet", "fold": 0, "epoch": [1, 2], "train_loss": [2.0, 1.0]})
+    curves = pd.DataFrame(
+        {"model": "unet", "fold": 0, "seed": 0, "epoch": [1, 2], "train_loss": [2.0, 1.0]}
+    )
     assert len(figures.fig8(curves).axes) == 1
 
 
-def test_a_method_that_was_not_run_keeps_its_row():
+def test_losses_of_one_method_span_its_folds_and_seeds():
+    log = pd.DataFrame(
+        {"fold": fold, "seed": seed, "epoch": epoch, "train_loss": loss, "test_loss": loss / 2}
+        for fold, seed, loss in ((0, 0, 1.0), (0, 1, 2.0), (1, 0, 6.0))
+        for epoch in (1, 2)
+    )
+    axes = figures.training(log).axes[0]
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [3, 3])
+    band = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == (1, 6)
+
+
+def test_scores_by_class_have_a_point_per_case():
+    scores = pd.DataFrame(
+        {"class": "L5", "case": case, "seed": seed, "value": value}
+        for case, values in (("A", (0.2, 0.4)), ("B", (0.8, 1.0)))
+        for seed, value in enumerate(values)
+    ).assign(aggregation="volume", metric="DSC")
+    axes = figures.scores_by_class(scores).axes[0]
+    points = np.concatenate([each.get_offsets()[:, 1] for each in axes.collections])
+    np.testing.assert_allclose(sorted(points), [0.3, 0.9])
+
+
+def test_a_method_that_was_not_run_keeps_its_row_and_says_so():
     table = pd.DataFrame(
         {
             "model": ["unet", "segnet"],
@@ -97,7 +125,8 @@ def test_a_method_that_was_not_run_keeps_its_row():
         }
     )
     axes = figures.comparison(table, "phantom").axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["U-Net-2D", "SegNet"]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["U-Net-2D", "SegNet (not run)"]
     np.testing.assert_allclose(axes.lines[-1].get_xdata(), table["paper"])
 
 

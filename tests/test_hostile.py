@@ -27,7 +27,7 @@ from spineseg.profiles import PROFILES, load_profile
 from spineseg.training.checkpoint import load_checkpoint
 from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_arrays
-from spineseg.workflow.gather import gather
+from spineseg.workflow.gather import Run, gather
 from spineseg.workflow.prepare import prepare
 from spineseg.workflow.train import train
 
@@ -400,7 +400,7 @@ def test_results_cannot_run_code(trained, phantom, tmp_path, monkeypatch, hack):
         for name in names:
             archive.writestr(name, objects(hack))
     with pytest.raises(ValueError, match="examples") as error:
-        gather(Experiment.of(phantom, "smoke"), ["aspp_unet"], [0])
+        gather(Experiment.of(phantom, "smoke"), [Run("aspp_unet", 0)])
     assert str(error.value).isprintable()
     assert str(path) in str(error.value)
     path.write_bytes(pickle.dumps(hack))

@@ -85,7 +85,15 @@ def test_folds_run_on_different_devices_are_summarised_together():
 
 
 def test_summary_gives_slices_equal_weight():
-    keys = {"data": "d", "profile": "p", "device": "c", "model": "m", "fold": "0", "seed": 0, "metric": "DSC"}
+    keys = {
+        "data": "d",
+        "profile": "p",
+        "device": "c",
+        "model": "m",
+        "fold": "0",
+        "seed": 0,
+        "metric": "DSC",
+    }
     rows = [
         {**keys, "case": "A", "class": "S", "aggregation": "slice", "value": 1.0, "units": 1},
         {**keys, "case": "B", "class": "S", "aggregation": "slice", "value": 0.0, "units": 3},

@@ -17,8 +17,8 @@ def notebook(request) -> nbformat.NotebookNode:
     return nbformat.read(request.param, as_version=4)
 
 
-def test_there_are_eleven():
-    assert [path.name[:2] for path in NOTEBOOKS] == [f"{number:02d}" for number in range(1, 12)]
+def test_there_are_twelve():
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"{number:02d}" for number in range(1, 13)]
 
 
 def test_every_cell_ran_in_order_without_error(notebook):
@@ -28,12 +28,12 @@ def test_every_cell_ran_in_order_without_error(notebook):
     assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
 
 
-def test_parameters_are_the_phantom_and_quick(notebook, request):
-    path = next(p for p in NOTEBOOKS if p.stem in request.node.name)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_parameters_are_the_default_experiment(path):
     parameters = papermill.inspect_notebook(path)
     assert {name: p["default"] for name, p in parameters.items()} == {
         "data": '""',
-        "profile": '"quick"',
+        "profile": '"laptop"',
     }
 
 
@@ -59,9 +59,15 @@ def test_sections_a_reader_expects(notebook):
     assert "## Exercises" in prose
 
 
+def test_no_profile_that_is_gone_is_named(notebook):
+    text = "\n".join(cell.source for cell in notebook.cells)
+    assert not re.search(r"\bquick\b|phantom-quick", text)
+
+
 def test_what_was_measured_on_one_machine_is_not_compared():
     """`make bench` replaces the tables of notebook 11. The data behind its figures are tested."""
-    cells = nbformat.read(NOTEBOOKS[-1], as_version=4).cells
+    speed = next(path for path in NOTEBOOKS if path.stem == "11_speed")
+    cells = nbformat.read(speed, as_version=4).cells
     compared = [
         cell.source
         for cell in cells

@@ -1,7 +1,6 @@
 """The graph from nothing: are results, figures and notebooks made, and are the numbers the same?
 
-By default on the mini phantom and the smoke profile. `--experiment laptop` (make test-laptop)
-regenerates what README and notebooks show.
+On the mini phantom and the smoke profile.
 """
 
 import os
@@ -19,7 +18,8 @@ import yaml
 from spineseg.methods import ABLATION, NNUNET, NOISE_METHODS
 from spineseg.utils.paths import REPOSITORY
 
-COMMITTED = {"smoke": "phantom-mini-smoke", "laptop": "phantom-laptop"}
+COMMITTED = "phantom-mini-smoke"
+SHOWN = "phantom-laptop"  # what README and notebooks show
 MODELS = [name for name in dict.fromkeys([*NOISE_METHODS, *ABLATION]) if name != NNUNET]
 TOLERANCES = yaml.safe_load((REPOSITORY / "tests" / "tolerances.yaml").read_text())
 
@@ -36,21 +36,16 @@ def run_graph(root: Path, **config: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def experiment(request) -> str:
-    return request.config.getoption("--experiment")
-
-
-@pytest.fixture(scope="module")
-def config(experiment, phantom) -> dict[str, object]:
-    """Under smoke without nnU-Net, which is not installed everywhere."""
-    if experiment == "laptop":
-        return {"profile": experiment}
-    return {"profile": experiment, "data": phantom, "models": " ".join(MODELS)}
+def config(phantom) -> dict[str, object]:
+    """Without nnU-Net, which is not installed everywhere."""
+    return {"profile": "smoke", "data": phantom, "models": " ".join(MODELS)}
 
 
 @pytest.fixture(scope="module")
 def reproduced(config, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("reproduced")
+    for stored in (REPOSITORY / "results").glob("simulated-laptop*"):
+        shutil.copytree(stored, root / "results" / stored.name)
     run_graph(root, **config)
     return root
 
@@ -80,17 +75,15 @@ def differences(new: pd.DataFrame, old: pd.DataFrame, tolerances: dict) -> list[
 
 
 @pytest.mark.parametrize("table", TOLERANCES)
-def test_numbers_are_the_committed_ones(table, experiment, reproduced):
-    folder = COMMITTED[experiment]
-    new = pd.read_csv(reproduced / "results" / folder / table)
-    old = pd.read_csv(REPOSITORY / "results" / folder / table)
+def test_numbers_are_the_committed_ones(table, reproduced):
+    new = pd.read_csv(reproduced / "results" / COMMITTED / table)
+    old = pd.read_csv(REPOSITORY / "results" / COMMITTED / table)
     assert differences(new, old, TOLERANCES[table]) == []
 
 
 def test_each_committed_table_has_tolerances():
-    for folder in COMMITTED.values():
-        tables = {path.name for path in (REPOSITORY / "results" / folder).glob("*.csv")}
-        assert tables - {"times.csv"} == set(TOLERANCES)
+    tables = {path.name for path in (REPOSITORY / "results" / COMMITTED).glob("*.csv")}
+    assert tables - {"times.csv"} == set(TOLERANCES)
 
 
 def test_the_comparison_can_fail():
@@ -112,29 +105,29 @@ def test_the_comparison_can_fail():
     assert differences(metrics.assign(value=[0.7, 10]), metrics, by_metric)
 
 
-def test_every_file_named_in_the_readme_is_there_and_is_regenerated(experiment, reproduced):
+def test_every_file_named_in_the_readme_is_there_and_is_regenerated(reproduced):
     readme = (REPOSITORY / "README.md").read_text()
-    named = set(re.findall(r"(?:results|figures)/phantom-laptop/[\w.-]+", readme))
+    named = set(re.findall(rf"(?:results|figures)/{SHOWN}/[\w.-]+", readme))
     assert len(named) > 10
-    for name in named - {"results/phantom-laptop/times.csv"}:
+    for name in named - {f"results/{SHOWN}/times.csv"}:
         assert (REPOSITORY / name).is_file(), name
-        assert (reproduced / name.replace("phantom-laptop", COMMITTED[experiment])).is_file(), name
+        assert (reproduced / name.replace(SHOWN, COMMITTED)).is_file(), name
 
 
 def test_nothing_finished_is_done_again(config, reproduced):
     assert "Nothing to be done" in run_graph(reproduced, **config)
 
 
-def test_notebooks_ran_with_the_parameters_given(config, reproduced, experiment):
+def test_notebooks_ran_with_the_parameters_given(config, reproduced):
     import nbformat
 
-    folder = reproduced / "runs" / COMMITTED[experiment] / "notebooks"
+    folder = reproduced / "runs" / COMMITTED / "notebooks"
     names = sorted(path.name for path in folder.glob("*.ipynb"))
     assert names == sorted(path.name for path in (REPOSITORY / "notebooks").glob("*.ipynb"))
     for name in names:
         cells = nbformat.read(folder / name, as_version=4).cells
         injected = [c for c in cells if "injected-parameters" in c.metadata.get("tags", [])]
-        assert f'profile = "{experiment}"' in injected[0].source
+        assert 'profile = "smoke"' in injected[0].source
 
 
 def test_a_bad_folder_is_refused_before_anything_is_made(tmp_path, phantom):

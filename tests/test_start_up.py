@@ -15,10 +15,11 @@ LIGHT = (
     *("data.prepare", "data.preprocess", "data.splits", "data.volume", "phantom"),
     *("evaluation.metrics", "evaluation.noise", "evaluation.provenance", "evaluation.scores"),
     *("evaluation.statistics", "evaluation.summary", "evaluation.surface", "figures"),
-    *("inference.segmenter", "paper.consistency", "paper.printed", "paper.tables"),
-    *("paper.verdicts", "utils.files", "utils.paths", "utils.progress", "workflow.gather"),
-    *("workflow.graph", "workflow.report", "workflow.score", "workflow.tables"),
-    *("workflow.train", "workflow.verify"),
+    *("inference.segmenter", "paper.consistency", "paper.findings", "paper.mechanism"),
+    *("paper.printed", "paper.search", "paper.tables", "paper.verdicts", "utils.files"),
+    *("utils.paths", "utils.progress", "workflow.compare", "workflow.gather", "workflow.graph"),
+    *("workflow.report", "workflow.score", "workflow.study", "workflow.study_results"),
+    *("workflow.tables", "workflow.train", "workflow.verify"),
 )
 PROBE = """
 import json, sys

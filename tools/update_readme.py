@@ -54,10 +54,11 @@ class Piece:
     title: str
     figures: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
+    experiment: str = SHOWN  # of the data; the figures are in that of the notebooks
 
     def __str__(self) -> str:
         files = [_link(name, f"figures/{SHOWN}/{name}.png") for name in self.figures]
-        files += [_link(name, f"results/{SHOWN}/{name}") for name in self.data]
+        files += [_link(name, f"results/{self.experiment}/{name}") for name in self.data]
         return f"{self.title}: {', '.join(files)}"
 
 
@@ -107,13 +108,14 @@ NOTEBOOKS = (
                 ("training", "scores", "examples"),
                 ("curves.csv", "scores.csv", "examples.npz"),
             ),
+            Piece("the search", (), ("search.csv", "convergence.csv")),
         ),
         ("training/loop.py", "evaluation/metrics.py"),
     ),
     Notebook(
         "05_ablation",
         "which ASPP modules matter",
-        (Piece("Table 2", ("ablation",), ("table2.csv",)),),
+        (Piece("Table 2", ("ablation",), ("table2.csv",), "simulated-laptop-220"),),
         ("methods.py", "paper/tables.py"),
     ),
     Notebook(
@@ -123,7 +125,7 @@ NOTEBOOKS = (
             Piece(
                 "Table 3",
                 ("comparison",),
-                ("table3.csv", "comparison.csv", "summary.csv", "failures.csv"),
+                ("table3.csv", "comparison.csv", "five_folds.csv", "summary.csv", "failures.csv"),
             ),
             Piece("Fig. 7", ("fig7",), ("examples.npz",)),
         ),
@@ -168,7 +170,14 @@ NOTEBOOKS = (
     Notebook(
         "12_mechanism",
         "when ASPP helps, and why",
-        (),
+        (
+            Piece(
+                "ours",
+                ("mechanism", "controls", "classes_by_depth", "confusion", "trained_fields"),
+                ("scores.csv", "confusion.csv", "trained_fields.csv"),
+                "simulated-laptop",
+            ),
+        ),
         ("paper/mechanism.py", "paper/findings.py"),
     ),
 )

@@ -134,10 +134,10 @@ def _bare(code: str) -> str:
 
 
 def _plain(node: object) -> object:
-    """A syntax tree as nested tuples. Empty fields are left out: some versions add more."""
+    """A syntax tree as nested tuples. Empty lists are left out: some versions add more."""
     if isinstance(node, ast.AST):
         fields = ((name, _plain(value)) for name, value in ast.iter_fields(node))
-        full = (field for field in fields if field[1] not in (None, (), ""))
+        full = (field for field in fields if field[1] != ())
         return type(node).__name__, *full
     if isinstance(node, list):
         return tuple(_plain(each) for each in node)

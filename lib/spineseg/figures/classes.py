@@ -30,13 +30,14 @@ def class_sizes(measured: pd.DataFrame) -> Figure:
 
 
 def scores_by_class(scores: pd.DataFrame, printed: pd.DataFrame | None = None) -> Figure:
-    """DSC of each class in each case (scores.csv of one method).
+    """DSC of each class in each case, mean over its seeds (scores.csv of one method).
 
     Diamonds mark the paper's means, if `printed` is given (rows of `paper.printed.table3`).
     """
     figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 2.6), layout="constrained")
     volumes = scores.query("aggregation == 'volume' and metric == 'DSC'")
-    _strip(axes, volumes, "value", FOREGROUND)
+    cases = volumes.groupby(["class", "case"])["value"].mean().reset_index()
+    _strip(axes, cases, "value", FOREGROUND)
     if printed is not None:
         means = printed.query("metric == 'DSC'").set_index("class")["mean"] / 100
         names = [label.get_text() for label in axes.get_xticklabels()]

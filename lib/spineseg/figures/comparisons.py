@@ -16,7 +16,7 @@ from spineseg.methods import METHODS, PROPOSED
 
 
 def comparison(table3: pd.DataFrame, data: str, metric: str = "DSC") -> Figure:
-    """Means of Table 3: the paper's, and ours on `data` with 95 % intervals.
+    """Means of Table 3: the paper's, and ours on `data` with intervals over seeds and patients.
 
     `table3` is that of `paper.tables.beside_table3`.
     """
@@ -36,11 +36,16 @@ def ablation(table2: pd.DataFrame, data: str, metric: str = "DSC") -> Figure:
 
 
 def _beside(rows: pd.DataFrame, names: Sequence[str], label: str, data: str) -> Figure:
-    """One line per row: the paper's value as a diamond, ours as a dot with its interval."""
+    """One line per row: the paper's value as a diamond, ours as a dot with its interval.
+
+    Rows without ours are marked as not run.
+    """
     figure, axes = plt.subplots(
         figsize=(COLUMN_WIDTH, 0.8 + 0.26 * len(rows)), layout="constrained"
     )
     heights = np.arange(len(rows))
+    ran = rows["ours"].notna()
+    names = [name if run else f"{name} (not run)" for name, run in zip(names, ran, strict=True)]
     axes.errorbar(
         rows["ours"],
         heights,

@@ -6,14 +6,18 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from spineseg.evaluation.summary import RUN, common_runs
 from spineseg.figures.style import COLUMN_WIDTH, method_line
 from spineseg.methods import NNUNET, NOISE_METHODS, TABLE3
 
 
 def training(log: pd.DataFrame) -> Figure:
-    """Training and testing loss of one method per epoch. The band spans the folds."""
+    """Training and testing loss of one method per epoch: the mean over its runs.
+
+    The band spans the runs (folds and seeds).
+    """
     figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 2.4), layout="constrained")
-    long = log.melt(["epoch", "fold"], ["train_loss", "test_loss"], "part", "loss").dropna()
+    long = log.melt(["epoch", *RUN], ["train_loss", "test_loss"], "part", "loss").dropna()
     long["part"] = long["part"].map({"train_loss": "training", "test_loss": "testing"})
     sns.lineplot(
         long,
@@ -25,26 +29,31 @@ def training(log: pd.DataFrame) -> Figure:
         ax=axes,
         palette=["#0072B2", "#D55E00"],
     )
-    axes.set(xlabel="epoch", ylabel="cross-entropy", ylim=(0, None))
+    axes.set(xlabel="epoch", ylabel="cross-entropy", yscale="log")
     axes.legend(title=None)
     sns.despine(ax=axes)
     return figure
 
 
 def fig8(curves: pd.DataFrame) -> Figure:
-    """Fig. 8: training loss per epoch of each method of Table 3, mean over the folds."""
+    """Fig. 8: training loss per epoch of each method of Table 3 (`_losses`)."""
     return _losses(curves, "train_loss", "training loss")
 
 
 def fig9(curves: pd.DataFrame) -> Figure:
-    """Fig. 9: loss on test slices per epoch of each method of Table 3, mean over the folds."""
+    """Fig. 9: loss on test slices per epoch of each method of Table 3 (`_losses`)."""
     return _losses(curves, "test_loss", "testing loss")
 
 
 def _losses(curves: pd.DataFrame, part: str, label: str) -> Figure:
-    """One line per method of curves.csv. nnU-Net has another loss and so its own panel."""
-    means = curves.groupby(["model", "epoch"])[part].mean().dropna()
-    ran = [name for name in TABLE3 if name in means.index.get_level_values("model")]
+    """One line per method of curves.csv. nnU-Net has another loss and so its own panel.
+
+    A line is the mean over the runs (folds and seeds) that all methods have in common. The band
+    around it spans these runs.
+    """
+    by_epoch = common_runs(curves, TABLE3).groupby(["model", "epoch"])[part]
+    losses = by_epoch.agg(["mean", "min", "max"]).dropna()
+    ran = [name for name in TABLE3 if name in losses.index.get_level_values("model")]
     groups = [[name for name in ran if name != NNUNET], [name for name in ran if name == NNUNET]]
     groups = [group for group in groups if group]
     figure, axes = plt.subplots(
@@ -57,8 +66,11 @@ def _losses(curves: pd.DataFrame, part: str, label: str) -> Figure:
     )
     for axis, group in zip(axes[0], groups, strict=True):
         for name in group:
-            loss = means[name]
-            axis.plot(loss.index, loss, **method_line(name), markevery=max(1, len(loss) // 8))
+            loss, style = losses.loc[name], method_line(name)
+            axis.plot(loss.index, loss["mean"], **style, markevery=max(1, len(loss) // 8))
+            axis.fill_between(
+                loss.index, loss["min"], loss["max"], color=style["color"], alpha=0.2, linewidth=0
+            )
         own = "cross-entropy + soft Dice" if group == [NNUNET] else "cross-entropy"
         axis.set(xlabel="epoch", ylabel=f"{label} ({own})")
         axis.legend()
@@ -70,7 +82,7 @@ def _losses(curves: pd.DataFrame, part: str, label: str) -> Figure:
 def noise(curves: pd.DataFrame) -> Figure:
     """DSC of each method over the noise level k (`paper.tables.noise_curves`).
 
-    Bars are 95 % intervals.
+    Bars are 95 % intervals over seeds and patients.
     """
     figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 3.2), layout="constrained")
     for name in (name for name in NOISE_METHODS if name in set(curves["model"])):

@@ -124,16 +124,17 @@ def confusions(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
     `tables` maps titles to shares, one panel each.
     """
+    size = (PAGE_WIDTH, 3.4)
     figure, panels = plt.subplots(
-        1, len(tables), figsize=(PAGE_WIDTH, 3.4), sharey=True, layout="constrained"
+        1, len(tables), figsize=size, sharey=True, squeeze=False, layout="constrained"
     )
-    for axes, (title, shares) in zip(np.atleast_1d(panels), tables.items(), strict=True):
+    for axes, (title, shares) in zip(panels[0], tables.items(), strict=True):
         present = [name for name in FOREGROUND if shares.loc[name].notna().any()]
         _heat_map(axes, shares.loc[present, [*present, "BG"]], title)
         axes.set_xticklabels([*present, "none"])
         axes.set(xlabel="name that the network gives (none: missed)", ylabel="")
-    np.atleast_1d(panels)[0].set_ylabel("true name")
-    _colour_bar(figure, panels, "share of the voxels (%)")
+    panels[0, 0].set_ylabel("true name")
+    _colour_bar(figure, panels[0], "share of the voxels (%)")
     return figure
 
 

@@ -114,13 +114,19 @@ def fig6(example: Mapping[str, np.ndarray]) -> Figure:
 
 
 def fig7(arrays: Mapping[str, np.ndarray]) -> Figure:
-    """Fig. 7: three cases with the predictions of each method of Table 3 (examples.npz)."""
+    """Fig. 7: three cases with the predictions of each method of Table 3 (examples.npz).
+
+    Each method is shown with its first seed.
+    """
     ran = [name for name in TABLE3 if f"best_predicted_{name}" in arrays]
     return _cases(arrays, ran, [METHODS[name].title for name in ran])
 
 
 def examples(arrays: Mapping[str, np.ndarray], model: str = PROPOSED) -> Figure:
-    """The best, median and worst case: scan, truth, prediction of a method (examples.npz)."""
+    """The best, median and worst case: scan, truth, prediction of a method (examples.npz).
+
+    The prediction is that of its first seed.
+    """
     return _cases(arrays, [model], ["prediction"])
 
 

@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from spineseg.experiment import SIMULATED
 from spineseg.labels import FOREGROUND
 from spineseg.methods import CONTROL_DEPTH, METHODS, PROPOSED
 from spineseg.paper.mechanism import (
     ENDS,
     FAILING,
+    FIELD_SHARES,
     VERTEBRAE,
     first_failing,
     of_vertebrae,
@@ -139,19 +141,21 @@ def on_classes(classes: pd.DataFrame) -> str:
     """How far from the sacrum networks begin to fail; `classes` is that of `class_table`."""
     if classes.empty:
         return ""
-    failing = first_failing(classes)
-    fails = (failing != "").any(axis=1)
-    rows = failing[fails].reset_index().to_dict("records")
-    bound = f"a mean DSC below {FAILING:.0f} %"
-    sentences = [
-        f"With {_stages(row['stages'])}, counted from the sacrum upwards, the first class with "
-        f"{bound} is {row[PLAIN] or 'none'} without ASPP and {row[PROPOSED] or 'none'} with it."
-        for row in rows
-    ]
+    failing = first_failing(classes).replace("", "none")
+    fails = (failing != "none").any(axis=1)
+    sentences: list[str] = []
+    for stages, row in zip(failing.index[fails], failing[fails].to_dict("records"), strict=True):
+        subject = (
+            f"the first class with a mean DSC below {FAILING:.0f} %" if not sentences else "it"
+        )
+        sentences.append(
+            f"With {_stages(stages)}, {subject} is {row[PLAIN]} without ASPP and {row[PROPOSED]} "
+            "with it."
+        )
     if not fails.all():
         others = _listed((NUMBERS[stages] for stages in failing.index[~fails]), "or")
-        sentences.append(f"With {others} stages no class has {bound}.")
-    return " ".join(sentences)
+        sentences.append(f"With {others} stages, no class has a mean DSC below {FAILING:.0f} %.")
+    return " ".join(["Count from the sacrum upwards.", *sentences])
 
 
 def _stages(number: int) -> str:
@@ -170,11 +174,25 @@ def on_names(named: pd.DataFrame, plain: str, proposed: str) -> str:
             f"{METHODS[model].title}: {row['right']:.1f} % get their own name, "
             f"{row['misnamed']:.1f} % another level's, and {row['missed']:.1f} % are missed."
         )
-    gained = other["right"] - one["right"]
-    if gained > 0:
-        renamed = 100 * (one["misnamed"] - other["misnamed"]) / gained
-        sentences.append(f"Of the voxels that ASPP sets right, {renamed:.0f} % had a wrong name.")
+    names, outlines = (other[part] - one[part] for part in ("misnamed", "missed"))
+    sentences.append(
+        f"ASPP changes the wrong names by {names:+.1f} points and the missed voxels by "
+        f"{outlines:+.1f}."
+    )
     return " ".join(sentences)
+
+
+def on_fields(fields: pd.DataFrame, plain: str, proposed: str) -> str:
+    """How far two trained networks look; `fields` is that of `trained_fields`."""
+    share = max(FIELD_SHARES)
+    rows = fields[fields["share"] == share].drop_duplicates("model").set_index("model")["rows"]
+    if not {plain, proposed} <= set(rows.index):
+        return ""
+    return (
+        f"Of the gradient of the middle pixel, {100 * share:.0f} % is within {rows[plain]} rows in "
+        f"the trained {METHODS[plain].title}, and within {rows[proposed]} rows in "
+        f"{METHODS[proposed].title}."
+    )
 
 
 def against(
@@ -187,17 +205,18 @@ def against(
 
     `scores` and `records` are those of an experiment, `deeper` is that of `deeper_table`.
     """
-    found = (_scans(scores), _epochs(records), _depth(deeper), _row(controls))
+    found = _scans(scores), _epochs(records), _devices(scores), _depth(deeper), _row(controls)
     return [each for each in found if each]
 
 
 def _scans(scores: pd.DataFrame) -> str:
-    patients = scores["case"].nunique()
+    patients, folds = scores["case"].nunique(), scores["fold"].nunique()
     seen = scores[(scores["class"] == FOREGROUND[0]) & (scores["value"] > 0)]["case"].nunique()
-    data, folds = _listed(sorted(set(scores["data"]))), scores["fold"].nunique()
+    simulated = all(SIMULATED.fullmatch(str(name)) for name in scores["data"].unique())
     return (
-        f"The {patients} test patients are those of {NUMBERS[folds]} fold of the data set "
-        f"`{data}`. The sacrum is in the image of {seen} of them, so that counting has a start."
+        f"The {patients} test patients are {'simulated ones' * simulated or 'those'} of "
+        f"{NUMBERS[folds]} fold{'s' * (folds > 1)}. The sacrum, from which one counts, is in the "
+        f"images of {'all' if seen == patients else seen} of them."
     )
 
 
@@ -210,6 +229,11 @@ def _epochs(records: Sequence[RunRecord]) -> str:
         f"The networks were trained for {span} epochs, whatever their depth. Whether a plain "
         "network of few stages catches up with more epochs was not tried."
     )
+
+
+def _devices(scores: pd.DataFrame) -> str:
+    names = sorted(scores["device"].unique())
+    return f"Not all networks were trained on the same device: {_listed(names)}." * (len(names) > 1)
 
 
 def _depth(deeper: pd.DataFrame) -> str:

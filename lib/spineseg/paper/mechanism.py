@@ -23,6 +23,8 @@ CONTROLS = tuple(name for name in MECHANISM if name.startswith("control_"))
 VERTEBRAE = FOREGROUND[1:]  # the classes that are named by counting from the sacrum
 SAME_RATIO = 0.1  # two shares of the image are alike if they differ by less than this part
 FAILING = 100 * FAILED  # per cent: a class with a DSC below this is failing
+PARAMETERS = ("aspp_unet_parameters", "deeper_unet_parameters")
+COUNTS = ("image_rows", "stages", "rows_seen", *PARAMETERS, "seeds", "cases")  # integers
 LARGEST_SHARE = 100.0  # of a lead: ends of its interval are searched up to here
 FIELD_SHARES = (0.5, 0.95)  # of the gradient
 ENDS = ("", "_low", "_high")  # of the columns of a mean and its interval
@@ -102,7 +104,7 @@ def depth_table(scores: pd.DataFrame, profile: Profile) -> pd.DataFrame:
     means = [f"{name}{end}" for name in (PLAIN, PROPOSED) for end in ENDS]
     leads = [f"lead{end}" for end in ENDS]
     columns = ["image_rows", "stages", "rows_seen", "ratio", *means, *leads, "seeds", "cases"]
-    return pd.DataFrame(rows, columns=columns)
+    return _typed(pd.DataFrame(rows, columns=columns))
 
 
 def same_ratio(depths: pd.DataFrame) -> pd.DataFrame:
@@ -239,7 +241,7 @@ def named_table(confusion: pd.DataFrame) -> pd.DataFrame:
             row = called.loc[name]
             below, above = FOREGROUND[:place][-1:], FOREGROUND[place + 1 :][:1]
             others = row.drop([name, "BG", *below, *above])
-            parts = (row[name], row["BG"], *(row[list(x)].sum() for x in (below, above)))
+            parts = (row[name], row["BG"], *(row[list(each)].sum() for each in (below, above)))
             rows.append((model, name, *parts, others.sum(), voxels[name]))
     columns = ["model", "class", "right", "missed", "below", "above", "other", "voxels"]
     return pd.DataFrame(rows, columns=columns)
@@ -276,7 +278,12 @@ def deeper_table(scores: pd.DataFrame, profile: Profile) -> pd.DataFrame:
             rows.append((profile.image_size, stages, *ours, *deepers, *difference, *one.shape))
     columns = ["image_rows", "stages", "aspp_unet", "aspp_unet_parameters", "deeper_unet"]
     columns += ["deeper_unet_parameters", *(f"difference{end}" for end in ENDS), "seeds", "cases"]
-    return pd.DataFrame(rows, columns=columns)
+    return _typed(pd.DataFrame(rows, columns=columns))
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of numbers with types that do not depend on whether it has rows."""
+    return table.astype({name: int if name in COUNTS else float for name in table})
 
 
 def _parameters(model: str, profile: Profile) -> int:

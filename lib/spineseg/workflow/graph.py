@@ -23,12 +23,16 @@ from spineseg.data.prepare import scan_files
 from spineseg.evaluation.result_files import (
     AUDIT,
     COMPARISON,
+    CONFUSION,
+    CONVERGENCE,
     CONVEXITY,
     COST,
     FAILURES,
+    FIVE_FOLDS,
     NOISE_CURVES,
     RUNS,
     SCORES,
+    SEARCH,
     SUMMARY,
     TABLE2,
     TABLE3,
@@ -83,14 +87,23 @@ NOTEBOOKS = {
         writes=["network.csv", "receptive_field.npz", "receptive_field.csv"],
         figures=["fig2", "fig3", "fig4", "receptive_field"],
     ),
-    "04_training": Notebook(VALIDATED, figures=["training", "scores", "examples"]),
+    "04_training": Notebook(
+        [*VALIDATED, SEARCH.name, CONVERGENCE.name, TABLE3.name],
+        figures=["training", "scores", "examples"],
+    ),
     "05_ablation": Notebook(
-        [*VALIDATED, TABLE2.name],
+        [*VALIDATED, TABLE2.name, VERDICTS.name],
         figures=["ablation"],
-        stored=[f"simulated-laptop-220/{TABLE2.name}"],
+        stored=[
+            f"simulated-laptop-220/{name}" for name in (SCORES.name, TABLE2.name, VERDICTS.name)
+        ],
     ),
     "06_baselines": Notebook(
-        [*VALIDATED, TABLE3.name, COMPARISON.name, FAILURES.name], figures=["fig7", "comparison"]
+        [
+            *(*VALIDATED, TABLE3.name, COMPARISON.name, FAILURES.name),
+            *(CONVERGENCE.name, FIVE_FOLDS.name),
+        ],
+        figures=["fig7", "comparison"],
     ),
     "07_noise": Notebook([*VALIDATED, NOISE_CURVES.name], figures=["fig5", "fig6", "noise"]),
     "08_cost": Notebook([COST.name, TABLE4.name], figures=["cost"]),
@@ -98,6 +111,13 @@ NOTEBOOKS = {
     "10_audit": Notebook([AUDIT.name, CONVEXITY.name, VERDICTS.name], figures=["convexity"]),
     "11_speed": Notebook(
         [RUNS, *(str(table_file(name)) for name in TABLES)], figures=["speed", "growth"]
+    ),
+    "12_mechanism": Notebook(
+        figures=["mechanism", "controls", "classes_by_depth", "confusion", "trained_fields"],
+        stored=[
+            *(f"simulated-laptop/{name}" for name in (SCORES.name, CONFUSION.name, RUNS)),
+            f"simulated-laptop-220/{SCORES.name}",
+        ],
     ),
 }
 

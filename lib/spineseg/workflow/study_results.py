@@ -11,7 +11,8 @@ import pandas as pd
 
 from spineseg.evaluation.result_files import COST, LOSSES, RUNS, VALIDATION_SCORES
 from spineseg.experiment import PATIENTS, VALIDATION, Experiment
-from spineseg.methods import NNUNET
+from spineseg.methods import MECHANISM, NNUNET
+from spineseg.paper.mechanism import TRAINED_FIELDS, trained_fields
 from spineseg.runs import RunRecord, load_record
 from spineseg.utils import paths
 from spineseg.utils.files import write_csv
@@ -19,7 +20,7 @@ from spineseg.workflow import study
 from spineseg.workflow.cost import write_cost
 from spineseg.workflow.gather import Run, gather, read_runs, record_origin
 from spineseg.workflow.prepare import prepare
-from spineseg.workflow.study import Chain, Job
+from spineseg.workflow.study import SEEDS, Chain, Job
 from spineseg.workflow.tables import write_tables
 
 SEARCHED_FOR = ("learning_rate", "epochs", "nnunet_epochs")
@@ -93,6 +94,8 @@ def _store(experiment: Experiment, jobs: Sequence[Job]) -> Path | None:
         write_csv(folder / VALIDATION_SCORES.name, table)
     if not experiment.is_simulated and not (folder / COST.name).is_file():
         write_cost(experiment)
+    if first := [job.folder for job in own if job.model in MECHANISM and job.seed == SEEDS[0]]:
+        write_csv(folder / TRAINED_FIELDS.name, experiment.stamp(trained_fields(first)))
     write_tables(experiment)
     record_origin(experiment, [load_record(job.folder) for job in own])
     return folder

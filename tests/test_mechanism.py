@@ -1,0 +1,399 @@
+"""The mechanism's tables, sentences and figures, on tables whose answer is known."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from spineseg.evaluation.statistics import interval_of_difference
+from spineseg.figures import mechanism as figures
+from spineseg.labels import CLASSES
+from spineseg.methods import METHODS
+from spineseg.models import build_model
+from spineseg.models.counting import count_parameters
+from spineseg.models.receptive_field import field_extent, receptive_field
+from spineseg.paper import findings, mechanism
+from spineseg.profiles import load_profile
+
+LAPTOP, LAPTOP_220 = load_profile("laptop"), load_profile("laptop-220")
+PATIENTS = 12
+EASE = np.linspace(-0.05, 0.05, PATIENTS)  # of each patient, the same for every network
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    plt.close("all")
+
+
+def scored(seeds: int = 3, classes: tuple[str, ...] = ("S", "L5"), **means: float) -> pd.DataFrame:
+    """scores.csv of networks with these mean DSCs, equal for all seeds and classes."""
+    return pd.DataFrame(
+        {
+            **{"data": "simulated", "profile": "laptop", "device": "cpu", "model": model},
+            **{"fold": "0", "seed": seed, "case": f"Case{patient}", "class": name},
+            **{"aggregation": "volume", "metric": "DSC", "value": mean + ease, "units": 1},
+        }
+        for model, mean in means.items()
+        for seed in range(seeds)
+        for patient, ease in enumerate(EASE)
+        for name in classes
+    )
+
+
+AT_TWO_STAGES = {"unet_depth_2": 0.6, "aspp_unet_depth_2": 0.8}
+
+
+def test_networks_of_the_mechanism_come_before_those_of_the_papers_tables():
+    ran = ["unet", "aspp_unet", "unet_depth_2", "aspp_unet_depth_2", "unet_depth_5"]
+    own = ("unet", "aspp_unet")
+    two = ("unet_depth_2", "aspp_unet_depth_2")
+    assert mechanism.pairs(ran, LAPTOP) == {2: two, 3: own}
+    assert mechanism.pairs(ran, LAPTOP_220) == {2: two, 4: own}
+    three = ("unet_depth_3", "aspp_unet_depth_3")
+    assert mechanism.pairs([*ran, *three], LAPTOP) == {2: two, 3: three}
+    assert mechanism.pairs(["unet", "aspp_unet_depth_3"], LAPTOP) == {}
+
+
+def test_the_lead_by_hand():
+    """All networks find the same patients easy, so that the lead is the same in each."""
+    scores = scored(**AT_TWO_STAGES, unet_depth_1=0.3, aspp_unet_depth_1=0.7, unet_depth_4=0.9)
+    table = mechanism.depth_table(scores, LAPTOP).set_index("stages")
+    assert table.index.tolist() == [1, 2]
+    assert table["rows_seen"].tolist() == [10, 28]
+    assert table["ratio"].tolist() == pytest.approx([10 / 110, 28 / 110])
+    assert table[["unet", "aspp_unet", "lead"]].to_numpy() == pytest.approx(
+        np.array([[30, 70, 40], [60, 80, 20]])
+    )
+    assert table.loc[2, ["lead_low", "lead_high"]].tolist() == pytest.approx([20, 20])
+    assert table.loc[2, "unet_low"] < 60 < table.loc[2, "unet_high"]
+    assert table[["seeds", "cases"]].to_numpy().tolist() == [[3, PATIENTS]] * 2
+
+
+def test_a_lead_uses_the_seeds_that_both_networks_have():
+    scores = pd.concat([scored(unet_depth_2=0.6), scored(seeds=1, aspp_unet_depth_2=0.8)])
+    table = mechanism.depth_table(scores, LAPTOP)
+    assert table["seeds"].tolist() == [1]
+
+
+def test_the_larger_images_have_four_stages_of_their_own():
+    (row,) = mechanism.depth_table(scored(unet=0.8, aspp_unet=0.9), LAPTOP_220).to_dict("records")
+    assert (row["image_rows"], row["stages"], row["rows_seen"]) == (220, 4, 140)
+    assert row["lead"] == pytest.approx(10)
+
+
+def test_tables_without_networks_can_be_put_below_others():
+    empty = mechanism.depth_table(scored(unet=0.8), LAPTOP_220)
+    full = mechanism.depth_table(scored(**AT_TWO_STAGES), LAPTOP)
+    assert empty.empty
+    assert pd.concat([empty, full]).dtypes.equals(full.dtypes)
+    assert mechanism.control_table(scored(control_wide=0.6)).empty
+    assert mechanism.class_table(scored(unet=0.8), LAPTOP_220).empty
+    assert mechanism.deeper_table(scored(**AT_TWO_STAGES), LAPTOP).empty
+
+
+@pytest.mark.parametrize(
+    ("model", "rows"),
+    [
+        ("unet_depth_2", 28),
+        ("aspp_unet_depth_1", 10 + 2 * 18),
+        ("aspp_unet_depth_2", 28 + 2 * 18 * 3),
+        ("control_near", 28 + 2 * 3 * 3),
+        ("control_pooling", 28),
+        ("control_wide", 28),
+        ("control_rows", 28),
+    ],
+)
+def test_rows_of_convolutions_are_those_that_gradients_reach(model, rows):
+    assert mechanism.rows_of_convolutions(model) == rows
+    network = build_model(model, width=8, pooling=False)
+    sizes = range(200, 208, 2)  # the middle row is at another place of the poolings in each
+    reached = max(field_extent(receptive_field(network, (size, 4)))[0] for size in sizes)
+    assert reached == rows
+
+
+def test_sizes_are_compared_at_the_same_ratio():
+    depths = pd.DataFrame(
+        {
+            "image_rows": [110, 110, 220, 220],
+            "ratio": [0.25, 0.62, 0.31, 0.64],
+            "lead": [20.0, 3, 15, 5],
+            "lead_low": [18.0, 1, 13, 2.5],
+            "lead_high": [22.0, 4, 17, 6],
+        }
+    )
+    (row,) = mechanism.same_ratio(depths).to_dict("records")
+    assert (row["ratio_small"], row["ratio_large"]) == (0.62, 0.64)
+    assert row["overlap"]
+    assert "the intervals overlap" in findings.on_sizes(depths)
+    apart = depths.assign(lead_low=[18.0, 1, 13, 4.5])
+    assert not mechanism.same_ratio(apart)["overlap"].item()
+    assert "the intervals do not overlap" in findings.on_sizes(apart)
+    assert findings.on_sizes(depths[:2]) == ""
+
+
+def test_the_share_of_the_lead_by_hand():
+    plain = np.full((3, PATIENTS), 0.6) + EASE
+    shares = mechanism.share_of_lead(plain + 0.15, plain, plain + 0.2)
+    assert shares == pytest.approx((0.75, 0.75, 0.75), abs=1e-3)
+    assert np.isnan(mechanism.share_of_lead(plain, plain, plain)).all()
+
+
+def test_the_interval_of_a_share_agrees_with_those_of_gain_and_gap():
+    """It contains 0 if the gain's contains zero, and 1 if the gap's does."""
+    generator = np.random.default_rng(0)
+    kinds = set()
+    for share in np.linspace(-0.1, 1.1, 13):
+        noise = generator.normal(0, 0.02, (3, 3, PATIENTS))
+        control, plain, proposed = (0.6 + 0.1 * np.array([share, 0, 1]))[:, None, None] + noise
+        found, low, high = mechanism.share_of_lead(control, plain, proposed)
+        assert low < found < high
+        for end, other in ((0, plain), (1, proposed)):
+            below, above = interval_of_difference(control, other)
+            assert (low <= end <= high) == (below <= 0 <= above)
+            kinds.add((end, bool(below <= 0 <= above)))
+    assert len(kinds) == 4
+
+
+def controls_of(**means: float) -> pd.DataFrame:
+    return mechanism.control_table(scored(**AT_TWO_STAGES, **means))
+
+
+def test_controls_by_hand():
+    table = controls_of(control_wide=0.6, control_no_pooling=0.8, control_rows=0.75)
+    assert table["model"].tolist() == [
+        *("unet_depth_2", "control_no_pooling", "control_wide", "control_rows"),
+        "aspp_unet_depth_2",
+    ]
+    nan = np.nan
+    expected = [[60, nan, 20, nan], [80, 20, 0, 100], [60, 0, 20, 0], [75, 15, 5, 75]]
+    expected += [[80, 20, nan, nan]]
+    np.testing.assert_allclose(table[["DSC", "gain", "gap", "share"]], expected, atol=0.1)
+    assert table["rows_seen"].tolist() == [28, 136, 28, 28, 136]
+
+
+@pytest.fixture
+def classes() -> pd.DataFrame:
+    parts = [
+        scored(classes=(name,), unet_depth_2=plain, aspp_unet_depth_2=proposed)
+        for name, plain, proposed in (("S", 0.9, 0.9), ("L5", 0.65, 0.9), ("L4", 0.5, 0.75))
+    ]
+    same = scored(classes=("S", "L5", "L4"), unet_depth_4=0.9, aspp_unet_depth_4=0.9)
+    return mechanism.class_table(pd.concat([*parts, same]), LAPTOP)
+
+
+def test_classes_by_hand(classes):
+    two = classes[classes["stages"] == 2]
+    assert two["class"].tolist() == ["S", "L5", "L4"] * 2
+    assert two["network"].tolist() == ["unet"] * 3 + ["aspp_unet"] * 3
+    assert two["DSC"].tolist() == pytest.approx([90, 65, 50, 90, 90, 75])
+    assert mechanism.first_failing(classes).to_dict("index") == {
+        2: {"unet": "L5", "aspp_unet": ""},
+        4: {"unet": "", "aspp_unet": ""},
+    }
+    assert mechanism.first_failing(classes, below=80).loc[2].to_dict() == {
+        "unet": "L5",
+        "aspp_unet": "L4",
+    }
+    sentence = findings.on_classes(classes)
+    assert "With two stages, the first class with a mean DSC below 70 % is L5 without" in sentence
+    assert "none with it. With four stages, no class" in sentence
+
+
+def confused(model: str, **rows: dict[str, int]) -> pd.DataFrame:
+    """confusion.csv of one run; what is not given is 0."""
+    return pd.DataFrame(
+        {
+            **{"model": model, "seed": 0, "truth": truth, "predicted": predicted},
+            "voxels": rows.get(truth, {}).get(predicted, 0),
+        }
+        for truth in CLASSES
+        for predicted in CLASSES
+    )
+
+
+@pytest.fixture
+def confusion() -> pd.DataFrame:
+    plain = {
+        "S": {"S": 9, "BG": 1},
+        "L5": {"L5": 50, "S": 5, "L4": 15, "BG": 20, "L3": 10},
+        "T11": {"T11": 100, "T12": 60, "BG": 40},
+    }
+    proposed = {"S": {"S": 10}, "L5": {"L5": 90, "BG": 10}, "T11": {"T11": 180, "BG": 20}}
+    parts = confused("unet_depth_2", **plain), confused("aspp_unet_depth_2", **proposed)
+    return pd.concat([*parts, confused("unet_depth_2", **plain).assign(seed=1)])
+
+
+def test_missed_or_misnamed_by_hand(confusion):
+    table = mechanism.named_table(confusion).set_index(["model", "class"])
+    assert table.loc["unet_depth_2"].index.tolist() == ["S", "L5", "T11"]
+    parts = ["right", "missed", "below", "above", "other", "voxels"]
+    assert table.loc[("unet_depth_2", "L5"), parts].tolist() == [50, 20, 5, 15, 10, 200]
+    assert table.loc[("unet_depth_2", "T11"), parts].tolist() == [50, 20, 30, 0, 0, 400]
+    assert table.loc[("unet_depth_2", "S"), parts].tolist() == [90, 10, 0, 0, 0, 20]
+    sums = table[["right", "missed", "below", "above", "other"]].sum(axis=1)
+    np.testing.assert_allclose(sums, 100)
+    shares = mechanism.shares(confusion, "unet_depth_2")
+    assert shares.loc["L5", "L4"] == 15
+    assert shares.loc["L1"].isna().all()
+
+
+def test_vertebrae_are_pooled_without_the_sacrum(confusion):
+    named = mechanism.named_table(confusion)
+    found = mechanism.of_vertebrae(named, "unet_depth_2")
+    assert found.to_dict() == pytest.approx({"right": 50, "missed": 20, "misnamed": 30})
+    sentence = findings.on_names(named, "unet_depth_2", "aspp_unet_depth_2")
+    assert "U-Net-2D, 2 stages: 50.0 % get their own name, 30.0 % another level's" in sentence
+    assert "changes the wrong names by -30.0 points and the missed voxels by -10.0" in sentence
+    assert findings.on_names(named, "unet_depth_4", "aspp_unet_depth_4") == ""
+
+
+def test_one_stage_more_against_aspp_by_hand():
+    scores = scored(
+        **AT_TWO_STAGES, unet_depth_1=0.3, aspp_unet_depth_1=0.7, unet_depth_4=1, unet_depth_3=1
+    )
+    (row,) = mechanism.deeper_table(scores, LAPTOP).to_dict("records")
+    assert (row["stages"], row["aspp_unet"], row["deeper_unet"]) == pytest.approx((1, 70, 60))
+    assert row["difference"] == pytest.approx(10)
+    for model, column in (("aspp_unet_depth_1", "aspp_unet"), ("unet_depth_2", "deeper_unet")):
+        built = build_model(model, width=LAPTOP.width)
+        assert row[f"{column}_parameters"] == count_parameters(built)
+
+
+def test_the_fields_of_trained_networks(monkeypatch, tmp_path):
+    grid = SimpleNamespace(size=64, columns=(8, 40))
+    record = SimpleNamespace(model="unet_depth_2", seed=0, grid=grid)
+    network = build_model("unet_depth_2", width=8)
+    monkeypatch.setattr(
+        "spineseg.training.checkpoint.load_network", lambda folder: (network, record)
+    )
+    table = mechanism.trained_fields([tmp_path])
+    assert table["share"].tolist() == [0.5, 0.95, 1.0]
+    assert table["rows"].is_monotonic_increasing
+    assert table["rows"].iloc[-1] == 28
+    assert table["image_rows"].eq(64).all()
+    assert "the trained U-Net-2D, 2 stages, and within" in findings.on_fields(
+        pd.concat([table, table.assign(model="aspp_unet_depth_2")]),
+        "unet_depth_2",
+        "aspp_unet_depth_2",
+    )
+    assert findings.on_fields(table, "unet_depth_2", "aspp_unet_depth_2") == ""
+
+
+def leads(*rows: tuple[float, float, float, float]) -> pd.DataFrame:
+    """Ratio, lead and its interval, of images of 110 rows."""
+    columns = ["ratio", "lead", "lead_low", "lead_high"]
+    return pd.DataFrame(rows, columns=columns).assign(image_rows=110)
+
+
+def test_the_words_on_the_lead_are_chosen_by_the_intervals():
+    found = findings.on_lead(leads((2, -3, -4, -2), (0.1, 30, 28, 32), (1, 0.5, -1, 2)))
+    assert found == (
+        "ASPP raises the mean DSC if the plain network sees 0.10 of 110 rows (+30.0 points, +28.0 "
+        "to +32.0). If it sees 1.00 of 110 rows (+0.5 points, -1.0 to +2.0), the difference cannot "
+        "be told from chance. ASPP lowers the mean DSC if the plain network sees 2.00 of 110 rows "
+        "(-3.0 points, -4.0 to -2.0). The lead gets smaller with each step of this share."
+    )
+    two = findings.on_lead(leads((0.1, 3, 2, 4), (0.2, 5, 4, 6)))
+    assert "(+3.0 points, +2.0 to +4.0) or 0.20 of" in two
+    assert "does not get smaller with every step" in two
+    assert "chance" not in two
+    assert "step" not in findings.on_lead(leads((0.1, 3, 2, 4)))
+    assert findings.on_lead(leads()) == ""
+
+
+@pytest.mark.parametrize(
+    ("no_pooling", "wide", "words"),
+    [
+        (0.8, 0.6, "So ASPP helps by the reach of its atrous branches, not by its parameters."),
+        (0.82, 0.6, "So ASPP helps by the reach of its atrous branches"),
+        (0.65, 0.7, "So ASPP helps at least in part by its parameters."),
+        (0.8, 0.7, "So these networks do not single out one cause."),
+    ],
+)
+def test_the_words_on_the_controls_are_chosen_by_the_intervals(no_pooling, wide, words):
+    noise = np.random.default_rng(0).normal(0, 0.002, 10**5)
+    scores = scored(**AT_TWO_STAGES, control_no_pooling=no_pooling, control_wide=wide)
+    scores["value"] += noise[: len(scores)]
+    found = findings.on_controls(mechanism.control_table(scores))
+    assert found.startswith("With two stages ASPP's lead is +20.0 (")
+    assert words in found
+    assert ("more than the lead" in found) == (no_pooling > 0.81)
+
+
+def test_without_a_lead_nothing_is_said_about_its_causes():
+    equal = scored(unet_depth_2=0.8, aspp_unet_depth_2=0.8, control_wide=0.8)
+    found = findings.on_controls(mechanism.control_table(equal))
+    assert "an unknown part of the lead" in found
+    assert "So" not in found
+    assert findings.on_controls(controls_of()[:0]) == ""
+
+
+def test_what_speaks_against_the_finding():
+    scores = scored(**AT_TWO_STAGES, unet_depth_1=0.3, aspp_unet_depth_1=0.7, control_rows=0.75)
+    records = [SimpleNamespace(epochs=60)]
+    deeper = mechanism.deeper_table(scores, LAPTOP)
+    controls = mechanism.control_table(scores)
+    patients, epochs, depth, row = findings.against(scores, records, deeper, controls)
+    assert patients == (
+        "The 12 test patients are simulated ones of one fold. The sacrum, from which one counts, "
+        "is in the images of all of them."
+    )
+    assert "trained for 60 epochs" in epochs
+    assert "in 0 of 1 comparisons" in depth
+    assert "with one stage over U-Net-2D with two is +10.0 (+10.0 to +10.0) points" in depth
+    assert row.startswith("A plain network that gets the row coordinate gains part of the lead (75")
+    level = deeper.assign(difference_low=-1.0)
+    assert "in 1 of 1 comparisons" in findings.against(scores, [], level, controls)[1]
+    others = pd.concat([scores, scores.assign(device="gpu")])
+    assert "device: cpu and gpu." in findings.against(others, records, deeper, controls)[2]
+    useless = mechanism.control_table(scored(**AT_TWO_STAGES, control_rows=0.6))
+    assert len(findings.against(scores, records, deeper[:0], useless)) == 2
+
+
+def test_figures_show_their_tables(classes, confusion):
+    scores = scored(**AT_TWO_STAGES, unet_depth_1=0.3, aspp_unet_depth_1=0.7, control_rows=0.75)
+    depths = mechanism.depth_table(scores, LAPTOP)
+    dsc, lead = figures.lead_over_ratio(pd.concat([depths, depths.assign(image_rows=220)])).axes
+    assert [text.get_text() for text in dsc.get_legend().get_texts()] == [
+        *("U-Net-2D, 110 rows", "ASPP-UNet, 110 rows", "U-Net-2D, 220 rows"),
+        "ASPP-UNet, 220 rows",
+    ]
+    drawn = lead.containers[0].lines[0]
+    assert list(drawn.get_xdata()) == pytest.approx([10 / 110, 28 / 110])
+    assert list(drawn.get_ydata()) == pytest.approx([40, 20])
+
+    (axes,) = figures.controls(mechanism.control_table(scores)).axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["U-Net-2D that sees the row", "ASPP-UNet, 2 stages"]
+    np.testing.assert_allclose([bar.get_width() for bar in axes.patches[1:]], [15, 20])
+
+    plain, proposed, _ = figures.classes_by_depth(classes).axes
+    assert [axes.get_title() for axes in (plain, proposed)] == ["U-Net-2D", "ASPP-UNet"]
+    np.testing.assert_allclose(plain.images[0].get_array()[0], [90, 65, 50])
+
+    shares = {"one": mechanism.shares(confusion, "unet_depth_2")}
+    drawn = figures.confusions(shares).axes[0]
+    assert [label.get_text() for label in drawn.get_xticklabels()] == ["S", "L5", "T11", "none"]
+    assert drawn.images[0].get_array()[1].tolist() == [5, 50, 0, 20]
+    assert "0" not in [text.get_text() for text in drawn.texts]
+
+    fields = pd.DataFrame(
+        {"model": "unet_depth_2", "image_rows": 110, "share": [0.5, 0.95, 1], "rows": [9, 23, 28]}
+    )
+    bars = figures.trained_fields(fields).axes[0].patches
+    assert sorted(bar.get_width() for bar in bars) == [9, 23, 28]
+
+
+def test_every_control_has_a_sentence_and_a_title():
+    assert set(findings.CONTROLLED) == set(mechanism.CONTROLS)
+    assert all(METHODS[name].title for name in mechanism.CONTROLS)
+
+
+def test_figures_need_no_torch():
+    code = "import sys, spineseg.figures.mechanism; raise SystemExit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
