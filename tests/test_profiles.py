@@ -55,9 +55,9 @@ def test_what_was_chosen_for_a_method_replaces_the_profiles_settings(tmp_path, m
     laptop = load_profile("laptop")
     assert laptop.tuned("unet") == dataclasses.replace(laptop, learning_rate=0.02, epochs=7)
     assert laptop.tuned("segnet") == laptop
-    assert laptop.training_settings("unet")["epochs"] == 7
-    assert laptop.training_settings("segnet")["epochs"] == laptop.epochs
-    assert "epochs" not in laptop.training_settings("nnunet")
+    assert laptop.tuned("unet").training_settings("unet")["epochs"] == 7
+    assert laptop.tuned("segnet").training_settings("segnet")["epochs"] == laptop.epochs
+    assert "epochs" not in laptop.tuned("nnunet").training_settings("nnunet")
     (tmp_path / "tuned.csv").unlink()
     assert laptop.tuned("unet") == laptop
 

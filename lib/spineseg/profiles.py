@@ -66,12 +66,14 @@ class Profile:
         return {setting: getattr(self, setting) for setting in CACHE_SETTINGS}
 
     def training_settings(self, model: str) -> dict[str, Any]:
-        """The settings that the weights of a method depend on, given the cache."""
+        """The settings that the weights of a method depend on, given the cache.
+
+        They are those of this profile as it is; see `tuned`.
+        """
         if model == NNUNET:
             return {setting: getattr(self, setting) for setting in NNUNET_SETTINGS}
         others = {*CACHE_SETTINGS, *NNUNET_SETTINGS, *SETTINGS_AFTER_TRAINING}
-        settings = asdict(self.tuned(model))
-        return {setting: value for setting, value in settings.items() if setting not in others}
+        return {setting: value for setting, value in asdict(self).items() if setting not in others}
 
     def tuned(self, model: str) -> "Profile":
         """The profile with the learning rate and the epochs that were chosen for a method, if any.

@@ -345,7 +345,8 @@ class Graph:
     def training(self, wildcards: Any) -> list[Any]:
         """What a run depends on besides its scans."""
         model = wildcards.model
-        return [fingerprint.training_code(model), self.experiment.profile.training_settings(model)]
+        settings = self.experiment.profile.tuned(model).training_settings(model)
+        return [fingerprint.training_code(model), settings]
 
     def notebook_code(self, name: str) -> str:
         return fingerprint.notebook_code(self.repository / "notebooks" / f"{name}.ipynb")

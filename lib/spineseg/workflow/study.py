@@ -115,7 +115,12 @@ def table3_chain(searched_on: Experiment, model: str) -> Chain:
 
 
 def mechanism_chain(experiment: Experiment, model: str) -> Chain:
-    rate = yield from choose_rate(experiment, model)
+    """Search, then train on simulated patients.
+
+    A network that Table 3 has too, under the same profile, takes the learning rate found there.
+    """
+    same_network = model.removesuffix(at_depth("", experiment.profile.stages))
+    rate = yield from choose_rate(experiment, same_network)
     write_tuned(experiment.profile.name, model, rate, experiment.profile.epochs)
     yield [Job(experiment, model, 0, seed) for seed in SEEDS]
 
