@@ -293,13 +293,13 @@ def leads(*rows: tuple[float, float, float, float]) -> pd.DataFrame:
 def test_the_words_on_the_lead_are_chosen_by_the_intervals():
     found = findings.on_lead(leads((2, -3, -4, -2), (0.1, 30, 28, 32), (1, 0.5, -1, 2)))
     assert found == (
-        "ASPP raises the mean DSC if the plain network sees 0.10 of 110 rows (+30.0 points, +28.0 "
-        "to +32.0). If it sees 1.00 of 110 rows (+0.5 points, -1.0 to +2.0), the difference cannot "
-        "be told from chance. ASPP lowers the mean DSC if the plain network sees 2.00 of 110 rows "
-        "(-3.0 points, -4.0 to -2.0). The lead gets smaller with each step of this share."
+        "ASPP raises the mean DSC if the plain network sees 10 % of 110 rows (+30.0 points, +28.0 "
+        "to +32.0). If it sees 100 % of 110 rows (+0.5 points, -1.0 to +2.0), the difference "
+        "cannot be told from chance. ASPP lowers the mean DSC if the plain network sees 200 % of "
+        "110 rows (-3.0 points, -4.0 to -2.0). The lead gets smaller with each step of this share."
     )
     two = findings.on_lead(leads((0.1, 3, 2, 4), (0.2, 5, 4, 6)))
-    assert "(+3.0 points, +2.0 to +4.0) or 0.20 of" in two
+    assert "(+3.0 points, +2.0 to +4.0) or 20 % of" in two
     assert "does not get smaller with every step" in two
     assert "chance" not in two
     assert "step" not in findings.on_lead(leads((0.1, 3, 2, 4)))

@@ -55,7 +55,7 @@ def on_lead(depths: pd.DataFrame) -> str:
 def _at_ratio(row: Row) -> str:
     low, high = row["lead_low"], row["lead_high"]
     lead = f"{row['lead']:+.1f} points, {low:+.1f} to {high:+.1f}"
-    return f"{row['ratio']:.2f} of {row['image_rows']} rows ({lead})"
+    return f"{100 * row['ratio']:.0f} % of {row['image_rows']} rows ({lead})"
 
 
 def _fall(depths: pd.DataFrame) -> list[str]:
@@ -74,7 +74,7 @@ def on_sizes(depths: pd.DataFrame) -> str:
     for row in same_ratio(depths).to_dict("records"):
         small, large = (
             f"{_points(row, 'lead', f'_{size}')} points if the plain network sees "
-            f"{row[f'ratio_{size}']:.2f} of {row[f'image_rows_{size}']} rows"
+            f"{100 * row[f'ratio_{size}']:.0f} % of {row[f'image_rows_{size}']} rows"
             for size in ("small", "large")
         )
         verdict = "overlap" if row["overlap"] else "do not overlap"
