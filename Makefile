@@ -102,7 +102,7 @@ study: setup #- train everything behind the stored results (many hours)  [MINUTE
 	$(BIN)/spineseg study $(if $(MINUTES),--minutes="$$MINUTES")
 
 graph: setup #- draw the steps, and what each depends on, into docs/graph.md
-	@$(BIN)/snakemake --quiet rules --config data="$$DATA" profile="$${PROFILE:-laptop}" models="$$MODELS" \
+	@$(BIN)/snakemake --quiet rules --config data="$$DATA" profile="$${PROFILE:-smoke}" models="$$MODELS" \
 	  --rulegraph mermaid-js | $(BIN)/python tools/draw_graph.py
 
 lock: setup #- write requirements.lock again from pyproject.toml

@@ -281,7 +281,7 @@ def test_tables_of_the_study_are_made_together(trained, workspace):
     graph = Graph({"runs": "none"}, REPOSITORY)
     assert list(graph.other_experiments) == [other.name]
     tables = graph.other_tables(other.name)
-    assert f"{other.results}/table2.csv" in tables
+    assert f"{other.results}/table3.csv" in tables
     assert f"{other.results}/table4.csv" not in tables  # no cost.csv is stored
     command = graph.other_tables_command(other.name)
     assert command.endswith("-m spineseg tables --data simulated --profile laptop")

@@ -115,7 +115,7 @@ def test_all_steps_leave_their_numbers(experiment, trained):
     assert results_of(experiment).name == "simulated-6-smoke"
     names = {path.name for path in experiment.results.iterdir()}
     assert {"cost.csv", "curves.csv", "provenance.json", "runs.json", "scores.csv"} <= names
-    assert {"noise.csv", "examples.npz", "summary.csv", "table2.csv", "table3.csv"} <= names
+    assert {"noise.csv", "examples.npz", "summary.csv", "table3.csv"} <= names
     (of_scans,) = (trained / "results").iterdir()
     for name in ("scores.csv", "curves.csv", "summary.csv", "noise.csv"):
         table = pd.read_csv(experiment.results / name)

@@ -190,7 +190,7 @@ def test_all_experiments_of_the_study_are_verified_together(
     assert cli.main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[: len(lines) // 2] == lines[len(lines) // 2 :]
-    assert f"{experiment.name}/table3.csv: matches to the last digit" in lines[3]
+    assert any(f"{experiment.name}/table3.csv: matches to the last digit" in line for line in lines)
     (experiment.results / "scores.csv").unlink()
     assert cli.main(arguments) == 1
     assert len(capsys.readouterr().err.splitlines()) == 2

@@ -54,11 +54,13 @@ def seconds_per_epoch(experiment: Experiment, model: str) -> float:
     from spineseg.training.device import make_fabric
 
     profile = experiment.profile
-    torch.set_num_threads(1)
     fabric = make_fabric(profile.width)
     network = build_model(model, profile.width, stages=profile.stages)
     step = training_step(network, _batch_shape(model, profile), fabric)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     seconds = [timed(fabric, step) for _ in range(STEPS + 1)][1:]
+    torch.set_num_threads(threads)
     return min(seconds) * _slices(experiment) / _slices_per_batch(model, profile)
 
 

@@ -203,22 +203,29 @@ def run_chains(chains: Sequence[Chain], workers: int, until: float = math.inf) -
     another call resumes.
     """
     queue: list[tuple[int, int, Job]] = []
-    waiting: dict[int, int] = {}  # the number of unfinished runs of each chain's step
+    queued: set[Job] = set()
+    waiting: dict[int, set[Job]] = {}  # the unfinished runs of each chain's step
     failed: list[str] = []
-    count = 0
 
     def advance(number: int) -> None:
         """Queue the next step of a chain that has runs to do."""
-        nonlocal count
         for step in chains[number]:
             if todo := [job for job in dict.fromkeys(step) if not job.is_done]:
-                waiting[number] = len(todo)
+                waiting[number] = set(todo)
                 for job in todo:
-                    heapq.heappush(queue, (number, count, job))
-                    count += 1
+                    if job not in queued:  # two chains can have a run in common
+                        heapq.heappush(queue, (number, len(queued), job))
+                        queued.add(job)
                 return
 
-    running: dict[Future, tuple[int, Job]] = {}
+    def tell(done: Job) -> None:
+        """Begin the next step of the chains that waited for a run."""
+        for number in [number for number, jobs in waiting.items() if done in jobs]:
+            waiting[number].remove(done)
+            if not waiting[number]:
+                advance(number)
+
+    running: dict[Future, Job] = {}
     with (
         ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool,
         progress_bar(desc="study", unit="run") as bar,
@@ -227,18 +234,16 @@ def run_chains(chains: Sequence[Chain], workers: int, until: float = math.inf) -
             advance(number)
         while queue or running:
             while queue and len(running) < workers:
-                number, _, job = heapq.heappop(queue)
-                running[pool.submit(carry_out, job, until)] = number, job
+                _, _, job = heapq.heappop(queue)
+                running[pool.submit(carry_out, job, until)] = job
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                number, job = running.pop(future)
+                job = running.pop(future)
                 bar.update()
                 if error := future.exception():
                     failed.append(f"{job.folder}: {error}")
                 elif future.result():
-                    waiting[number] -= 1
-                    if not waiting[number]:
-                        advance(number)
+                    tell(job)
     return failed
 
 
