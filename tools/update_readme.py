@@ -20,7 +20,7 @@ from spineseg.evaluation.result_files import (
     VERDICTS,
 )
 from spineseg.labels import ALL_CLASSES, FOREGROUND
-from spineseg.methods import METHODS, PROPOSED
+from spineseg.methods import METHODS, PLAIN, PROPOSED
 from spineseg.methods import TABLE3 as METHODS_OF_TABLE3
 from spineseg.models.receptive_field import rows_seen
 from spineseg.paper import findings, mechanism
@@ -36,7 +36,6 @@ SHOWN_PROFILE = "laptop"
 MECHANISM = {"simulated-laptop": "laptop", "simulated-laptop-220": "laptop-220"}  # and profiles
 JUDGED = (SHOWN, "simulated-laptop-220")  # experiments whose verdicts are counted
 BUNDLED_ON_PATIENTS = "randomised-1000-bundled-on-real-t2-lumbar"
-UNET = "unet"
 
 # What the speed table shows: (part, what) of speed.csv.
 SPEED_ROWS = (
@@ -191,7 +190,7 @@ def outcome() -> str:
     lines = [
         f"**The paper claims** that {title} reaches a mean DSC of "
         f"{100 * stated['headline', title]:.1f} % on 172 patients, "
-        f"{leads[METHODS[UNET].title]:.2f} points above {METHODS[UNET].title} and "
+        f"{leads[METHODS[PLAIN].title]:.2f} points above {METHODS[PLAIN].title} and "
         f"{leads.min():.2f} above {leads.idxmin()}, the second best. It explains this by a larger "
         "receptive field, which it does not test.\n",
         "**What came out here:**\n",
@@ -207,13 +206,13 @@ def _lead() -> str:
     """How ASPP-UNet compares with U-Net-2D on the same fold."""
     table3 = pd.read_csv(RESULTS / SHOWN / TABLE3.name).query("metric == 'DSC'")
     means = table3[table3["class"] == ALL_CLASSES].set_index("model")["ours"]
-    row = _compared(UNET)
+    row = _compared(PLAIN)
     profile = load_profile(SHOWN_PROFILE)
     seen = f"{rows_seen(profile.stages)} of {profile.image_size} rows"
     points = with_interval(*(float(row[column]) for column in ("difference", "low", "high")), ".2f")
     return (
         f"On the phantom, {METHODS[PROPOSED].title} reaches {means[PROPOSED]:.1f} % and "
-        f"{METHODS[UNET].title}, which sees {seen}, {means[UNET]:.1f} %: {points} points more "
+        f"{METHODS[PLAIN].title}, which sees {seen}, {means[PLAIN]:.1f} %: {points} points more "
         f"({row['seeds']} seeds, {row['cases']} tested). {_judged(row)}"
     )
 

@@ -5,7 +5,9 @@ from importlib.util import find_spec
 from typing import Any
 
 NNUNET = "nnunet"
+PLAIN = "unet"
 PROPOSED = "aspp_unet"
+NOISE_TRAINED = "aspp_unet_noise"
 INSTALL_NNUNET = "make nnunet"
 
 
@@ -33,18 +35,23 @@ def _ablated(*positions: int) -> Method:
     return Method(f"ASPP {printed}", UNET, ("ablation",), {"aspp": positions}, positions=printed)
 
 
+def at_depth(name: str, stages: int) -> str:
+    """The name of U-Net-2D or ASPP-UNet with a number of stages of its own."""
+    return f"{name}_depth_{stages}"
+
+
 def _at_depths() -> dict[str, Method]:
     """U-Net-2D and ASPP-UNet of each depth."""
     return {
-        f"{name}_depth_{stages}": Method(
+        at_depth(name, stages): Method(
             f"{title}, {stages} stage{'s' * (stages > 1)}",
             UNET,
             ("mechanism",),
             {"stages": stages, **options},
         )
         for name, title, options in (
-            ("unet", "U-Net-2D", {"aspp": ()}),
-            ("aspp_unet", "ASPP-UNet", {}),
+            (PLAIN, "U-Net-2D", {"aspp": ()}),
+            (PROPOSED, "ASPP-UNet", {}),
         )
         for stages in DEPTHS
     }
@@ -56,7 +63,7 @@ def _control(title: str, **options: Any) -> Method:
 
 # In the order of Tables 2 and 3.
 METHODS = {
-    "unet": Method(
+    PLAIN: Method(
         "U-Net-2D",
         UNET,
         ("table3", "ablation", "noise"),
@@ -81,7 +88,7 @@ METHODS = {
         {"branch": 1.0},
         positions="1+2+3+4, full-width branches",
     ),
-    "aspp_unet_noise": Method("ASPP-UNet, trained with noise", UNET, ("noise",), noise=50.0),
+    NOISE_TRAINED: Method("ASPP-UNet, trained with noise", UNET, ("noise",), noise=50.0),
     **_at_depths(),
     "control_no_pooling": _control("ASPP without image pooling", pooling=False),
     "control_pooling": _control("1x1 branch and image pooling alone", rates=()),

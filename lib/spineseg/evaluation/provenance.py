@@ -1,7 +1,7 @@
 """Where results come from: commit, versions, devices, data, profile, and a hash of each file."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -76,13 +76,17 @@ def _recorded(folder: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {"origins": {}, "files": {}}
 
 
+def device_names(devices: Iterable[str]) -> str:
+    """The distinct devices in one text."""
+    return "; ".join(sorted(set(devices)))
+
+
 def _devices(path: Path, device: str) -> str:
     """The devices in a table's own column, otherwise that of the runs."""
     if path.suffix != ".csv":
         return device
     table = pd.read_csv(path, dtype=str)
-    named = sorted(set(table["device"].dropna())) if "device" in table else []
-    return "; ".join(named) or device
+    return device_names(table["device"].dropna() if "device" in table else []) or device
 
 
 def changed_files(folder: Path) -> list[str]:

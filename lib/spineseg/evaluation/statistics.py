@@ -14,6 +14,11 @@ FAILED = 0.7  # a case with a mean DSC below this is a failure
 POOR = 0.5  # a class with a DSC below this is poor
 
 
+def mean(values: np.ndarray) -> float:
+    """The mean over seeds, then over patients, of (seeds, patients)."""
+    return float(np.nanmean(np.nanmean(values, axis=0)))
+
+
 def interval(values) -> tuple[float, float]:
     """95 % bootstrap interval of the mean over seeds and patients; NaN for fewer than two patients.
 

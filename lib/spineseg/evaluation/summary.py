@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from spineseg.evaluation.provenance import device_names
 from spineseg.evaluation.scores import OVERLAPS, SURFACES
 from spineseg.evaluation.statistics import interval
 from spineseg.labels import ALL_CLASSES, FOREGROUND
@@ -48,7 +49,7 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     The class `all` is the mean of the class means and of the class SDs over the classes that occur,
     as in Table 3. Its interval resamples patients with all their classes.
     """
-    devices = scores.groupby("model")["device"].agg(lambda names: "; ".join(sorted(set(names))))
+    devices = scores.groupby("model")["device"].agg(device_names)
     scores = scores.assign(device=scores["model"].map(devices))
     keys = ["data", "profile", "device", "model", "aggregation", "metric"]
 

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from spineseg.figures.style import METHOD_COLOURS, PAGE_WIDTH
 from spineseg.labels import FOREGROUND
-from spineseg.methods import METHODS, PROPOSED
+from spineseg.methods import METHODS, PLAIN, PROPOSED
 
-NETWORKS = ("unet", PROPOSED)
+NETWORKS = (PLAIN, PROPOSED)
 SIZE_LINES = ("-", "--", ":")  # of images, the smallest first
 SIZE_MARKERS = "osD"
 SIZE_COLOURS = ("#0072B2", "#E69F00", "#009E73")

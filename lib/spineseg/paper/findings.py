@@ -8,7 +8,7 @@ import pandas as pd
 
 from spineseg.experiment import SIMULATED
 from spineseg.labels import FOREGROUND
-from spineseg.methods import CONTROL_DEPTH, METHODS, PROPOSED
+from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED
 from spineseg.paper.mechanism import (
     ENDS,
     FAILING,
@@ -18,7 +18,7 @@ from spineseg.paper.mechanism import (
     of_vertebrae,
     same_ratio,
 )
-from spineseg.paper.tables import PLAIN, with_interval
+from spineseg.paper.tables import with_interval
 from spineseg.runs import RunRecord
 
 CONTROLLED = {  # what the control networks are, as the subject of a sentence

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from spineseg.evaluation.provenance import device_names
 from spineseg.evaluation.summary import common_runs, summarise
 from spineseg.labels import ALL_CLASSES
 from spineseg.methods import METHODS
@@ -37,7 +38,7 @@ def mean_dsc_by_experiment(scores: pd.DataFrame) -> pd.DataFrame:
     for name, rows in dice.groupby(_experiments(dice), sort=False):
         summary = summarise(common_runs(rows, METHODS))
         means = summary[summary["class"] == ALL_CLASSES].set_index("model")
-        devices = "; ".join(sorted(set(rows["device"])))
+        devices = device_names(rows["device"])
         seeds, cases = means["seeds"].max(), means["cases"].max()
         title = f"{name}, {devices}, seeds: {seeds}, cases: {cases}"
         percent = 100 * means[["mean", "low", "high"]]

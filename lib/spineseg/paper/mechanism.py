@@ -12,11 +12,19 @@ import numpy as np
 import pandas as pd
 
 from spineseg.evaluation.result_files import ResultTable
-from spineseg.evaluation.statistics import FAILED, interval, interval_of_difference
+from spineseg.evaluation.statistics import FAILED, interval, interval_of_difference, mean
 from spineseg.evaluation.summary import common_runs, summarise
 from spineseg.labels import CLASSES, FOREGROUND
-from spineseg.methods import CONTROL_DEPTH, DEPTHS, MECHANISM, METHODS, PROPOSED
-from spineseg.paper.tables import PLAIN, case_means
+from spineseg.methods import (
+    CONTROL_DEPTH,
+    DEPTHS,
+    MECHANISM,
+    METHODS,
+    PLAIN,
+    PROPOSED,
+    at_depth,
+)
+from spineseg.paper.tables import case_means
 from spineseg.profiles import Profile
 
 CONTROLS = tuple(name for name in MECHANISM if name.startswith("control_"))
@@ -52,16 +60,12 @@ def pairs(models: Iterable[str], profile: Profile) -> dict[int, tuple[str, str]]
     ran = set(models)
     found: dict[int, tuple[str, str]] = {}
     for stages in sorted({*DEPTHS, profile.stages}):
-        named = _at_depth(PLAIN, stages), _at_depth(PROPOSED, stages)
+        named = at_depth(PLAIN, stages), at_depth(PROPOSED, stages)
         own = [(PLAIN, PROPOSED)] if stages == profile.stages else []
         for pair in (named, *own):
             if ran.issuperset(pair):
                 found.setdefault(stages, pair)
     return found
-
-
-def _at_depth(model: str, stages: int) -> str:
-    return f"{model}_depth_{stages}"
 
 
 def rows_of_convolutions(model: str) -> int:
@@ -133,7 +137,7 @@ def control_table(scores: pd.DataFrame) -> pd.DataFrame:
     ...) and is empty if the network is compared with itself. Then the numbers of `seeds` and
     `cases`. There are no rows without U-Net-2D and ASPP-UNet.
     """
-    ends = _at_depth(PLAIN, CONTROL_DEPTH), _at_depth(PROPOSED, CONTROL_DEPTH)
+    ends = at_depth(PLAIN, CONTROL_DEPTH), at_depth(PROPOSED, CONTROL_DEPTH)
     ran = set(scores["model"])
     rows = []
     if ran.issuperset(ends):
@@ -159,7 +163,7 @@ def share_of_lead(control: np.ndarray, plain: np.ndarray, proposed: np.ndarray) 
     """
     if not interval_of_difference(proposed, plain)[0] > 0:
         return UNDEFINED
-    share = (_mean(control) - _mean(plain)) / (_mean(proposed) - _mean(plain))
+    share = (mean(control) - mean(plain)) / (mean(proposed) - mean(plain))
     low, high = (_crossing(control, plain, proposed, side) for side in (0, 1))
     return share, low, high
 
@@ -272,8 +276,8 @@ def deeper_table(scores: pd.DataFrame, profile: Profile) -> pd.DataFrame:
         if stages + 1 in found:
             deeper = found[stages + 1][0]
             one, other = _case_dsc(scores, (proposed, deeper))
-            ours = _mean(one), _parameters(proposed, profile)
-            deepers = _mean(other), _parameters(deeper, profile)
+            ours = mean(one), _parameters(proposed, profile)
+            deepers = mean(other), _parameters(deeper, profile)
             difference = _difference(one, other)
             rows.append((profile.image_size, stages, *ours, *deepers, *difference, *one.shape))
     columns = ["image_rows", "stages", "aspp_unet", "aspp_unet_parameters", "deeper_unet"]
@@ -322,15 +326,10 @@ def _case_dsc(scores: pd.DataFrame, models: Sequence[str]) -> list[np.ndarray]:
     return [table.loc[model].to_numpy() for model in models]
 
 
-def _mean(values: np.ndarray) -> float:
-    """The mean over seeds, then over patients, of (seeds, patients)."""
-    return float(np.nanmean(np.nanmean(values, axis=0)))
-
-
 def _mean_with_interval(values: np.ndarray) -> Estimate:
-    return _mean(values), *interval(values)
+    return mean(values), *interval(values)
 
 
 def _difference(one: np.ndarray, other: np.ndarray) -> Estimate:
     """The mean difference of two methods, each (seeds, patients), with its interval."""
-    return _mean(one) - _mean(other), *interval_of_difference(one, other)
+    return mean(one) - mean(other), *interval_of_difference(one, other)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from spineseg.data.overview import SHAPE
-from spineseg.evaluation.statistics import by_seed, interval, paired
+from spineseg.evaluation.statistics import by_seed, interval, mean, paired
 from spineseg.evaluation.summary import METRICS, common_runs, summarise
 from spineseg.labels import ALL_CLASSES, FOREGROUND
 from spineseg.methods import (
@@ -14,6 +14,7 @@ from spineseg.methods import (
     METHODS,
     NNUNET,
     NOISE_METHODS,
+    PLAIN,
     PROPOSED,
     TABLE3,
 )
@@ -23,7 +24,6 @@ IN_PER_CENT = ("DSC", "IoU", "NSD")  # HD95 is in mm
 PAPER_METRICS = ("DSC", "IoU")
 METHOD_OF_TITLE = {method.title: name for name, method in METHODS.items()}
 METHOD_OF_POSITIONS = {METHODS[name].positions: name for name in ABLATION}
-PLAIN = "unet"
 SEED_OF_FOLDS = 0  # the seed with which all folds are run
 
 
@@ -224,8 +224,7 @@ def noise_curves(noise: pd.DataFrame) -> pd.DataFrame:
     levels = common_runs(noise, NOISE_METHODS).groupby(["model", "k"], sort=False)
     for (model, k), level in levels:
         values = 100 * by_seed(level.set_index(["seed", "case"])["DSC"])
-        mean = pd.DataFrame(values).mean().mean()  # over the seeds, then over the cases
-        rows.append((model, k, mean, *interval(values), *values.shape))
+        rows.append((model, k, mean(values), *interval(values), *values.shape))
     return pd.DataFrame(rows, columns=["model", "k", "DSC", "low", "high", "seeds", "cases"])
 
 

@@ -12,16 +12,25 @@ from spineseg.evaluation.statistics import (
     interval,
     interval_of_difference,
     interval_over_seeds,
+    mean,
 )
 from spineseg.evaluation.summary import common_runs
 from spineseg.labels import FOREGROUND
-from spineseg.methods import ABLATION, METHODS, NOISE_METHODS, OWN_NETWORKS, PROPOSED, TABLE3
+from spineseg.methods import (
+    ABLATION,
+    METHODS,
+    NOISE_METHODS,
+    NOISE_TRAINED,
+    OWN_NETWORKS,
+    PLAIN,
+    PROPOSED,
+    TABLE3,
+)
 from spineseg.paper import printed
 from spineseg.paper.consistency import SLIGHTLY_PERCENT
 from spineseg.paper.tables import (
     METHOD_OF_POSITIONS,
     PAPER_METRICS,
-    PLAIN,
     case_means,
     compare,
     with_interval,
@@ -40,7 +49,6 @@ VERDICTS = (REPRODUCED, NOT_REPRODUCED, CHANCE, UNTRAINED, CANNOT_ACT, NEEDS_PAT
 LEAST_IMAGE_OVER_SEEN = 1.5
 # Levels k of Eq. 5. The paper sees the DSC fall faster beyond the second one.
 NOISE_CLEAN, NOISE_KNEE, NOISE_BEYOND = 0, 30, 50
-NOISE_TRAINED = "aspp_unet_noise"
 
 Row = dict[str, str]
 
@@ -255,7 +263,7 @@ def _noise(measured: Measured) -> list[Row]:
             between(name, NOISE_KNEE, max(LEVELS)) for name in (NOISE_TRAINED, PROPOSED)
         )
         low, high = interval_of_difference(trained, plain)
-        ours = with_interval(_mean(trained) - _mean(plain), low, high, "+.2f")
+        ours = with_interval(mean(trained) - mean(plain), low, high, "+.2f")
         claim = f"training with noise helps from k = {NOISE_KNEE} on, DSC points"
         judged = measured.lead(low, high, [PROPOSED], of_aspp=False)
         rows.append(_row("2.10", claim, "expected", ours, judged))
@@ -266,13 +274,8 @@ def _mean_row(claim: str, paper: str, values: np.ndarray) -> Row:
     """Judge the claim that these values, (seeds, cases), are positive on average."""
     low, high = interval(values)
     return _row(
-        "2.10", claim, paper, with_interval(_mean(values), low, high, "+.2f"), verdict(low, high)
+        "2.10", claim, paper, with_interval(mean(values), low, high, "+.2f"), verdict(low, high)
     )
-
-
-def _mean(values: np.ndarray) -> float:
-    """The mean over seeds, then over cases, of (seeds, cases)."""
-    return float(np.nanmean(np.nanmean(values, axis=0)))
 
 
 def _convergence(measured: Measured) -> list[Row]:

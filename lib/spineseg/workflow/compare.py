@@ -15,7 +15,7 @@ from spineseg.utils.files import write_csv
 from spineseg.workflow.gather import Run, read_runs
 
 CONFIDENCE = 0.95
-REPRODUCED = ResultTable(
+REPRODUCTION = ResultTable(
     "reproduced.csv",
     ("model", "fold", "seed", "metric", "ours", "seeds"),
     ("stored", "low", "high", "reproduced"),
@@ -38,7 +38,7 @@ def compare(experiment: Experiment, runs: Sequence[Run]) -> list[str]:
     """
     stored = SCORES.read(experiment.results, dtype={"fold": str})
     table = pd.concat([_compared(experiment, run, stored) for run in runs], ignore_index=True)
-    write_csv(experiment.runs / REPRODUCED.name, table)
+    write_csv(experiment.runs / REPRODUCTION.name, table)
     return verdict_lines(table)
 
 
@@ -102,6 +102,6 @@ def _verdict_line(model: str, rows: pd.DataFrame) -> str:
 def read_verdict_lines(experiment: Experiment) -> list[str]:
     """The lines of the last comparison of an experiment, if there was one."""
     folder: Path = experiment.runs
-    if not (folder / REPRODUCED.name).is_file():
+    if not (folder / REPRODUCTION.name).is_file():
         return []
-    return verdict_lines(REPRODUCED.read(folder))
+    return verdict_lines(REPRODUCTION.read(folder))

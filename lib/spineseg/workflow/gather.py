@@ -210,7 +210,7 @@ def read_runs(experiment: Experiment) -> list[RunRecord]:
 
 def record_origin(experiment: Experiment, records: Sequence[RunRecord]) -> None:
     """Write the provenance of the results that these runs gave."""
-    devices = "; ".join(sorted({record.device for record in records}))
+    devices = provenance.device_names(record.device for record in records)
     provenance.record(experiment.results, provenance.origin_of(experiment, records), devices)
 
 

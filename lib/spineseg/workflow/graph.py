@@ -46,7 +46,7 @@ from spineseg.profiles import load_profile
 from spineseg.utils import paths
 from spineseg.utils.errors import UserError
 from spineseg.utils.locks import acquire, new_lock
-from spineseg.workflow.compare import REPRODUCED, has_seeds
+from spineseg.workflow.compare import REPRODUCTION, has_seeds
 from spineseg.workflow.gather import GATHERED, Run
 from spineseg.workflow.prepare import SPLIT, folds_to_run
 from spineseg.workflow.study import CROSS_VALIDATED
@@ -232,7 +232,7 @@ class Graph:
 
     @property
     def compared(self) -> str:
-        return f"{self.experiment.runs}/{REPRODUCED.name}"
+        return f"{self.experiment.runs}/{REPRODUCTION.name}"
 
     @property
     def gathered(self) -> list[str]:

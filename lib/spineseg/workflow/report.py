@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from spineseg.evaluation.provenance import device_names
 from spineseg.evaluation.result_files import SUMMARY, TIMES
 from spineseg.experiment import Experiment
 from spineseg.labels import ALL_CLASSES
@@ -33,7 +34,7 @@ def report(experiment: Experiment) -> str:
     write_times(experiment)
     record_origin(experiment, records)
     summary = summary_text(experiment)
-    devices = "; ".join(sorted({record.device for record in records}))
+    devices = device_names(record.device for record in records)
     write_report(experiment, summary, devices)
     return summary
 

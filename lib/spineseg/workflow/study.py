@@ -25,8 +25,11 @@ from spineseg.methods import (
     ABLATION,
     MECHANISM,
     NNUNET,
+    NOISE_TRAINED,
+    PLAIN,
     PROPOSED,
     TABLE3,
+    at_depth,
     nnunet_is_installed,
 )
 from spineseg.paper.search import TRAINED_OUT
@@ -42,8 +45,7 @@ RATES = (0.001, 0.003, 0.01)  # the learning rates that each network is tried wi
 LENGTHS = (1, 2, 4)  # numbers of epochs that a method of Table 3 is tried with, over the profile's
 SEEDS = (0, 1, 2)
 FOLDS = (0, 1, 2, 3, 4)
-CROSS_VALIDATED = ("unet", PROPOSED)
-NOISE_TRAINED = "aspp_unet_noise"
+CROSS_VALIDATED = (PLAIN, PROPOSED)
 SEARCHED_ON = "simulated"  # the same patients as the phantom's
 LAPTOP, LAPTOP_220, LETTER = "laptop", "laptop-220", "laptop-sgd"
 MORE_ROWS_DEPTH = 3  # stages of the networks that are trained at both sizes
@@ -82,11 +84,6 @@ def chains() -> list[Chain]:
         letter_chain(),
         *([nnunet_chain()] if nnunet_is_installed() else []),
     ]
-
-
-def at_depth(model: str, stages: int) -> str:
-    """The name of U-Net-2D or ASPP-UNet with that number of stages."""
-    return f"{model}_depth_{stages}"
 
 
 def nnunet_chain() -> Chain:

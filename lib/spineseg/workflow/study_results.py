@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from spineseg.evaluation.provenance import device_names
 from spineseg.evaluation.result_files import COST, LOSSES, RUNS, VALIDATION_SCORES
 from spineseg.experiment import PATIENTS, VALIDATION, Experiment
 from spineseg.methods import MECHANISM, NNUNET
@@ -142,7 +143,7 @@ def estimate() -> str:
     seconds += sum(
         epochs * pace.get((profile, model), 0.0) for profile, model, epochs in _trials(stored)
     )
-    devices = "; ".join(sorted({record.device for record in records}))
+    devices = device_names(record.device for record in records)
     return f"the stored study trained for about {seconds / 3600:.1f} hours, on {devices}"
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from spineseg.evaluation.provenance import device_names
 from spineseg.evaluation.result_files import (
     AUDIT,
     COMPARISON,
@@ -75,15 +76,11 @@ def _search(experiment: Experiment, validation: pd.DataFrame) -> pd.DataFrame:
         tuned = experiment.profile.tuned(str(name))
         rate = tried["learning_rate"].iloc[0] if name == NNUNET else tuned.learning_rate
         taken[str(name)] = (rate, experiment.epochs(str(name)))
-    return experiment.stamp(search_table(validation, taken), _devices(validation))
+    return experiment.stamp(search_table(validation, taken), device_names(validation["device"]))
 
 
 def _convergence(experiment: Experiment, search: pd.DataFrame) -> pd.DataFrame:
-    return experiment.stamp(convergence_table(search), _devices(search))
-
-
-def _devices(table: pd.DataFrame) -> str:
-    return "; ".join(sorted(set(table["device"])))
+    return experiment.stamp(convergence_table(search), device_names(search["device"]))
 
 
 def _table2(experiment: Experiment, scores: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
@@ -108,7 +105,7 @@ def _comparison(
 
 
 def _five_folds(experiment: Experiment, scores: pd.DataFrame) -> pd.DataFrame:
-    return experiment.stamp(tables.five_folds(scores), _devices(scores))
+    return experiment.stamp(tables.five_folds(scores), device_names(scores["device"]))
 
 
 def _noise_curves(
