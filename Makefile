@@ -16,7 +16,7 @@ export DATA PROFILE MODELS RUNS FOLDS CLUSTER CORES MINUTES SCAN MASK TABLE
 BIN     := .venv/bin
 ROOT    := $(or $(SPINESEG_ROOT),.)
 PHANTOM := $(ROOT)/data/phantom/phantom.json
-NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 # Packages are compiled when they are first imported, not when they are installed.
 unexport PYTHONDONTWRITEBYTECODE
 export JUPYTER_PLATFORM_DIRS := 1

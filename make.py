@@ -340,7 +340,7 @@ def pytest_command(*options: str) -> list[str]:
 
 
 def nbval_command() -> list[str]:
-    notebooks = sorted(str(path) for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    notebooks = sorted(str(path) for path in (ROOT / "notebooks").glob("*.ipynb"))
     return pytest_command("--nbval", "--nbval-current-env", *notebooks)
 
 

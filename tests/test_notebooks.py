@@ -17,8 +17,9 @@ def notebook(request) -> nbformat.NotebookNode:
     return nbformat.read(request.param, as_version=4)
 
 
-def test_there_are_twelve():
-    assert [path.name[:2] for path in NOTEBOOKS] == [f"{number:02d}" for number in range(1, 13)]
+def test_lessons_are_numbered():
+    numbers = [path.name[:2] for path in NOTEBOOKS]
+    assert numbers == [*(f"{number:02d}" for number in range(12)), "A1", "A2"]
 
 
 def test_every_cell_ran_in_order_without_error(notebook):
@@ -34,6 +35,7 @@ def test_parameters_are_the_default_experiment(path):
     assert {name: p["default"] for name, p in parameters.items()} == {
         "data": '""',
         "profile": '"laptop"',
+        "save": "False",
     }
 
 
@@ -65,8 +67,8 @@ def test_no_profile_that_is_gone_is_named(notebook):
 
 
 def test_what_was_measured_on_one_machine_is_not_compared():
-    """`make bench` replaces the tables of notebook 11. The data behind its figures are tested."""
-    speed = next(path for path in NOTEBOOKS if path.stem == "11_speed")
+    """`make bench` replaces the tables of notebook A2. The data behind its figures are tested."""
+    speed = next(path for path in NOTEBOOKS if path.stem == "A2_speed")
     cells = nbformat.read(speed, as_version=4).cells
     compared = [
         cell.source

@@ -146,7 +146,7 @@ NOTEBOOKS = (
         ("models/counting.py", "benchmark/cost.py"),
     ),
     Notebook(
-        "09_figures",
+        "A1_figures",
         "every figure of the paper again",
         (Piece("Fig. 8, 9", ("fig8", "fig9"), ("curves.csv",)),),
         ("figures",),
@@ -161,13 +161,13 @@ NOTEBOOKS = (
         ("paper/consistency.py", "paper/verdicts.py"),
     ),
     Notebook(
-        "11_speed",
+        "A2_speed",
         "how fast the networks run, and why",
         (Piece("ours", ("speed", "growth")),),
         ("models/fast.py", "benchmark"),
     ),
     Notebook(
-        "12_mechanism",
+        "09_mechanism",
         "when ASPP helps, and why",
         (
             Piece(

@@ -1,4 +1,4 @@
-"""How fast this machine runs the project: `spineseg bench` measures, notebook 11 shows it."""
+"""How fast this machine runs the project: `spineseg bench` measures, notebook A2 shows it."""
 
 from pathlib import Path
 

@@ -107,17 +107,18 @@ NOTEBOOKS = {
     ),
     "07_noise": Notebook([*VALIDATED, NOISE_CURVES.name], figures=["fig5", "fig6", "noise"]),
     "08_cost": Notebook([COST.name, TABLE4.name], figures=["cost"]),
-    "09_figures": Notebook([*VALIDATED, "fig1.npz"], figures=["fig8", "fig9"]),
-    "10_audit": Notebook([AUDIT.name, CONVEXITY.name, VERDICTS.name], figures=["convexity"]),
-    "11_speed": Notebook(
-        [RUNS, *(str(table_file(name)) for name in TABLES)], figures=["speed", "growth"]
-    ),
-    "12_mechanism": Notebook(
+    "09_mechanism": Notebook(
         figures=["mechanism", "controls", "classes_by_depth", "confusion", "trained_fields"],
         stored=[
             *(f"simulated-laptop/{name}" for name in (SCORES.name, CONFUSION.name, RUNS)),
             f"simulated-laptop-220/{SCORES.name}",
         ],
+    ),
+    "10_audit": Notebook([AUDIT.name, CONVEXITY.name], figures=["convexity"]),
+    "11_verdicts": Notebook([*VALIDATED, VERDICTS.name]),
+    "A1_figures": Notebook([*VALIDATED, "fig1.npz"], figures=["fig8", "fig9"]),
+    "A2_speed": Notebook(
+        [RUNS, *(str(table_file(name)) for name in TABLES)], figures=["speed", "growth"]
     ),
 }
 
@@ -337,7 +338,8 @@ class Graph:
     def notebook_command(self, source: str, target: str) -> str:
         data = "" if self.uses_phantom else str(self.experiment.data)
         command = [sys.executable, "-m", "papermill", "--cwd", f"{self.repository}/notebooks"]
-        command += ["-p", "data", data, "-p", "profile", self.profile, source, target]
+        command += ["-p", "data", data, "-p", "profile", self.profile, "-p", "save", "True"]
+        command += [source, target]
         return shell_line(command)
 
     # --- what makes a step run again

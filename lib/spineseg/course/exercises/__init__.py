@@ -1,0 +1,1 @@
+"""The exercises of each lesson, and how their answers are judged: one module per lesson."""
