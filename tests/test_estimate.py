@@ -25,6 +25,16 @@ def test_runs_share_the_cores(a_minute_per_epoch, workspace):
         assert estimate.estimate(experiment, runs[:number], cores) == f"to train: {words}"
 
 
+def test_the_longest_run_decides():
+    for seconds, cores, together in (
+        ([12, 19], 2, 19),
+        ([3, 3, 2, 2, 2], 2, 7),
+        ([5], 4, 5),
+        ([], 2, 0),
+    ):
+        assert estimate._time_together(seconds, cores) == together
+
+
 def test_pretraining_counts_once_per_method(a_minute_per_epoch, phantom, workspace):
     experiment = Experiment.of(phantom, "laptop")
     profile = load_profile("laptop")

@@ -13,13 +13,13 @@ from spineseg.utils.files import atomic_write, write_csv
 
 
 class Lesson:
-    """A notebook about an experiment. With `save` it writes its figures and tables, else nothing."""
+    """A notebook about an experiment. It writes figures and tables only with `save`."""
 
     def __init__(self, experiment: Experiment, save: bool = False) -> None:
         self.experiment, self.save = experiment, save
 
     def show(self, figure: Figure, name: str, alt: str) -> None:
-        """Show a figure; `alt` says in words what it shows. `name` is its file's, without suffix."""
+        """Show a figure; `alt` says in words what it shows. `name` is the file without suffix."""
         display(figure, metadata={"image/png": {"alt": alt}})  # type: ignore[no-untyped-call]
         plt.close(figure)
         if self.save:

@@ -1,5 +1,6 @@
 """About how long training takes on this machine, from a few timed batches."""
 
+import heapq
 from collections.abc import Sequence
 
 from spineseg.experiment import ALL, Experiment
@@ -22,26 +23,35 @@ def estimate(experiment: Experiment, runs: Sequence[Run], cores: int) -> str:
     todo = [run for run in runs if not is_finished(experiment.run(*run))]
     if not todo:
         return "nothing to train: all runs are finished"
-    models = dict.fromkeys(run.model for run in todo)
-    epochs = {model: _epochs(experiment, model, todo) for model in models}
-    timed = [model for model in epochs if model != NNUNET]
-    hours = sum(epochs[model] * seconds_per_epoch(experiment, model) for model in timed) / 3600
-    hours /= min(cores, len(todo))
-    titles = ", ".join(METHODS[model].title for model in epochs)
-    missing = " (without nnU-Net)" if NNUNET in epochs else ""
+    models = list(dict.fromkeys(run.model for run in todo))
+    paces = {name: seconds_per_epoch(experiment, name) for name in models if name != NNUNET}
+    first = [
+        pace * epochs for name, pace in paces.items() for epochs in _first(experiment, name, todo)
+    ]
+    own = [paces[run.model] * experiment.epochs(run.model) for run in todo if run.model in paces]
+    hours = (_time_together(first, cores) + _time_together(own, cores)) / 3600
+    titles = ", ".join(METHODS[name].title for name in models)
+    missing = " (without nnU-Net)" if NNUNET in models else ""
     number = f"{len(todo)} run{'s' * (len(todo) > 1)}"
     return f"to train: {number} ({titles}); this takes about {_words(hours)}{missing}"
 
 
-def _epochs(experiment: Experiment, model: str, runs: Sequence[Run]) -> int:
-    """The epochs of a method's runs, and of the run on simulated patients that they start from."""
-    own = [run for run in runs if run.model == model]
-    epochs = len(own) * experiment.epochs(model)
+def _first(experiment: Experiment, model: str, runs: Sequence[Run]) -> list[int]:
+    """The epochs of each unfinished run on simulated patients that a method's runs start from."""
+    if not starts_from_phantom(experiment, model):
+        return []
     first = experiment.pretraining
-    if starts_from_phantom(experiment, model):
-        seeds = {run.seed for run in own if not is_finished(first.run(model, ALL, run.seed))}
-        epochs += len(seeds) * first.epochs(model)
-    return epochs
+    seeds = {run.seed for run in runs if run.model == model}
+    todo = [seed for seed in seeds if not is_finished(first.run(model, ALL, seed))]
+    return [first.epochs(model)] * len(todo)
+
+
+def _time_together(seconds: Sequence[float], cores: int) -> float:
+    """The seconds until all runs end, if each free core takes the longest one that is left."""
+    ends = [0.0] * cores
+    for each in sorted(seconds, reverse=True):
+        heapq.heapreplace(ends, ends[0] + each)
+    return max(ends)
 
 
 def seconds_per_epoch(experiment: Experiment, model: str) -> float:
