@@ -31,6 +31,7 @@ sns.set_theme(
         "axes.labelsize": 8,
         "legend.fontsize": 7,
         "legend.frameon": False,
+        "figure.dpi": 150,  # in notebooks; a page is 1080 pixels wide
         "savefig.dpi": 200,
         "svg.hashsalt": "spineseg",
         "svg.fonttype": "none",
