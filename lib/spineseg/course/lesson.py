@@ -18,11 +18,14 @@ class Lesson:
     def __init__(self, experiment: Experiment, save: bool = False) -> None:
         self.experiment, self.save = experiment, save
 
-    def show(self, figure: Figure, name: str, alt: str) -> None:
-        """Show a figure; `alt` says in words what it shows. `name` is the file without suffix."""
+    def show(self, figure: Figure, name: str = "", *, alt: str) -> None:
+        """Show a figure; `alt` says in words what it shows.
+
+        `name` is the file without suffix. A figure without a name is never saved.
+        """
         display(figure, metadata={"image/png": {"alt": alt}})  # type: ignore[no-untyped-call]
         plt.close(figure)
-        if self.save:
+        if self.save and name:
             save_figure(figure, self.experiment.figures / name)
 
     def write_table(self, table: pd.DataFrame, name: str) -> None:
