@@ -1,6 +1,7 @@
 """An edit of the code changes the fingerprints of the steps that depend on it, and no others."""
 
 import ast
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -59,13 +60,14 @@ def changed_by(before: dict[str, str], package: Path, module: str, text: str) ->
             "models/blocks.py",
             {*TRAININGS - {"train nnunet"}, "cost", "tables", *READERS},
         ),
-        ("phantom/shapes.py", {"phantom", "simulated"}),
+        ("phantom/shapes.py", {"phantom", "simulated", *READERS}),
         ("evaluation/metrics.py", {*SCORINGS, "gather", "tables", *READERS}),
         ("nnunet/trainer.py", {f"train {NNUNET}", f"score {NNUNET}"}),
         ("evaluation/statistics.py", {"gather", "tables", *READERS}),
         ("data/preprocess.py", {"cache", *SCORINGS, *READERS}),
         ("data/headers.py", {"cache", *SCORINGS, *READERS}),
-        ("training/loop.py", TRAININGS - {f"train {NNUNET}"}),
+        ("training/loop.py", {*TRAININGS - {f"train {NNUNET}"}, *READERS}),
+        ("course/checks.py", READERS),
         ("utils/progress.py", set()),
         ("cli.py", set()),
         ("workflow/verify.py", set()),
@@ -109,11 +111,28 @@ def test_the_version_of_python_does_not_count(monkeypatch):
 
 
 def test_outputs_of_a_notebook_do_not_count(tmp_path):
-    source = NOTEBOOKS[0].read_text()
+    notebook = json.loads(NOTEBOOKS[0].read_text())
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell |= {"execution_count": 99, "outputs": []}
     copy = tmp_path / NOTEBOOKS[0].name
-    copy.write_text(source.replace('"execution_count": 1,', '"execution_count": 99,'))
-    assert copy.read_text() != source
+    copy.write_text(json.dumps(notebook))
     assert fingerprint.notebook_code(copy) == fingerprint.notebook_code(NOTEBOOKS[0])
+
+
+def test_an_exercise_or_a_question_reaches_its_lesson(package):
+    first, second = NOTEBOOKS[1:3]
+    files = (
+        package / "course" / "exercises" / f"lesson_{first.name[:2]}.py",
+        package / "course" / "questions" / f"{first.name[:2]}.json",
+    )
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        hashes = [fingerprint.notebook_code(path) for path in (first, second)]
+        file.write_text("{}\n")
+        fingerprint._syntax.cache_clear()
+        assert fingerprint.notebook_code(first) != hashes[0]
+        assert fingerprint.notebook_code(second) == hashes[1]
 
 
 # They cannot change a number: names, commands, records, checks before any work.

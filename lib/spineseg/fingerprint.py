@@ -92,11 +92,23 @@ def report_code() -> str:
 
 
 def notebook_code(notebook: Path) -> str:
-    """The code of a notebook and of what it calls. Its outputs do not count."""
+    """The code of a notebook, of what it calls, and its questions. Its outputs do not count."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    library = ("data", "models", "figures", "training/transforms.py", "workflow/tables.py")
-    return fingerprint(*TABLES, *library, also=_bare("\n".join(code)))
+    library = ("data", "models", "figures", "training", "inference", "phantom")
+    questions = PACKAGE / "course" / "questions" / f"{notebook.name[:2]}.json"
+    asked = questions.read_text(encoding="utf-8") if questions.is_file() else ""
+    also = _bare("\n".join(code)) + asked
+    return fingerprint(*TABLES, *library, "workflow/tables.py", *_course(notebook), also=also)
+
+
+def _course(notebook: Path) -> list[str]:
+    """The files of the course that a notebook depends on: not the exercises of other lessons."""
+    files = sorted(PACKAGE.glob("course/**/*.py"))
+    others = [file for file in files if file.stem.startswith("lesson_")]
+    own = f"lesson_{notebook.name[:2]}"
+    names = [file for file in files if file not in others or file.stem == own]
+    return [file.relative_to(PACKAGE).as_posix() for file in names]
 
 
 def fingerprint(*names: str, also: str = "") -> str:
