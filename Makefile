@@ -21,7 +21,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 unexport PYTHONDONTWRITEBYTECODE
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: help setup reproduce figures test lab predict lint verify nnunet phantom-only weights paper-scale bench \
+.PHONY: help setup reproduce figures test lab course predict lint verify nnunet phantom-only weights paper-scale bench \
   test-faults test-slurm fuzz references notebooks study graph lock
 
 help:
@@ -43,8 +43,11 @@ figures: ## make all tables and figures again from the stored scores  [DATA=fold
 test: ## the library's tests, then nbval on the notebooks
 	@$(PYTHON) make.py test
 
-lab: ## the notebooks in JupyterLab
+lab: ## the lessons in JupyterLab
 	@$(PYTHON) make.py lab
+
+course: ## write notebooks for students and solutions into course/
+	@$(PYTHON) make.py course
 
 predict: ## label one scan  SCAN=in.nii.gz MASK=out.nii.gz
 	@$(PYTHON) make.py predict -- "$$SCAN" "$$MASK"

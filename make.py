@@ -104,8 +104,13 @@ def _parser() -> argparse.ArgumentParser:
     test = commands.add_parser("test", help="run the library's tests, then nbval on the notebooks")
     test.set_defaults(command=_test)
 
-    lab = commands.add_parser("lab", help="open the notebooks in JupyterLab")
+    lab = commands.add_parser("lab", help="open the lessons in JupyterLab")
     lab.set_defaults(command=lambda _: prepare() or run(lab_command()))
+
+    course = commands.add_parser(
+        "course", help="write notebooks for students and solutions into course/"
+    )
+    course.set_defaults(command=lambda _: prepare() or run(course_command()))
 
     predict = commands.add_parser("predict", help="label one scan")
     predict.add_argument("scan", nargs="?", default="", metavar="SCAN", help="e.g. in.nii.gz")
@@ -345,7 +350,13 @@ def nbval_command() -> list[str]:
 
 
 def lab_command() -> list[str]:
-    return _python("-m", "jupyterlab", "--notebook-dir", str(ROOT / "notebooks"))
+    """JupyterLab in ROOT, so that links to results, figures and docs work; it opens the start."""
+    start = ROOT / "notebooks" / "00_start.ipynb"
+    return _python("-m", "jupyterlab", "--notebook-dir", str(ROOT), str(start))
+
+
+def course_command() -> list[str]:
+    return _python(str(ROOT / "tools" / "make_course.py"))
 
 
 def _predict(options: argparse.Namespace) -> int:

@@ -29,7 +29,7 @@ from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_json, write_json
 from spineseg.utils.paths import PROFILES, REPOSITORY
 from spineseg.workflow.gather import Run
-from spineseg.workflow.graph import Graph, _require_as_written, use_own_kernel
+from spineseg.workflow.graph import NOTEBOOKS, Graph, _require_as_written, use_own_kernel
 
 CLUSTER = REPOSITORY / "cluster"
 JOBS = yaml.safe_load((CLUSTER / "jobs.yaml").read_text())
@@ -77,7 +77,7 @@ def planned(phantom, workspace, monkeypatch) -> Callable[..., dict[str, dict[str
 @pytest.mark.parametrize("profile", JOBS)
 def test_each_job_of_a_cluster_asks_for_what_its_profile_says(profile, planned):
     jobs = planned(profile, "unet nnunet", mode="remote")
-    rows = {name: "notebook" for name in jobs if name[0].isdigit()}
+    rows = {name: "notebook" for name in jobs if name in NOTEBOOKS}
     rows |= {"train unet": "train", "pretrain unet": "train", "tables": "gather"}
     rows |= {"train nnunet": "nnunet" if "nnunet" in JOBS[profile] else "train"}
     assert {"prepare", "train nnunet", "report", "cost", "01_data_exploration"} < set(jobs)

@@ -18,7 +18,7 @@ from snakemake.cli import parse_config
 from spineseg.utils.paths import REPOSITORY
 from spineseg.workflow.graph import Graph, _local
 
-USER_COMMANDS = ("setup", "reproduce", "figures", "test", "lab", "predict")
+USER_COMMANDS = ("setup", "reproduce", "figures", "test", "lab", "course", "predict")
 
 
 def _load() -> ModuleType:
@@ -377,7 +377,7 @@ def test_test_makes_a_missing_phantom_then_runs_pytest_and_nbval(
     assert library[1:] == ["-m", "pytest"]
     assert notebooks[3:5] == ["--nbval", "--nbval-current-env"]
     names = [Path(name).name for name in notebooks[5:]]
-    assert names == sorted(path.name for path in (REPOSITORY / "notebooks").glob("[0-9]*.ipynb"))
+    assert names == sorted(path.name for path in (REPOSITORY / "notebooks").glob("*.ipynb"))
 
 
 def test_what_tested_notebooks_write_is_thrown_away(monkeypatch, workspace):
@@ -398,6 +398,24 @@ for name in ("results", "figures"):
     assert make.run_notebooks() == 0
     kept = {str(p.relative_to(workspace)): p.read_text() for p in workspace.rglob("kept")}
     assert kept == {f"{name}/kept": name for name in ("data", "cache", "runs", "results")}
+
+
+def test_lab_opens_the_start_page_and_reaches_all_folders(commands):
+    """Lessons link to results, figures and docs, which are beside the folder of the notebooks."""
+    assert make.main(["lab"]) == 0
+    (command,) = commands
+    assert command[1:4] == ["-m", "jupyterlab", "--notebook-dir"]
+    root, start = map(Path, command[4:])
+    assert root == REPOSITORY
+    assert start == root / "notebooks" / "00_start.ipynb"
+    assert start.is_file()
+
+
+def test_course_runs_the_tool_that_writes_it(commands):
+    assert make.main(["course"]) == 0
+    (command,) = commands
+    assert Path(command[1]) == REPOSITORY / "tools" / "make_course.py"
+    assert Path(command[1]).is_file()
 
 
 def test_predict_takes_a_scan_and_a_mask(commands, monkeypatch, tmp_path):
@@ -469,6 +487,7 @@ def test_a_command_runs_in_the_repository_and_its_exit_code_counts(tmp_path, mon
         (["setup"], "python3 make.py setup"),
         (["test"], "python3 make.py test"),
         (["lab"], "python3 make.py lab"),
+        (["course"], "python3 make.py course"),
         (["lint"], "python3 make.py lint"),
         (["reproduce"], "python3 make.py reproduce"),
         (

@@ -6,9 +6,11 @@ With `--check`, write nothing; the exit code is 1 if a page is out of date.
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 
+from spineseg.course import course_plan
 from spineseg.evaluation.result_files import (
     COMPARISON,
     CONVERGENCE,
@@ -72,6 +74,7 @@ class Notebook:
 
 
 NOTEBOOKS = (
+    Notebook("00_start", "start here: the plan of the course and a glossary", (), ("course",)),
     Notebook(
         "01_data_exploration",
         "what a scan and its labels are",
@@ -146,27 +149,6 @@ NOTEBOOKS = (
         ("models/counting.py", "benchmark/cost.py"),
     ),
     Notebook(
-        "A1_figures",
-        "every figure of the paper again",
-        (Piece("Fig. 8, 9", ("fig8", "fig9"), ("curves.csv",)),),
-        ("figures",),
-    ),
-    Notebook(
-        "10_audit",
-        "how to check a paper from its own tables, and what reproduced",
-        (
-            Piece("audit", ("convexity",), ("audit.csv", "audit_convexity.csv")),
-            Piece("verdicts", (), ("verdicts.csv",)),
-        ),
-        ("paper/consistency.py", "paper/verdicts.py"),
-    ),
-    Notebook(
-        "A2_speed",
-        "how fast the networks run, and why",
-        (Piece("ours", ("speed", "growth")),),
-        ("models/fast.py", "benchmark"),
-    ),
-    Notebook(
         "09_mechanism",
         "when ASPP helps, and why",
         (
@@ -178,6 +160,30 @@ NOTEBOOKS = (
             ),
         ),
         ("paper/mechanism.py", "paper/findings.py"),
+    ),
+    Notebook(
+        "10_audit",
+        "how to check a paper from its own tables",
+        (Piece("audit", ("convexity",), ("audit.csv", "audit_convexity.csv")),),
+        ("paper/consistency.py",),
+    ),
+    Notebook(
+        "11_verdicts",
+        "what reproduced",
+        (Piece("verdicts", (), ("verdicts.csv",)),),
+        ("paper/verdicts.py",),
+    ),
+    Notebook(
+        "A1_figures",
+        "appendix: every figure of the paper again",
+        (Piece("Fig. 8, 9", ("fig8", "fig9"), ("curves.csv",)),),
+        ("figures",),
+    ),
+    Notebook(
+        "A2_speed",
+        "appendix: how fast the networks run, and why",
+        (Piece("ours", ("speed", "growth")),),
+        ("models/fast.py", "benchmark"),
     ),
 )
 
@@ -258,7 +264,7 @@ def _verdicts() -> str:
     tables = [RESULTS / name / VERDICTS.name for name in JUDGED]
     verdicts = pd.concat(pd.read_csv(table) for table in tables if table.is_file())["verdict"]
     counts = ", ".join(f"{count} {words}" for words, count in verdicts.value_counts().items())
-    where = "[claim by claim](notebooks/10_audit.ipynb)"
+    where = "[claim by claim](notebooks/11_verdicts.ipynb)"
     return f"Of {len(verdicts)} claims, judged on simulated patients: {counts} ({where})."
 
 
@@ -329,7 +335,7 @@ def notebooks_table() -> str:
         cells = [
             _link(notebook.name[:2], f"notebooks/{notebook.name}.ipynb"),
             notebook.teaches,
-            f"{times[notebook.name]:.0f} s",
+            f"{times[notebook.name]:.0f} s" if notebook.name in times else "",
             "; ".join(map(str, notebook.pieces)),
             ", ".join(_link(path, f"{LIBRARY}/{path}") for path in notebook.code),
         ]
@@ -402,6 +408,7 @@ def bundled_table() -> str:
 PAGES = {
     "README.md": {
         "outcome": outcome,
+        "course": partial(course_plan, "notebooks/", minutes=False),
         "scores": scores_table,
         "notebooks": notebooks_table,
     },

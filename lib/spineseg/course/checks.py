@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -10,6 +11,9 @@ from pkgutil import iter_modules
 from typing import Any
 
 from spineseg.utils.errors import UserError
+
+RIGHT = "right."
+GRADING = "NBGRADER_EXECUTION"  # nbgrader sets this variable where it runs a notebook
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,15 @@ class Exercise:
 
 
 def check(number: str, answer: Any) -> None:
-    """Say whether the answer to an exercise, such as "3.1", is right; a hint if it is not."""
-    print(f"Exercise {number}: {verdict(number, answer)}")
+    """Say whether the answer to an exercise, such as "3.1", is right; a hint if it is not.
+
+    If nbgrader runs the notebook, raises AssertionError for an answer that is not right, because
+    nbgrader gives points to cells without errors.
+    """
+    said = verdict(number, answer)
+    if GRADING in os.environ and not said.startswith(RIGHT):
+        raise AssertionError(f"Exercise {number}: {said}")
+    print(f"Exercise {number}: {said}")
 
 
 def verdict(number: str, answer: Any) -> str:
@@ -40,7 +51,7 @@ def verdict(number: str, answer: Any) -> str:
         hint = exercise.judge(answer)
     except Exception as error:  # an answer can be anything, and so can what it raises
         hint = f"your answer cannot be used here: {type(error).__name__}: {error}"
-    return f"not yet. {hint}" if hint else f"right. {exercise.because}".strip()
+    return f"not yet. {hint}" if hint else f"{RIGHT} {exercise.because}".strip()
 
 
 def exercises() -> dict[str, Exercise]:

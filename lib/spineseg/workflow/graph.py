@@ -78,6 +78,7 @@ class Notebook:
 SOURCES_OF_TABLES = {source.name for derived in DERIVED.values() for source in derived.all_sources}
 VALIDATED = (*GATHERED, SUMMARY.name)  # what `results_of` reads
 NOTEBOOKS = {
+    "00_start": Notebook(),
     "01_data_exploration": Notebook(
         writes=["shapes.csv", "measured.csv", "slice.npz"],
         figures=["fig1a", "intensities", "class_sizes"],

@@ -1,0 +1,108 @@
+"""The plan of the course: its sessions, and how many minutes each takes."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from spineseg.utils.errors import UserError
+from spineseg.utils.paths import REPOSITORY
+
+NOTEBOOKS = REPOSITORY / "notebooks"
+TITLE = re.compile(r"# (.+)")
+TIME = re.compile(r"\bTime\b\W+about (\d+) minutes? to read,\D*(\d+)\b.*? to run")
+EXERCISE = re.compile(r"### Exercise (\d+\.\d+) · (.+) \((\d+) minutes\)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Session:
+    """Some lessons that are taught together, and what you can do afterwards."""
+
+    lessons: tuple[str, ...]  # names of notebooks
+    objectives: str
+
+
+@dataclass(frozen=True)
+class Minutes:
+    """How long a lesson takes: to read, to run, and to solve its exercises."""
+
+    read: int
+    run: int
+    solve: int
+
+
+SESSIONS = (
+    Session(
+        ("01_data_exploration", "02_preprocessing", "03_network"),
+        "describe scans and their labels, bring a scan to one grid and back, "
+        "build ASPP-UNet from its modules, measure what a network sees",
+    ),
+    Session(
+        ("04_training", "05_ablation"),
+        "write a training loop, score a network, read an ablation study",
+    ),
+    Session(
+        ("06_baselines", "07_noise", "08_cost"),
+        "compare methods case by case with an interval and a test, measure robustness to noise, "
+        "count parameters and arithmetic",
+    ),
+    Session(
+        ("09_mechanism", "10_audit", "11_verdicts"),
+        "test an explanation with controls, check a paper from its own tables, "
+        "judge what reproduced",
+    ),
+)
+
+
+def course_plan(links: str = "", minutes: bool = True, folder: Path = NOTEBOOKS) -> str:
+    """The sessions as a table in Markdown. `links` is put before the name of each notebook.
+
+    Raises UserError for a lesson without title, and without time if `minutes` are wanted.
+    """
+    columns = ["session", "lessons", *["read + run + solve"] * minutes, "afterwards you can"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for number, session in enumerate(SESSIONS, start=1):
+        paths = [folder / f"{lesson}.ipynb" for lesson in session.lessons]
+        cells = [str(number)]
+        cells.append("<br>".join(f"[{title_of(path)}]({links}{path.name})" for path in paths))
+        if minutes:
+            time = total(map(minutes_of, paths))
+            cells.append(f"{time.read} + {time.run} + {time.solve} min")
+        lines.append(f"| {' | '.join([*cells, session.objectives])} |")
+    return "\n".join(lines)
+
+
+def total(minutes: Iterable[Minutes]) -> Minutes:
+    """The sum over several lessons."""
+    every = list(minutes)
+    return Minutes(
+        sum(each.read for each in every),
+        sum(each.run for each in every),
+        sum(each.solve for each in every),
+    )
+
+
+def title_of(lesson: Path) -> str:
+    """The heading of a notebook."""
+    return _found(TITLE, lesson, "has no title", "begin its first cell with `# 3 · Title`")[1]
+
+
+def minutes_of(lesson: Path) -> Minutes:
+    """The minutes that a lesson names."""
+    wanted = "write `**Time:** about 30 minutes to read, 2 to run` into its first cell"
+    time = _found(TIME, lesson, "does not say how long it takes", wanted)
+    solve = sum(int(exercise[3]) for exercise in EXERCISE.finditer(_prose(lesson)))
+    return Minutes(int(time[1]), int(time[2]), solve)
+
+
+def _found(pattern: re.Pattern[str], lesson: Path, what: str, remedy: str) -> re.Match[str]:
+    found = pattern.search(_prose(lesson))
+    if found is None:
+        raise UserError.at(lesson, what, remedy)
+    return found
+
+
+def _prose(lesson: Path) -> str:
+    cells = json.loads(lesson.read_text(encoding="utf-8"))["cells"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
