@@ -9,13 +9,13 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spineseg.figures.style import COLUMN_WIDTH
+from spineseg.figures.style import COLUMN_WIDTH, PAGE_WIDTH
 from spineseg.labels import CLASSES, COLOURS, FOREGROUND
 
 
 def intensities(measured: pd.DataFrame) -> Figure:
     """Mean gray value (0..255) of each class in each case (`data.overview.measure_cases`)."""
-    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 2.4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(PAGE_WIDTH * 0.8, 2.6), layout="constrained")
     _strip(axes, measured, "gray_mean", CLASSES)
     axes.set(xlabel="", ylabel="mean gray (0-255)", ylim=(0, 255))
     return figure
@@ -23,7 +23,7 @@ def intensities(measured: pd.DataFrame) -> Figure:
 
 def class_sizes(measured: pd.DataFrame) -> Figure:
     """Volume of each class in each case, in mL (`data.overview.measure_cases`)."""
-    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 2.4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(PAGE_WIDTH * 0.8, 2.6), layout="constrained")
     _strip(axes, measured, "volume_ml", FOREGROUND)
     axes.set(xlabel="", ylabel="volume (mL)", ylim=(0, None))
     return figure
