@@ -29,7 +29,7 @@ def test_sizes_and_lacking_classes():
     short = {name: volume for name, volume in whole.items() if name != "T11"}
     table = pd.concat([measured(whole), measured(short, "Case2")])
     text = findings.on_scans(table)
-    assert "Background takes 80.3 % of all voxels." in text
+    assert "Background takes 80.7 % of all voxels." in text
     assert "L4 is the largest (median volume 40.0 mL)" in text
     assert "T11 the smallest (20.0 mL): a factor of 2.0." in text
     assert text.endswith("Of 2 cases, 1 lacks T11.")
