@@ -7,9 +7,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from spineseg.evaluation.statistics import POOR
+from spineseg.evaluation.summary import common_runs
 from spineseg.experiment import SIMULATED
-from spineseg.labels import CLASSES, FOREGROUND
-from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED
+from spineseg.labels import ALL_CLASSES, CLASSES, FOREGROUND
+from spineseg.methods import (
+    CONTROL_DEPTH,
+    METHODS,
+    PLAIN,
+    PROPOSED,
+    TABLE3,
+)
 from spineseg.paper.mechanism import (
     ENDS,
     FAILING,
@@ -20,6 +28,13 @@ from spineseg.paper.mechanism import (
     same_ratio,
 )
 from spineseg.paper.tables import with_interval
+from spineseg.paper.verdicts import (
+    CANNOT_ACT,
+    CHANCE,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    UNTRAINED,
+)
 from spineseg.runs import RunRecord
 
 CONTROLLED = {  # what the control networks are, as the subject of a sentence
@@ -30,6 +45,7 @@ CONTROLLED = {  # what the control networks are, as the subject of a sentence
     "control_rows": "A plain network that gets the row coordinate",
 }
 Row = Mapping[Hashable, Any]
+MOSTLY = 50  # per cent of the wrong voxels: more are mostly of that kind
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 
 
@@ -297,6 +313,204 @@ def on_fields(fields: pd.DataFrame, plain: str, proposed: str) -> str:
         f"the trained {METHODS[plain].title}, and within {rows[proposed]} rows in "
         f"{METHODS[proposed].title}."
     )
+
+
+def on_ablation(rows: pd.DataFrame) -> str:
+    """Which positions of ASPP modules are best; `rows` is that of `readable.ablation_rows`."""
+    ran = rows.dropna(subset="ours").set_index("positions")
+    absent = [str(name) for name in rows["positions"] if name not in ran.index]
+    not_run = f"Not run: {'; '.join(absent)}." if absent else "All rows were run."
+    if ran.empty:
+        return f"No row of the ablation was run. {not_run}"
+    best = ran.iloc[ran["ours"].argmax()]
+    sentences = [
+        f"Of the {len(ran)} rows that were run, the row {best.name} has the highest mean DSC: "
+        f"{with_interval(best['ours'], best['low'], best['high'])} %.",
+        *_against_reference(ran),
+        *_by_position(ran),
+        not_run,
+    ]
+    if METHODS[PROPOSED].positions in absent:
+        sentences.append("So these results cannot tell whether four modules are better than fewer.")
+    return " ".join(sentences)
+
+
+def _against_reference(ran: pd.DataFrame) -> list[str]:
+    """Which rows, indexed by positions, differ from the one with which they are compared."""
+    others, reference = ran.dropna(subset="above"), ran[ran["above"].isna()].index
+    if others.empty or len(reference) != 1:
+        return []
+    low, high = others["above_low"], others["above_high"]
+    groups = {
+        "Significantly better than the row {}: {}.": low > 0,
+        "Significantly worse than the row {}: {}.": high < 0,
+        "Cannot be told from the row {}: {}.": (low <= 0) & (high >= 0),
+    }
+    return [
+        words.format(reference[0], "; ".join(low.index[rows]))
+        for words, rows in groups.items()
+        if rows.any()
+    ]
+
+
+def _by_position(ran: pd.DataFrame) -> list[str]:
+    """Whether the mean of a single module rises with its position."""
+    means = ran.loc[[place for place in "1234" if place in ran.index], "ours"]
+    if len(means) < 2:
+        return []
+    rises = "rises" if means.is_monotonic_increasing else "does not rise"
+    return [f"The mean of a single module {rises} with its position."]
+
+
+def on_verdicts(judged: pd.DataFrame) -> list[str]:
+    """Each claim with its verdict, one sentence each; `judged` holds rows of verdicts.csv."""
+    sentences = []
+    for row in judged.to_dict("records"):
+        claim, paper = str(row["claim"]), row["paper"]
+        paper = paper if isinstance(paper, str) else f"{paper:+.2f}"  # a column of numbers alone
+        sentences.append(
+            f"{claim[:1].upper()}{claim[1:]}: {row['verdict']} (paper {paper}, ours {row['ours']})."
+        )
+    return sentences
+
+
+def on_means(table3: pd.DataFrame, name: str) -> str:
+    """Which method has the highest mean DSC; `table3` is that of `tables.beside_table3`.
+
+    `name` is that of the experiment.
+    """
+    rows = table3[(table3["class"] == ALL_CLASSES) & (table3["metric"] == "DSC")]
+    means = rows.dropna(subset="ours").set_index("model").sort_values("ours", ascending=False)
+    absent = [METHODS[model].title for model in TABLE3 if model not in means.index]
+    if means.empty:
+        return f"{name}: no method was run."
+    best = means.iloc[0]
+    interval = with_interval(best["ours"], best["low"], best["high"])
+    sentences = [
+        f"{name}: {METHODS[str(best.name)].title} has the highest mean DSC of the {len(means)} "
+        f"methods that were run, {interval} %."
+    ]
+    others = [
+        f"{METHODS[str(model)].title} {ours:.1f} %" for model, ours in means["ours"][1:].items()
+    ]
+    if others:
+        sentences.append(f"Then come {_listed(others)}.")
+    if absent:
+        sentences.append(f"Not run: {', '.join(absent)}.")
+    return " ".join(sentences)
+
+
+def on_leads(leads: pd.DataFrame) -> str:
+    """Which leads of ASPP-UNet count; `leads` is that of `readable.lead_rows`."""
+    if leads.empty:
+        return "ASPP-UNet was not compared with another method."
+    clear = (leads["low"] > 0) | (leads["high"] < 0)
+    sentences = [
+        f"Of {len(leads)} differences between ASPP-UNet and another method, {clear.sum()} "
+        f"can be told from zero: ASPP-UNet is ahead in {(leads['low'] > 0).sum()} and behind in "
+        f"{(leads['high'] < 0).sum()}."
+    ]
+    words = {
+        REPRODUCED: "ASPP-UNet leads over {}.",
+        NOT_REPRODUCED: "ASPP-UNet is behind {}, against the paper's claim.",
+        CHANCE: "Between ASPP-UNet and {}, chance alone can explain the difference.",
+        UNTRAINED: "The comparison with {} does not count, because a network in it is not known "
+        "to be trained out.",
+        CANNOT_ACT: "The comparison with {} does not count, because in images of this size ASPP "
+        "has nothing to add.",
+    }
+    for verdict, sentence in words.items():
+        rows = leads[leads["verdict"] == verdict].to_dict("records")
+        shown = [_led(row, verdict in (REPRODUCED, NOT_REPRODUCED, CHANCE)) for row in rows]
+        if shown:
+            sentences.append(sentence.format(_listed(shown)))
+    return " ".join(sentences)
+
+
+def _led(row: Row, with_points: bool) -> str:
+    title = METHODS[row["model"]].title
+    points = with_interval(row["difference"], row["low"], row["high"], "+.1f")
+    return f"{title} ({points} points)" if with_points else title
+
+
+def on_folds(folds: pd.DataFrame) -> str:
+    """U-Net-2D against ASPP-UNet over several folds; `folds` is that of `tables.five_folds`."""
+    rows = folds[folds["metric"] == "DSC"].to_dict("records")
+    if not rows or rows[0]["folds"] < 2:
+        return "The two networks have fewer than two folds in common."
+    (row,) = rows
+    points = with_interval(row["difference"], row["low"], row["high"], "+.1f")
+    return (
+        f"Over {row['folds']} folds with one seed and {row['cases']} patients, ASPP-UNet minus "
+        f"U-Net-2D is {points} points. This interval is over patients only: it does not know how "
+        "far another seed would move the means."
+    )
+
+
+def on_errors(named: pd.DataFrame, models: Sequence[str]) -> str:
+    """Whether networks miss vertebrae or misname them, and whether they fail to count.
+
+    `named` is that of `mechanism.named_table`. Methods without rows are left out.
+    """
+    ran = [name for name in models if name in set(named["model"])]
+    if not ran:
+        return ""
+    sentences, by_names = [], []
+    for model in ran:
+        parts = of_vertebrae(named, model)
+        wrong = parts["missed"] + parts["misnamed"]
+        share = 100 * parts["misnamed"] / wrong if wrong else 0.0
+        sentences.append(
+            f"{METHODS[model].title} gets {wrong:.1f} % of the vertebrae's voxels wrong. Of these, "
+            f"{100 - share:.0f} % are missed and {share:.0f} % have another level's name."
+        )
+        if share > MOSTLY:
+            by_names.append(METHODS[model].title)
+    others = [METHODS[name].title for name in ran if METHODS[name].title not in by_names]
+    if by_names:
+        sentences.append(f"Most errors of {_listed(by_names)} are wrong names: a failure to count.")
+    if others:
+        sentences.append(
+            f"Most errors of {_listed(others)} are not errors of counting: voxels of a vertebra "
+            "are called background."
+        )
+    return " ".join([*sentences, *_changed_errors(named, ran)])
+
+
+def _changed_errors(named: pd.DataFrame, ran: Sequence[str]) -> list[str]:
+    """What ASPP changes: the names or the outlines."""
+    if not {PLAIN, PROPOSED} <= set(ran):
+        return []
+    plain, proposed = of_vertebrae(named, PLAIN), of_vertebrae(named, PROPOSED)
+    names, missed = (proposed[part] - plain[part] for part in ("misnamed", "missed"))
+    more = "names than in outlines" if abs(names) > abs(missed) else "outlines than in names"
+    return [
+        f"From {METHODS[PLAIN].title} to {METHODS[PROPOSED].title}, the share of wrong names "
+        f"changes by {names:+.1f} points and that of missed voxels by {missed:+.1f}. So the two "
+        f"networks differ more in {more}."
+    ]
+
+
+def on_worst(scores: pd.DataFrame, models: Sequence[str]) -> list[str]:
+    """The worst case of each method, one sentence each.
+
+    `scores` is the scores.csv of an experiment, of which the runs are used that all these methods
+    have in common.
+    """
+    dice = common_runs(scores, models).query("aggregation == 'volume' and metric == 'DSC'")
+    dice = dice.assign(value=100 * dice["value"])
+    sentences = []
+    for model in (name for name in models if name in set(dice["model"])):
+        own = dice[dice["model"] == model]
+        means = own.groupby(["case", "seed"], as_index=False)["value"].mean()
+        case, seed, worst = means.loc[means["value"].argmin(), ["case", "seed", "value"]]
+        row = own[(own["case"] == case) & (own["seed"] == seed)].set_index("class")["value"]
+        poor = [name for name in FOREGROUND if row.get(name, np.inf) < 100 * POOR]
+        tail = f"below {100 * POOR:.0f} %: {' '.join(poor)}" if poor else "no class is poor"
+        sentences.append(
+            f"{METHODS[model].title}: {case} with seed {seed}, mean DSC {worst:.1f} %, {tail}."
+        )
+    return sentences
 
 
 def against(

@@ -149,17 +149,22 @@ def _class_means(volumes: pd.DataFrame) -> pd.DataFrame:
     return means.reindex([name for name in FOREGROUND if name in means.index])
 
 
+def lead_claim(model: str, metric: str) -> str:
+    """The claim that the mean of ASPP-UNet is above that of another method."""
+    return f"ASPP-UNet above {METHODS[model].title} in {metric}, points"
+
+
 def _leads(measured: Measured) -> list[Row]:
     """Section 3: the lead of ASPP-UNet's mean over that of each other method."""
     paper = printed.stated().query("claim == 'lead'").set_index(["metric", "subject"])["value"]
     rows = []
     for lead in compare(measured.scores).to_dict("records"):
         model, metric, low, high = (lead[key] for key in ("model", "metric", "low", "high"))
-        title = METHODS[model].title
-        claim = f"ASPP-UNet above {title} in {metric}, points"
+        printed_lead = paper[metric, METHODS[model].title]
         ours = with_interval(lead["difference"], low, high, "+.2f")
         judged = measured.lead(low, high, (PROPOSED, model), of_aspp=model == PLAIN)
-        rows.append(_row("3", claim, f"{paper[metric, title]:+.2f}", ours, judged))
+        claim = lead_claim(model, metric)
+        rows.append(_row("3", claim, f"{printed_lead:+.2f}", ours, judged))
     return rows
 
 
