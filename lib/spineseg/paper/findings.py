@@ -400,6 +400,20 @@ def on_means(table3: pd.DataFrame, name: str) -> str:
     return " ".join(sentences)
 
 
+def on_best(table3: pd.DataFrame) -> str:
+    """Which method has the highest mean DSC of each class; `table3` as in `on_means`."""
+    rows = table3[(table3["class"] != ALL_CLASSES) & (table3["metric"] == "DSC")]
+    means = rows.dropna(subset="ours").pivot(index="class", columns="model", values="ours")
+    if means.empty:
+        return ""
+    best = means.idxmax(axis=1)
+    classes = {model: [name for name in FOREGROUND if best.get(name) == model] for model in TABLE3}
+    parts = [
+        f"{METHODS[model].title} on {' '.join(names)}" for model, names in classes.items() if names
+    ]
+    return f"The highest mean DSC has {'; '.join(parts)}."
+
+
 def on_leads(leads: pd.DataFrame) -> str:
     """Which leads of ASPP-UNet count; `leads` is that of `readable.lead_rows`."""
     if leads.empty:
@@ -447,14 +461,13 @@ def on_folds(folds: pd.DataFrame) -> str:
     )
 
 
-def on_errors(named: pd.DataFrame, models: Sequence[str]) -> str:
+def on_errors(named: pd.DataFrame, models: Sequence[str]) -> list[str]:
     """Whether networks miss vertebrae or misname them, and whether they fail to count.
 
-    `named` is that of `mechanism.named_table`. Methods without rows are left out.
+    `named` is that of `mechanism.named_table`. Methods without rows are left out. One line per
+    method, then the conclusions.
     """
     ran = [name for name in models if name in set(named["model"])]
-    if not ran:
-        return ""
     sentences, by_names = [], []
     for model in ran:
         parts = of_vertebrae(named, model)
@@ -474,7 +487,7 @@ def on_errors(named: pd.DataFrame, models: Sequence[str]) -> str:
             f"Most errors of {_listed(others)} are not errors of counting: voxels of a vertebra "
             "are called background."
         )
-    return " ".join([*sentences, *_changed_errors(named, ran)])
+    return [*sentences, *_changed_errors(named, ran)]
 
 
 def _changed_errors(named: pd.DataFrame, ran: Sequence[str]) -> list[str]:

@@ -1,0 +1,119 @@
+"""Exercises of lesson 6: missed or misnamed, a test by sign flips, one seed."""
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from spineseg.course.checks import Exercise
+from spineseg.evaluation.result_files import CONFUSION, SCORES
+from spineseg.evaluation.summary import common_runs
+from spineseg.experiment import Experiment
+from spineseg.methods import PLAIN, TABLE3
+from spineseg.paper import mechanism
+from spineseg.paper.tables import compare
+
+NEAR_PERCENT = 0.6  # a whole number is right
+NEAR_P = 0.03  # of a p from 10 000 flips, or from fewer
+NEAR_RATIO = 0.011  # two decimals are right
+ONE_SEED = 1
+
+
+def wrong_of(model: str) -> tuple[float, float, float]:
+    """Right, missed and misnamed vertebra voxels in the stored study, in per cent."""
+    confusion = CONFUSION.read(Experiment.of().results, dtype={"fold": str})
+    named = mechanism.named_table(common_runs(confusion, TABLE3))
+    parts = mechanism.of_vertebrae(named, model)
+    return parts["right"], parts["missed"], parts["misnamed"]
+
+
+def _misnamed(answer: Any) -> str:
+    _, missed, misnamed = wrong_of("unet3d")
+    right = 100 * misnamed / (missed + misnamed)
+    given = float(answer)
+    if abs(given - right) < NEAR_PERCENT:
+        return ""
+    if 0 < given <= 1 and abs(100 * given - right) < NEAR_PERCENT:
+        return "That is the share as a fraction. Give per cent."
+    mistakes = {
+        misnamed: "That is the share of all vertebra voxels. Divide by the wrong ones.",
+        100 - right: "That is the share that is missed.",
+        100 * misnamed / missed: "That compares misnamed with missed. Divide by both together.",
+    }
+    for value, hint in mistakes.items():
+        if abs(given - value) < NEAR_PERCENT:
+            return hint
+    return "Another number. Divide the misnamed voxels by the misnamed and missed ones."
+
+
+def exact_p(differences: np.ndarray) -> float:
+    """The two-sided p of all sign flips."""
+    signs = np.array(list(product((-1, 1), repeat=len(differences))))
+    means = np.abs((signs * differences).mean(axis=1))
+    return float(np.mean(means >= abs(differences.mean()) - 1e-12))
+
+
+def _sign_flips(answer: Any) -> str:
+    if not callable(answer):
+        return "Give the function itself, without calling it."
+    examples = [
+        np.array([1.5, -0.4, 0.8, 2.0, -1.1, 0.3, -0.2, 0.9, 0.6, -0.7]),
+        -np.array([1.5, -0.4, 0.8, 2.0, -1.1, 0.3, -0.2, 0.9, 0.6, -0.7]),
+        np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0]),
+    ]
+    right = [exact_p(each) for each in examples]
+    given = [float(answer(each.copy())) for each in examples]
+    errors = np.abs(np.subtract(given, right))
+    if errors.max() < NEAR_P:
+        return ""
+    if max(given) > 1:
+        return "A p is a share: divide the number of flips by all of them."
+    if np.abs(np.subtract(given, 1 - np.array(right))).max() < NEAR_P:
+        return "That is the share of flips that are nearer to zero. Count those at least as far."
+    if abs(given[0] - right[0] / 2) < NEAR_P:
+        return "Flips as far on the other side count too: compare absolute values."
+    return "Another p: flip the sign of each difference, not their order and not all at once."
+
+
+def widths() -> tuple[float, float]:
+    """Widths of the interval of the lead over U-Net-2D: with one seed, and with all."""
+    scores = SCORES.read(Experiment.of().results, dtype={"fold": str})
+    found = []
+    for part in (scores[scores["seed"] == ONE_SEED], scores):
+        leads = compare(part)
+        lead = leads[(leads["metric"] == "DSC") & (leads["model"] == PLAIN)]
+        found.append(float((lead["high"] - lead["low"]).iloc[0]))
+    return found[0], found[1]
+
+
+def _one_seed(answer: Any) -> str:
+    given = float(answer)
+    one, every = widths()
+    hints = {
+        one / every: "",
+        every / one: "Divide the other way round: one seed by three.",
+        one: "That is the width with one seed. Divide it by the width with three.",
+        every: "That is the width with three seeds. Divide the width with one seed by it.",
+    }
+    for value, hint in hints.items():
+        if abs(given - value) < NEAR_RATIO:
+            return hint
+    return "Another number. Take the row of U-Net-2D and the metric DSC of both comparisons."
+
+
+EXERCISES = {
+    "6.1": Exercise(
+        _misnamed,
+        because="If it is more than half, the network more often miscounts than misses. The other "
+        "methods' shares are printed in section 6.",
+    ),
+    "6.2": Exercise(
+        _sign_flips,
+        because="Like Wilcoxon's, this test knows the patients and not the seeds.",
+    ),
+    "6.3": Exercise(
+        _one_seed,
+        because="With one seed, the interval is one over patients. It no longer knows how far "
+        "another training would move the means, so a narrower one is not more certain.",
+    ),
+}
