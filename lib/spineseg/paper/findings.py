@@ -315,13 +315,16 @@ def on_fields(fields: pd.DataFrame, plain: str, proposed: str) -> str:
     )
 
 
-def on_ablation(rows: pd.DataFrame) -> str:
-    """Which positions of ASPP modules are best; `rows` is that of `readable.ablation_rows`."""
+def on_ablation(rows: pd.DataFrame) -> list[str]:
+    """Which positions of ASPP modules are best, one sentence each.
+
+    `rows` is that of `course.score_tables.ablation_rows`.
+    """
     ran = rows.dropna(subset="ours").set_index("positions")
     absent = [str(name) for name in rows["positions"] if name not in ran.index]
     not_run = f"Not run: {'; '.join(absent)}." if absent else "All rows were run."
     if ran.empty:
-        return f"No row of the ablation was run. {not_run}"
+        return ["No row of the ablation was run."]
     best = ran.iloc[ran["ours"].argmax()]
     sentences = [
         f"Of the {len(ran)} rows that were run, the row {best.name} has the highest mean DSC: "
@@ -332,7 +335,7 @@ def on_ablation(rows: pd.DataFrame) -> str:
     ]
     if METHODS[PROPOSED].positions in absent:
         sentences.append("So these results cannot tell whether four modules are better than fewer.")
-    return " ".join(sentences)
+    return sentences
 
 
 def _against_reference(ran: pd.DataFrame) -> list[str]:
@@ -415,7 +418,7 @@ def on_best(table3: pd.DataFrame) -> str:
 
 
 def on_leads(leads: pd.DataFrame) -> str:
-    """Which leads of ASPP-UNet count; `leads` is that of `readable.lead_rows`."""
+    """Which leads of ASPP-UNet count; `leads` is that of `course.score_tables.lead_rows`."""
     if leads.empty:
         return "ASPP-UNet was not compared with another method."
     clear = (leads["low"] > 0) | (leads["high"] < 0)

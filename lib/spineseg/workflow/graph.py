@@ -27,14 +27,12 @@ from spineseg.evaluation.result_files import (
     CONVERGENCE,
     CONVEXITY,
     COST,
-    FAILURES,
     FIVE_FOLDS,
     NOISE_CURVES,
     RUNS,
     SCORES,
     SEARCH,
     SUMMARY,
-    TABLE2,
     TABLE3,
     TABLE4,
     VERDICTS,
@@ -93,15 +91,13 @@ NOTEBOOKS = {
         figures=["training", "scores", "examples"],
     ),
     "05_ablation": Notebook(
-        [*VALIDATED, TABLE2.name, VERDICTS.name],
+        [*VALIDATED, VERDICTS.name],
         figures=["ablation"],
-        stored=[
-            f"simulated-laptop-220/{name}" for name in (SCORES.name, TABLE2.name, VERDICTS.name)
-        ],
+        stored=[f"simulated-laptop-220/{name}" for name in (RUNS, SCORES.name, VERDICTS.name)],
     ),
     "06_baselines": Notebook(
         [
-            *(*VALIDATED, TABLE3.name, COMPARISON.name, FAILURES.name),
+            *(*VALIDATED, TABLE3.name, COMPARISON.name, VERDICTS.name),
             *(CONVERGENCE.name, FIVE_FOLDS.name),
         ],
         figures=["fig7", "comparison"],

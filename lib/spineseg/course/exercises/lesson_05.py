@@ -32,7 +32,7 @@ def largest_rate(rows: int, columns: int) -> int:
 
 def _rate(answer: Any) -> str:
     given, right = float(answer), largest_rate(*MAP)
-    hints = {
+    hints: dict[float, str] = {
         right: "",
         right + 1: f"With rate {right + 1} it is {mean_taps(*MAP, right + 1):.2f}: just too few.",
         6: "Not only the paper's rates are allowed. Try those between 6 and 12.",

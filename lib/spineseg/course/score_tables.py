@@ -1,7 +1,8 @@
-"""Results as the lessons show them: few columns, titles in place of names, numbers as text."""
+"""Scores as lessons 5 and 6 show them: few columns, numbers with their intervals as text."""
 
 import pandas as pd
 
+from spineseg.course.tables import as_p, titled
 from spineseg.evaluation.statistics import interval, mean, paired
 from spineseg.evaluation.summary import common_runs
 from spineseg.labels import ALL_CLASSES
@@ -13,13 +14,6 @@ from spineseg.paper.verdicts import lead_claim
 NOT_RUN = "not run"
 UNKNOWN = "unknown"
 NOT_TRIED = "not tried"
-
-
-def as_p(p: float) -> str:
-    """A p value as text; empty for NaN."""
-    if pd.isna(p):
-        return ""
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def reference_row(scores: pd.DataFrame) -> str:
@@ -81,7 +75,7 @@ def mean_table(table3: pd.DataFrame) -> pd.DataFrame:
         own = rows[rows["metric"] == metric].reindex(TABLE3)
         columns[f"{metric}, paper"] = own["paper"].map("{:.1f}".format)
         columns[f"{metric}, ours (95 %)"] = _intervals(own, "ours", "low", "high", NOT_RUN)
-    return _titled(pd.DataFrame(columns))
+    return titled(pd.DataFrame(columns))
 
 
 def lead_rows(
@@ -118,7 +112,7 @@ def lead_table(leads: pd.DataFrame) -> pd.DataFrame:
             "verdict": rows["verdict"].fillna(""),
         }
     )
-    return _titled(table)
+    return titled(table)
 
 
 def convergence_as_text(
@@ -140,7 +134,7 @@ def convergence_as_text(
         },
         index=rows.index,
     )
-    return _titled(table)
+    return titled(table)
 
 
 def _trained_out(convergence: pd.DataFrame, model: str) -> str:
@@ -158,8 +152,3 @@ def _intervals(
         for row in rows.to_dict("records")
     ]
     return pd.Series(texts, rows.index, dtype=object)
-
-
-def _titled(table: pd.DataFrame) -> pd.DataFrame:
-    titles = [METHODS[name].title for name in table.index]
-    return table.set_axis(pd.Index(titles, name="method"))
