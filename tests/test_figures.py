@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from spineseg import figures
-from spineseg.figures import diagrams, style
+from spineseg.figures import diagrams, mechanism, style
 from spineseg.labels import ALL_CLASSES, CLASSES, COLOURS
 from spineseg.methods import METHODS, NNUNET, NOISE_METHODS, TABLE3
 from spineseg.models import build_model
@@ -75,6 +76,9 @@ def test_losses_are_means_over_common_runs_and_nnunet_has_its_own_panel(figure, 
     )
     own, other = figure(curves).axes
     assert [line.get_label() for line in other.lines] == [METHODS[NNUNET].title]
+    losses = curves.query("model == @NNUNET").groupby("epoch")[column]
+    np.testing.assert_allclose(other.lines[0].get_ydata(), losses.mean() + 1)
+    assert own.get_yscale() == other.get_yscale() == "log"
     assert len(own.lines) == len(TABLE3) - 1
     losses = curves.query("model == 'unet' and fold == 0").groupby("epoch")[column]
     np.testing.assert_allclose(own.lines[0].get_ydata(), losses.mean())
@@ -173,6 +177,111 @@ def test_diagrams_name_the_layers_of_the_network():
     assert shapes.count("MaxPool") == 4
     assert "DC\n64 x 880 x 464" in shapes
     assert "Conv 1x1\n9 x 880 x 464" in shapes
+
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+STORED = RESULTS / "phantom-laptop"
+BENCHMARK = RESULTS / "benchmark"
+
+
+def table(name: str) -> pd.DataFrame:
+    return pd.read_csv(STORED / f"{name}.csv")
+
+
+def of_proposed(name: str) -> pd.DataFrame:
+    return table(name).query("model == 'aspp_unet'")
+
+
+DRAWN = {
+    "ablation": lambda: figures.ablation(beside_table2(), "phantom"),
+    "comparison": lambda: figures.comparison(table("table3"), "phantom"),
+    "convexity": lambda: figures.convexity(table("audit_convexity")),
+    "cost": lambda: figures.cost(table("table4")),
+    "examples": lambda: figures.examples(np.load(STORED / "examples.npz")),
+    "fig1": lambda: figures.fig1(np.load(STORED / "fig1.npz")),
+    "fig5": lambda: figures.fig5(np.load(STORED / "noise.npz")),
+    "fig6": lambda: figures.fig6(np.load(STORED / "noise.npz")),
+    "fig7": lambda: figures.fig7(np.load(STORED / "examples.npz")),
+    "fig8": lambda: figures.fig8(table("curves")),
+    "growth": lambda: figures.growth(pd.read_csv(BENCHMARK / "growth.csv")),
+    "noise": lambda: figures.noise(table("noise_curves")),
+    "scores": lambda: figures.scores_by_class(of_proposed("scores")),
+    "speed": lambda: figures.speed(pd.read_csv(BENCHMARK / "speed.csv")),
+    "training": lambda: figures.training(of_proposed("curves")),
+}
+
+
+def beside_table2() -> pd.DataFrame:
+    positions = [method.positions for method in METHODS.values() if method.positions]
+    row = {"metric": "DSC", "paper": 80.0, "ours": 85.0, "low": 80.0, "high": 90.0}
+    return pd.DataFrame([row | {"positions": each} for each in positions])
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_figures_are_legible_on_a_screen(name, tmp_path):
+    figure = DRAWN[name]()
+    inches = figure.get_size_inches()
+    assert inches[0] <= 10  # 1200 pixels
+    figure.canvas.draw()
+    words = [text for text in figure.findobj(plt.Text) if text.get_text() and text.get_visible()]
+    assert min(text.get_fontsize() for text in words) >= 9
+    for legend in figure.legends:
+        box = legend.get_window_extent()
+        assert min(box.x0, box.y0) >= 0
+        assert box.x1 <= figure.bbox.x1
+        assert box.y1 <= figure.bbox.y1
+    figures.save(figure, tmp_path / name)
+    assert (tmp_path / f"{name}.png").stat().st_size < 300_000
+
+
+def test_equal_figures_give_equal_files(tmp_path):
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        figures.save(DRAWN["fig5"](), tmp_path / folder / "fig5")
+    for suffix in (".png", ".svg"):
+        one, other = ((tmp_path / each / f"fig5{suffix}") for each in ("one", "other"))
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_cases_are_cropped_to_their_labels_with_one_size_for_all():
+    arrays = {}
+    for rank, (top, left) in {"best": (0, 10), "median": (40, 30), "worst": (70, 90)}.items():
+        truth = np.zeros((100, 100), np.uint8)
+        truth[top : top + 20, left : left + 10] = 3
+        arrays |= {
+            f"{rank}_case": np.array(rank),
+            f"{rank}_spacing": np.array([1.0, 1.0]),
+            f"{rank}_image": np.arange(10_000).reshape(100, 100) % 256,
+            f"{rank}_truth": truth,
+            f"{rank}_predicted_unet": truth,
+            f"{rank}_dsc_unet": np.array(1.0),
+        }
+    panels = np.reshape(figures.examples(arrays, "unet").axes, (3, 3))
+    for row, rank in zip(panels, ("best", "median", "worst"), strict=True):
+        scan, truth, predicted = (axes.images[-1].get_array() for axes in row)
+        assert scan.shape == truth.shape == predicted.shape == (50, 40)
+        assert (truth == 3).sum() == arrays[f"{rank}_truth"].sum() / 3
+        np.testing.assert_array_equal(truth, predicted)
+        assert [text.get_text() for text in row[1].texts] == [CLASSES[3]]
+
+
+def test_a_slice_without_labels_is_drawn_whole():
+    empty = np.zeros((30, 20), np.uint8)
+    arrays = {}
+    for rank in ("best", "median", "worst"):
+        arrays |= {f"{rank}_{name}": empty for name in ("image", "truth", "predicted_unet")}
+        arrays |= {f"{rank}_case": np.array(rank), f"{rank}_dsc_unet": np.array(0.0)}
+        arrays[f"{rank}_spacing"] = np.array([1.0, 1.0])
+    axes = figures.examples(arrays, "unet").axes[0]
+    assert axes.images[0].get_array().shape == (30, 20)
+
+
+def test_four_confusion_matrices_have_two_rows_and_one_has_none_beside_it():
+    shares = pd.DataFrame(10.0, index=CLASSES, columns=CLASSES)
+    four = mechanism.confusions({f"network {n}": shares for n in range(4)})
+    assert [axes.get_title() for axes in four.axes[:4]] == [f"network {n}" for n in range(4)]
+    assert four.axes[0].get_position().y0 > four.axes[2].get_position().y1
+    assert len(mechanism.confusions({"network": shares}).axes) == 2  # and the colour bar
 
 
 def test_figures_need_no_torch():

@@ -5,11 +5,13 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from spineseg.figures.style import PAGE_WIDTH
+from spineseg.figures.style import PAGE_WIDTH, log_scale
 from spineseg.methods import METHODS
 
 # A peer may have run in bf16 at one width and in float32 at another.
 KIND_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
+KIND_MARKERS = "osD^"
+WORK_LINES = {"inference": ("#0072B2", "o"), "training": ("#D55E00", "s")}
 
 
 def speed(table: pd.DataFrame) -> Figure:
@@ -27,21 +29,25 @@ def speed(table: pd.DataFrame) -> Figure:
     figure, panels = plt.subplots(
         len(parts),
         1,
-        figsize=(PAGE_WIDTH, 0.17 * sum(heights) + 0.6),
+        figsize=(PAGE_WIDTH, 0.22 * sum(heights) + 0.8),
         height_ratios=heights,
         sharex=True,
         layout="constrained",
     )
-    kinds = dict(zip(rows["kind"].unique(), KIND_COLOURS, strict=False))
+    styles = [
+        {"color": colour, "marker": marker, "linestyle": ""}
+        for colour, marker in zip(KIND_COLOURS, KIND_MARKERS, strict=True)
+    ]
+    kinds = dict(zip(rows["kind"].unique(), styles, strict=False))
     for axes, part in zip(panels, parts, strict=True):
         shown = rows[rows["part"] == part]
         places = {label: -place for place, label in enumerate(shown["label"].unique())}
-        for kind, colour in kinds.items():
+        for kind, style in kinds.items():
             points = shown[shown["kind"] == kind]
             middle = points["ratio"]
             spread = [middle - points["ratio_low"], points["ratio_high"] - middle]
             y = points["label"].map(places)
-            axes.errorbar(middle, y, xerr=spread, fmt="o", color=colour, markersize=4, label=kind)
+            axes.errorbar(middle, y, xerr=spread, label=kind, **style)
         axes.axvline(1, color="gray", linewidth=0.8)
         axes.set_yticks(list(places.values()), list(places))
         axes.set_title(part, loc="left")
@@ -49,10 +55,8 @@ def speed(table: pd.DataFrame) -> Figure:
     panels[-1].set(xscale="log", xlabel="time / time of ours")
     panels[-1].set_xticks([1, 2, 3, 5, 10], ["1", "2", "3", "5", "10"])
     panels[-1].minorticks_off()
-    handles = {
-        kind: plt.Line2D([], [], marker="o", linestyle="", color=c) for kind, c in kinds.items()
-    }
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
+    handles = [plt.Line2D([], [], label=kind, **style) for kind, style in kinds.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(kinds))
     sns.despine(figure)
     return figure
 
@@ -70,9 +74,9 @@ def growth(table: pd.DataFrame) -> Figure:
         "jobs": "runs at once",
     }
     figure, panels = plt.subplots(
-        2, len(labels), figsize=(PAGE_WIDTH, 3.2), sharex="col", layout="constrained"
+        2, len(labels), figsize=(PAGE_WIDTH + 1, 5.2), sharex="col", layout="constrained"
     )
-    quantities = {"seconds": "seconds each", "memory_mib": "memory, MiB"}
+    quantities = {"seconds": "seconds per image or case", "memory_mib": "memory (MiB)"}
     for column, (axis, label) in enumerate(labels.items()):
         shown = table[table["axis"] == axis]
         for axes, quantity in zip(panels[:, column], quantities, strict=True):
@@ -81,19 +85,24 @@ def growth(table: pd.DataFrame) -> Figure:
                 continue
             lines = shown.groupby("what", sort=False) if axis != "jobs" else [(None, shown)]
             for what, line in lines:
-                axes.plot(line["value"], line[quantity], "o-", markersize=3, label=what)
-            axes.set_xscale("log")
+                colour, marker = WORK_LINES.get(str(what), ("black", "D"))
+                axes.plot(line["value"], line[quantity], color=colour, marker=marker, label=what)
             if axis in ("cases", "jobs"):
-                axes.set_ylim(bottom=0)
+                axes.set_ylim(0, 1.2 * shown[quantity].max())
             else:
-                axes.set_yscale("log")
+                log_scale(axes, "y")
+            axes.set_xscale("log")
+            axes.margins(x=0.1)
             axes.set_xticks(sorted(shown["value"].unique()), sorted(shown["value"].unique()))
             axes.minorticks_off()
-        last = panels[1, column] if panels[1, column].get_visible() else panels[0, column]
-        last.set_xlabel(label)
-        last.tick_params(labelbottom=True)
+            axes.tick_params(labelbottom=True)
+            axes.set_xlabel(label)
     for axes, words in zip(panels[:, 0], quantities.values(), strict=True):
         axes.set_ylabel(words)
-    panels[0, 1].legend()
+    handles = [
+        plt.Line2D([], [], color=colour, marker=marker, label=what)
+        for what, (colour, marker) in WORK_LINES.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     sns.despine(figure)
     return figure

@@ -9,13 +9,13 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spineseg.figures.style import COLUMN_WIDTH, PAGE_WIDTH
+from spineseg.figures.style import COLUMN_WIDTH
 from spineseg.labels import CLASSES, COLOURS, FOREGROUND
 
 
 def intensities(measured: pd.DataFrame) -> Figure:
     """Mean gray value (0..255) of each class in each case (`data.overview.measure_cases`)."""
-    figure, axes = plt.subplots(figsize=(PAGE_WIDTH * 0.8, 2.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 3.8), layout="constrained")
     _strip(axes, measured, "gray_mean", CLASSES)
     axes.set(xlabel="", ylabel="mean gray (0-255)", ylim=(0, 255))
     return figure
@@ -23,7 +23,7 @@ def intensities(measured: pd.DataFrame) -> Figure:
 
 def class_sizes(measured: pd.DataFrame) -> Figure:
     """Volume of each class in each case, in mL (`data.overview.measure_cases`)."""
-    figure, axes = plt.subplots(figsize=(PAGE_WIDTH * 0.8, 2.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 3.8), layout="constrained")
     _strip(axes, measured, "volume_ml", FOREGROUND)
     axes.set(xlabel="", ylabel="volume (mL)", ylim=(0, None))
     return figure
@@ -34,16 +34,17 @@ def scores_by_class(scores: pd.DataFrame, printed: pd.DataFrame | None = None) -
 
     Diamonds mark the paper's means, if `printed` is given (rows of `paper.printed.table3`).
     """
-    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 2.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 4.2), layout="constrained")
     volumes = scores.query("aggregation == 'volume' and metric == 'DSC'")
     cases = volumes.groupby(["class", "case"])["value"].mean().reset_index()
     _strip(axes, cases, "value", FOREGROUND)
     if printed is not None:
         means = printed.query("metric == 'DSC'").set_index("class")["mean"] / 100
         names = [label.get_text() for label in axes.get_xticklabels()]
-        axes.plot(names, means[names], "D", color="black", markersize=3, label="paper, patients")
+        beside = np.arange(len(names)) + 0.3  # right of the points, which are not covered so
+        axes.plot(beside, means[names], "D", color="black", label="paper, patients")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    axes.set(xlabel="", ylabel="DSC of a case (bar: median)", ylim=(0, 1))
+    axes.set(xlabel="", ylabel="DSC of a case (bar: median)", ylim=(-0.02, 1.02))
     return figure
 
 
@@ -54,6 +55,6 @@ def _strip(axes: Axes, table: pd.DataFrame, value: str, names: Sequence[str]) ->
     style = {"data": table, "x": "class", "y": value, "order": present, "ax": axes}
     palette = {name: COLOURS[name] for name in present}
     np.random.seed(0)  # noqa: NPY002  (seaborn's jitter uses this generator)
-    sns.stripplot(**style, hue="class", palette=palette, size=2, alpha=0.6, legend=False)
+    sns.stripplot(**style, hue="class", palette=palette, size=3.5, alpha=0.6, legend=False)
     sns.boxplot(**style, showbox=False, showcaps=False, showfliers=False, whis=0, color="black")
     sns.despine(ax=axes)

@@ -8,9 +8,10 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
 from spineseg.evaluation.metrics import iou_of
-from spineseg.figures.style import COLUMN_WIDTH, method_line
+from spineseg.figures.style import COLUMN_WIDTH, PAGE_WIDTH, method_line
 from spineseg.labels import ALL_CLASSES
 from spineseg.methods import METHODS, PROPOSED
 
@@ -41,7 +42,7 @@ def _beside(rows: pd.DataFrame, names: Sequence[str], label: str, data: str) -> 
     Rows without ours are marked as not run.
     """
     figure, axes = plt.subplots(
-        figsize=(COLUMN_WIDTH, 0.8 + 0.26 * len(rows)), layout="constrained"
+        figsize=(COLUMN_WIDTH, 1.2 + 0.38 * len(rows)), layout="constrained"
     )
     heights = np.arange(len(rows))
     ran = rows["ours"].notna()
@@ -52,14 +53,12 @@ def _beside(rows: pd.DataFrame, names: Sequence[str], label: str, data: str) -> 
         xerr=np.abs(rows[["low", "high"]].T - rows["ours"]),
         fmt="o",
         color="#0072B2",
-        markersize=4,
-        capsize=2,
+        capsize=3,
         label=f"ours, {data}",
     )
-    axes.plot(rows["paper"], heights, "D", color="#D55E00", markersize=4, label="paper, patients")
-    axes.set(yticks=heights, yticklabels=names, xlabel=label)
-    axes.invert_yaxis()
-    axes.grid(axis="x", linewidth=0.4)
+    axes.plot(rows["paper"], heights, "D", color="#D55E00", label="paper, patients")
+    axes.set(yticks=heights, yticklabels=names, xlabel=label, ylim=(len(rows) - 0.4, -0.6))
+    axes.grid(axis="x", linewidth=0.6)
     figure.legend(loc="outside lower center", ncols=2)
     sns.despine(ax=axes)
     return figure
@@ -70,9 +69,9 @@ def convexity(table: pd.DataFrame) -> Figure:
 
     `table` is that of `paper.consistency.convexity`.
     """
-    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 3.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 5), layout="constrained")
     dsc = pd.Series(np.linspace(66, 93))
-    axes.plot(dsc, iou_of(dsc), color="black", linewidth=1, label="least MIoU: D / (2 - D)")
+    axes.plot(dsc, iou_of(dsc), color="black", linewidth=1.2, label="least MIoU: D / (2 - D)")
     cells = table[table["class"] != ALL_CLASSES]
     for holds, marker, colour, words in (
         (True, "o", "#0072B2", "a class, possible"),
@@ -80,10 +79,10 @@ def convexity(table: pd.DataFrame) -> Figure:
     ):
         part = cells[cells["holds"] == holds]
         label = f"{words} ({len(part)})"
-        axes.scatter(part["DSC"], part["IoU"], 14, color=colour, marker=marker, label=label)
+        axes.scatter(part["DSC"], part["IoU"], 28, color=colour, marker=marker, label=label)
     headline = table[(table["class"] == ALL_CLASSES) & (table["model"] == METHODS[PROPOSED].title)]
     x, y = headline["DSC"], headline["IoU"]
-    axes.scatter(x, y, 60, color="white", edgecolor="black", marker="*", label="the headline")
+    axes.scatter(x, y, 140, color="white", edgecolor="black", marker="*", label="the headline")
     axes.set(xlabel="printed DSC (%)", ylabel="printed MIoU (%)")
     axes.legend(loc="upper left")
     sns.despine(ax=axes)
@@ -98,7 +97,7 @@ def cost(table: pd.DataFrame) -> Figure:
     """
     names = {method.title: name for name, method in METHODS.items()}
     figure, panels = plt.subplots(
-        1, 2, figsize=(COLUMN_WIDTH, 2.5), sharex=True, sharey=True, layout="constrained"
+        1, 2, figsize=(PAGE_WIDTH, 5.2), sharex=True, sharey=True, layout="constrained"
     )
     most = 1.1 * max(table[ratio].max() for ratio in ("gflops_ratio", "ratio_paper", "ratio_ours"))
     for axes, whose in zip(panels, ("paper", "ours"), strict=True):
@@ -107,13 +106,15 @@ def cost(table: pd.DataFrame) -> Figure:
             (0, 0), slope=0.5, color="gray", linewidth=0.8, linestyle="--", label="twice the rate"
         )
         for row in table.dropna(subset="gflops_ratio").to_dict("records"):
-            style = method_line(names[row["model"]]) | {"linestyle": ""}
+            style = method_line(names[row["model"]]) | {"linestyle": "", "markersize": 9}
             axes.plot(row["gflops_ratio"], row[f"ratio_{whose}"], **style)
         axes.set(title=whose, xlabel="arithmetic / U-Net-2D's", box_aspect=1)
         axes.set(xlim=(0, most), ylim=(0, most))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MultipleLocator(0.5))
     panels[0].set_ylabel("time / U-Net-2D's")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, handletextpad=0.4)
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, handletextpad=0.4)
     sns.despine(figure)
     return figure
 
@@ -123,7 +124,7 @@ def receptive_fields(fields: Mapping[str, np.ndarray]) -> Figure:
 
     `fields` maps titles to mean absolute gradients, (rows, columns).
     """
-    figure, axes = plt.subplots(1, len(fields), figsize=(COLUMN_WIDTH, 2.8), layout="constrained")
+    figure, axes = plt.subplots(1, len(fields), figsize=(COLUMN_WIDTH, 5.2), layout="constrained")
     strongest = max(field.max() for field in fields.values())
     for axis, (name, field) in zip(axes, fields.items(), strict=True):
         drawn = np.ma.masked_equal(field, 0)

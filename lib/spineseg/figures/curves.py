@@ -7,7 +7,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from spineseg.evaluation.summary import RUN, common_runs
-from spineseg.figures.style import COLUMN_WIDTH, method_line
+from spineseg.figures.style import COLUMN_WIDTH, PAGE_WIDTH, log_scale, method_line
 from spineseg.methods import NNUNET, NOISE_METHODS, TABLE3
 
 
@@ -16,7 +16,7 @@ def training(log: pd.DataFrame) -> Figure:
 
     The band spans the runs (folds and seeds).
     """
-    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 2.4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 3.8), layout="constrained")
     long = log.melt(["epoch", *RUN], ["train_loss", "test_loss"], "part", "loss").dropna()
     long["part"] = long["part"].map({"train_loss": "training", "test_loss": "testing"})
     sns.lineplot(
@@ -29,7 +29,8 @@ def training(log: pd.DataFrame) -> Figure:
         ax=axes,
         palette=["#0072B2", "#D55E00"],
     )
-    axes.set(xlabel="epoch", ylabel="cross-entropy", yscale="log")
+    axes.set(xlabel="epoch", ylabel="cross-entropy")
+    log_scale(axes, "y")
     axes.legend(title=None)
     sns.despine(ax=axes)
     return figure
@@ -49,7 +50,8 @@ def _losses(curves: pd.DataFrame, part: str, label: str) -> Figure:
     """One line per method of curves.csv. nnU-Net has another loss and so its own panel.
 
     A line is the mean over the runs (folds and seeds) that all methods have in common. The band
-    around it spans these runs.
+    around it spans these runs. nnU-Net subtracts the soft Dice from the cross-entropy. One is added
+    here, which makes its loss positive, as a logarithmic axis needs.
     """
     by_epoch = common_runs(curves, TABLE3).groupby(["model", "epoch"])[part]
     losses = by_epoch.agg(["mean", "min", "max"]).dropna()
@@ -59,23 +61,24 @@ def _losses(curves: pd.DataFrame, part: str, label: str) -> Figure:
     figure, axes = plt.subplots(
         1,
         len(groups),
-        figsize=(COLUMN_WIDTH * (0.4 + 0.6 * len(groups)), 2.6),
+        figsize=(PAGE_WIDTH if len(groups) > 1 else COLUMN_WIDTH, 4.4),
         width_ratios=[2, 1][: len(groups)],
         layout="constrained",
         squeeze=False,
     )
     for axis, group in zip(axes[0], groups, strict=True):
+        is_nnunet = group == [NNUNET]
         for name in group:
-            loss, style = losses.loc[name], method_line(name)
+            loss, style = losses.loc[name] + is_nnunet, method_line(name)
             axis.plot(loss.index, loss["mean"], **style, markevery=max(1, len(loss) // 8))
             axis.fill_between(
                 loss.index, loss["min"], loss["max"], color=style["color"], alpha=0.2, linewidth=0
             )
-        own = "cross-entropy + soft Dice" if group == [NNUNET] else "cross-entropy"
-        axis.set(xlabel="epoch", ylabel=f"{label} ({own})")
+        own = "cross-entropy + 1 - soft Dice" if is_nnunet else "cross-entropy"
+        axis.set(xlabel="epoch", ylabel=f"{label}: {own}")
+        log_scale(axis, "y")
         axis.legend()
         sns.despine(ax=axis)
-    axes[0][0].set(yscale="log")
     return figure
 
 
@@ -84,12 +87,12 @@ def noise(curves: pd.DataFrame) -> Figure:
 
     Bars are 95 % intervals over seeds and patients.
     """
-    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 3.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 5), layout="constrained")
     for name in (name for name in NOISE_METHODS if name in set(curves["model"])):
         curve = curves[curves["model"] == name].sort_values("k")
         errors = np.abs(curve[["low", "high"]].T - curve["DSC"])
         axes.errorbar(
-            curve["k"], curve["DSC"], errors, **method_line(name), elinewidth=0.6, capsize=1.5
+            curve["k"], curve["DSC"], errors, **method_line(name), elinewidth=1, capsize=3
         )
     axes.set(xlabel="k (Eq. 5)", ylabel="mean DSC (%)", ylim=(0, 100))
     figure.legend(loc="outside lower center", ncols=2)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import nn
 
-from spineseg.figures.style import PAGE_WIDTH
+from spineseg.figures.style import PAGE_WIDTH, SMALL_TYPE
 from spineseg.models.blocks import ASPP, DoubleConv, ImagePooling
 
 DOUBLE_CONV = "#56B4E9"  # fill colours
@@ -16,10 +16,18 @@ POOLED = "#DDDDDD"
 DECODER = "#009E73"
 OTHER = "#F2F2F2"
 
+# Of Fig. 4, where one level is one unit high.
+WIDTH, WIDE, HALF = 1.25, 1.75, 0.28  # boxes: width, width in the decoder, half the height
+STEP = 0.3  # from the left of a level to that of the level below
+TO_ASPP = 1.45  # from a DC to its ASPP
+TO_DECODER = 4.0  # from the lowest DC to its counterpart
+
+Point = tuple[float, float]
+
 
 def fig2(module: ASPP) -> Figure:
     """Fig. 2: the parallel branches of an ASPP module, their concatenation and its projection."""
-    figure, axes = _canvas(PAGE_WIDTH, 3.6)
+    figure, axes = _canvas(PAGE_WIDTH + 1, 5.4)
     branches = list(module.branches)
     middle = (len(branches) - 1) / 2
     _box(axes, middle, 3, f"input\n{_convolution(branches[0]).in_channels} channels", OTHER)
@@ -37,7 +45,7 @@ def fig2(module: ASPP) -> Figure:
 def fig3(module: DoubleConv) -> Figure:
     """Fig. 3: the layers of a DC module from left to right."""
     layers = [layer for part in module.children() for layer in part.children()]
-    figure, axes = _canvas(PAGE_WIDTH, 0.9)
+    figure, axes = _canvas(PAGE_WIDTH, 1.2)
     for column, layer in enumerate(layers):
         _box(axes, column, 0, _layer_words(layer), DOUBLE_CONV)
         if column:
@@ -53,30 +61,40 @@ def fig4(shapes: pd.DataFrame) -> Figure:
     """
     rows = {row["module"]: row for _, row in shapes.iterrows()}
     depth = sum(name.startswith("down.") for name in rows)
-    figure, axes = _canvas(PAGE_WIDTH, 4.4)
+    bottom = (depth - 1) * STEP  # x of the lowest DC
+    figure, axes = _canvas(PAGE_WIDTH + 1, 1 + 1.05 * (depth + 1))
     for level in range(depth):
         y = depth - level
         skip, up = rows[f"down.{level}"], rows[f"up.{depth - 1 - level}"]
-        left = level * 0.35
-        right = 2 * depth + 1 - left
-        _box(axes, left, y, f"DC\n{_size(skip)}", DOUBLE_CONV, width=1.15)
+        left = level * STEP
+        right = 2 * bottom - left + TO_DECODER
+        _box(axes, left, y, f"DC\n{_size(skip)}", DOUBLE_CONV, width=WIDTH)
         aspp = rows[f"aspp.{level}"]
+        end = left  # x of the last module of this level in the encoder
         if aspp["type"] == "ASPP":
-            _box(axes, left + 1.4, y, f"ASPP\n{_size(aspp)}", ATROUS, width=1.15)
-            _arrow(axes, (left + 0.58, y), (left + 0.82, y))
-        _box(axes, right, y, f"TranConv, Concat, DC\n{_size(up)}", DECODER, width=1.7)
-        _arrow(axes, (left, y + 0.28), (right, y + 0.28), dashed=True, bend=-0.06)
-        below = (left + 0.35, y - 0.72) if level < depth - 1 else (depth - 0.15, 0.15)
-        _arrow(axes, (left + 1.4, y - 0.3), below, text="MaxPool")
-        start = (right - 0.35, y - 0.72) if level < depth - 1 else (depth + 1.15, 0.15)
-        _arrow(axes, start, (right, y - 0.28))
-    bottom = rows[f"aspp.{depth - 1}"]
-    halved = f"{bottom['channels']} x {bottom['rows'] // 2} x {bottom['columns'] // 2}"
-    _box(axes, depth + 0.5, 0, f"pooled\n{halved}", POOLED, width=1.15)
-    right = 2 * depth + 1
-    _box(axes, right, depth + 1, f"Conv 1x1\n{_size(rows['head'])}", OTHER, width=1.15)
-    _arrow(axes, (right + 0.35, depth + 0.28), (right + 0.35, depth + 0.72))
-    axes.set(xlim=(-0.7, right + 1), ylim=(-0.5, depth + 1.5))
+            end = left + TO_ASPP
+            _box(axes, end, y, f"ASPP\n{_size(aspp)}", ATROUS, width=WIDTH)
+            _arrow(axes, (left + WIDTH / 2, y), (end - WIDTH / 2, y))
+        _box(axes, right, y, f"TranConv, Concat, DC\n{_size(up)}", DECODER, width=WIDE)
+        over = (left + 0.35, y + HALF), (right - 0.5, y + HALF)
+        _arrow(axes, *over, dashed=True, bend=-0.05)
+        words = {"x": left + STEP, "y": y - HALF - 0.1, "ha": "center"}
+        if level < depth - 1:
+            below, start = (left + STEP - 0.3, y - 1 + HALF), (right - STEP + 0.4, y - 1 + HALF)
+        else:
+            middle = bottom + TO_DECODER / 2
+            below, start = (middle - 0.35, HALF), (middle + 0.35, HALF)
+            words = {"x": (end + below[0]) / 2 - 0.2, "y": y - 0.5, "ha": "right"}
+        _arrow(axes, (end, y - HALF), below)
+        axes.text(s="MaxPool", fontsize=SMALL_TYPE, va="center", **words)
+        _arrow(axes, start, (right, y - HALF))
+    lowest = rows[f"aspp.{depth - 1}"]
+    halved = f"{lowest['channels']} x {lowest['rows'] // 2} x {lowest['columns'] // 2}"
+    _box(axes, bottom + TO_DECODER / 2, 0, f"pooled\n{halved}", POOLED, width=WIDTH)
+    right = 2 * bottom + TO_DECODER
+    _box(axes, right, depth + 1, f"Conv 1x1\n{_size(rows['head'])}", OTHER, width=WIDTH)
+    _arrow(axes, (right + 0.4, depth + HALF), (right + 0.4, depth + 1 - HALF))
+    axes.set(xlim=(-WIDTH / 2 - 0.1, right + WIDE / 2 + 0.1), ylim=(-0.4, depth + 1.4))
     return figure
 
 
@@ -99,27 +117,26 @@ def _box(
             facecolor=fill,
             edgecolor="#444444",
             alpha=0.85,
-            linewidth=0.6,
+            linewidth=0.8,
         )
     )
-    axes.text(x, y, text, ha="center", va="center", fontsize=6)
+    axes.text(x, y, text, ha="center", va="center")
 
 
-def _arrow(axes, start, end, text: str = "", dashed: bool = False, bend: float = 0.0) -> None:
+def _arrow(axes: Axes, start: Point, end: Point, dashed: bool = False, bend: float = 0.0) -> None:
     axes.add_patch(
         FancyArrowPatch(
             start,
             end,
             arrowstyle="-|>",
-            mutation_scale=6,
-            linewidth=0.7,
+            mutation_scale=11,
+            linewidth=1,
+            zorder=3,  # above the boxes
             color="#444444",
             linestyle="--" if dashed else "-",
             connectionstyle=f"arc3,rad={bend}",
         )
     )
-    if text:
-        axes.text((start[0] + end[0]) / 2 + 0.1, (start[1] + end[1]) / 2 - 0.08, text, fontsize=5)
 
 
 def _size(row: pd.Series) -> str:

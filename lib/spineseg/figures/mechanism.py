@@ -1,5 +1,6 @@
 """What ASPP adds to networks that see more or less of the image (`paper.mechanism`)."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -10,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from spineseg.figures.style import METHOD_COLOURS, PAGE_WIDTH
+from spineseg.figures.style import COLUMN_WIDTH, METHOD_COLOURS, PAGE_WIDTH, SMALL_TYPE
 from spineseg.labels import FOREGROUND
 from spineseg.methods import METHODS, PLAIN, PROPOSED
 
@@ -19,7 +20,6 @@ SIZE_LINES = ("-", "--", ":")  # of images, the smallest first
 SIZE_MARKERS = "osD"
 SIZE_COLOURS = ("#0072B2", "#E69F00", "#009E73")
 PAPER_RATIO = 140 / 880  # of the rows that its U-Net-2D sees to those of its images
-SMALL = 7  # points, of text inside a figure
 
 
 def lead_over_ratio(depths: pd.DataFrame) -> Figure:
@@ -28,15 +28,13 @@ def lead_over_ratio(depths: pd.DataFrame) -> Figure:
     `depths` holds the rows of `paper.mechanism.depth_table` of one or several image sizes. Bars are
     95 % intervals.
     """
-    figure, (dsc, lead) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.2), layout="constrained")
+    figure, (dsc, lead) = plt.subplots(1, 2, figsize=(PAGE_WIDTH + 1, 4.4), layout="constrained")
     for number, (rows, size) in enumerate(depths.groupby("image_rows")):
         size = size.sort_values("ratio")
         line = {
             "linestyle": SIZE_LINES[number],
             "marker": SIZE_MARKERS[number],
-            "markersize": 4,
-            "linewidth": 1.2,
-            "capsize": 2,
+            "capsize": 3,
         }
         for name in NETWORKS:
             label = f"{METHODS[name].title}, {rows} rows"
@@ -58,15 +56,15 @@ def lead_over_ratio(depths: pd.DataFrame) -> Figure:
             axes.annotate(
                 words,
                 (ratio, 1),
-                (3, 8),
+                (4, 12),
                 xycoords=("data", "axes fraction"),
                 textcoords="offset points",
                 va="top",
-                fontsize=SMALL,
+                fontsize=SMALL_TYPE,
                 color="dimgray",
             )
     dsc.legend(loc="lower right", frameon=True, framealpha=1, edgecolor="none")
-    lead.legend(loc="center right", frameon=True, framealpha=1, edgecolor="none")
+    lead.legend(loc="upper right", frameon=True, framealpha=1, edgecolor="none")
     sns.despine(figure)
     return figure
 
@@ -74,7 +72,7 @@ def lead_over_ratio(depths: pd.DataFrame) -> Figure:
 def _curve(axes: Axes, table: pd.DataFrame, value: str, **style) -> None:
     """Means over the ratio, with their intervals."""
     errors = np.abs(table[[f"{value}_low", f"{value}_high"]].T.to_numpy() - table[value].to_numpy())
-    axes.errorbar(table["ratio"], table[value], errors, elinewidth=0.8, **style)
+    axes.errorbar(table["ratio"], table[value], errors, elinewidth=1, **style)
 
 
 def controls(table: pd.DataFrame) -> Figure:
@@ -86,14 +84,14 @@ def controls(table: pd.DataFrame) -> Figure:
     lead = shown.iloc[-1]
     names = [METHODS[name].title for name in shown["model"]]
     heights = np.arange(len(shown))
-    figure, axes = plt.subplots(figsize=(PAGE_WIDTH * 0.75, 2.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(PAGE_WIDTH, 1.2 + 0.45 * len(shown)), layout="constrained")
     axes.axvspan(lead["gain_low"], lead["gain_high"], color="#D55E00", alpha=0.15, linewidth=0)
     axes.axvline(lead["gain"], color="#D55E00", linewidth=0.8)
     colours = ["#0072B2"] * (len(shown) - 1) + ["#D55E00"]
     axes.barh(heights, shown["gain"], color=colours, height=0.6, alpha=0.8)
     errors = np.abs(shown[["gain_low", "gain_high"]].T.to_numpy() - shown["gain"].to_numpy())
     axes.errorbar(
-        shown["gain"], heights, xerr=errors, fmt="none", ecolor="black", elinewidth=0.8, capsize=2
+        shown["gain"], heights, xerr=errors, fmt="none", ecolor="black", elinewidth=1.2, capsize=3
     )
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set(yticks=heights, yticklabels=names)
@@ -106,7 +104,7 @@ def controls(table: pd.DataFrame) -> Figure:
 def classes_by_depth(table: pd.DataFrame) -> Figure:
     """DSC by class and number of stages, without and with ASPP (`paper.mechanism.class_table`)."""
     figure, panels = plt.subplots(
-        1, len(NETWORKS), figsize=(PAGE_WIDTH, 2.6), sharey=True, layout="constrained"
+        1, len(NETWORKS), figsize=(PAGE_WIDTH + 1, 3.6), sharey=True, layout="constrained"
     )
     for axes, name in zip(panels, NETWORKS, strict=True):
         rows = table[table["network"] == name]
@@ -122,19 +120,22 @@ def classes_by_depth(table: pd.DataFrame) -> Figure:
 def confusions(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """What networks call the voxels of each class, in per cent (`paper.mechanism.shares`).
 
-    `tables` maps titles to shares, one panel each.
+    `tables` maps titles to shares, one panel each, two in a row.
     """
-    size = (PAGE_WIDTH, 3.4)
-    figure, panels = plt.subplots(
-        1, len(tables), figsize=size, sharey=True, squeeze=False, layout="constrained"
-    )
-    for axes, (title, shares) in zip(panels[0], tables.items(), strict=True):
+    columns = min(len(tables), 2)
+    rows = math.ceil(len(tables) / columns)
+    size = (PAGE_WIDTH + 1 if columns > 1 else COLUMN_WIDTH, 0.4 + 3.8 * rows)
+    figure, panels = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for axes in panels.flat[len(tables) :]:
+        axes.set_visible(False)
+    for axes, (title, shares) in zip(panels.flat, tables.items(), strict=False):
         present = [name for name in FOREGROUND if shares.loc[name].notna().any()]
         _heat_map(axes, shares.loc[present, [*present, "BG"]], title)
         axes.set_xticklabels([*present, "none"])
-        axes.set(xlabel="name that the network gives (none: missed)", ylabel="")
-    panels[0, 0].set_ylabel("true name")
-    _colour_bar(figure, panels[0], "share of the voxels (%)")
+        axes.set(xlabel="name given (none: missed)", ylabel="")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("true name")
+    _colour_bar(figure, list(panels.flat), "share of the voxels (%)")
     return figure
 
 
@@ -145,7 +146,7 @@ def _heat_map(axes: Axes, values: pd.DataFrame, title: str, number: str = "{:.0f
         if np.isfinite(value) and round(value):
             colour = "black" if value > 60 else "white"
             words = number.format(value)
-            axes.text(column, row, words, ha="center", va="center", color=colour, fontsize=SMALL)
+            axes.text(column, row, words, ha="center", va="center", color=colour)
     axes.set_xticks(range(len(values.columns)), list(values.columns))
     axes.set_yticks(range(len(values)), list(values.index))
     axes.set_title(title)
@@ -165,9 +166,7 @@ def trained_fields(table: pd.DataFrame) -> Figure:
     rows = rows.loc[[name for name in METHODS if name in rows.index]]
     image = table["image_rows"].max()
     heights = np.arange(len(rows))
-    figure, axes = plt.subplots(
-        figsize=(PAGE_WIDTH * 0.8, 0.9 + 0.2 * len(rows)), layout="constrained"
-    )
+    figure, axes = plt.subplots(figsize=(PAGE_WIDTH, 1.4 + 0.28 * len(rows)), layout="constrained")
     shades = ("#DDDDDD", "#56B4E9", "#0072B2")
     for share, colour in zip(sorted(rows.columns, reverse=True), shades, strict=True):
         label = "all" if share == 1 else f"{100 * share:.0f} %"
@@ -181,6 +180,6 @@ def trained_fields(table: pd.DataFrame) -> Figure:
     axes.set(xlabel="rows from the middle of the image to its ends")
     axes.invert_yaxis()
     title = "rows that hold this share of the gradient"
-    figure.legend(title=title, title_fontsize=SMALL, loc="outside upper right", ncols=3)
+    figure.legend(title=title, loc="outside upper right", ncols=3)
     sns.despine(ax=axes, left=True)
     return figure
