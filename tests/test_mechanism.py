@@ -325,6 +325,22 @@ def test_the_words_on_the_controls_are_chosen_by_the_intervals(no_pooling, wide,
     assert ("more than the lead" in found) == (no_pooling > 0.81)
 
 
+def test_the_words_on_the_stages_and_the_best_control_are_chosen_by_the_numbers():
+    depths = leads((0.1, 30, 28, 32), (1, 0.5, -1, 2), (2, -3, -4, -2)).assign(stages=[1, 4, 5])
+    assert findings.on_stages(depths) == (
+        "In images of 110 rows, ASPP helps with one stage, makes no difference that can be told "
+        "from chance with four stages and does harm with five stages."
+    )
+    both = pd.concat([depths[:1], depths[:1].assign(stages=2)])
+    assert findings.on_stages(both).endswith("ASPP helps with one or two stages.")
+    assert findings.on_stages(depths[:0]) == ""
+    scores = scored(**AT_TWO_STAGES, control_wide=0.7, control_rows=0.75)
+    found = findings.on_best_control(mechanism.control_table(scores))
+    assert found.startswith("Of the controls, a plain network that gets the row coordinate gains")
+    assert findings.on_best_control(controls_of()[:0]) == ""
+    assert findings.on_best_control(mechanism.control_table(scored(**AT_TWO_STAGES))) == ""
+
+
 def test_without_a_lead_nothing_is_said_about_its_causes():
     equal = scored(unet_depth_2=0.8, aspp_unet_depth_2=0.8, control_wide=0.8)
     found = findings.on_controls(mechanism.control_table(equal))

@@ -34,6 +34,7 @@ from spineseg.paper.verdicts import (
     NOT_REPRODUCED,
     REPRODUCED,
     UNTRAINED,
+    VERDICTS,
 )
 from spineseg.runs import RunRecord
 
@@ -170,6 +171,40 @@ def on_lead(depths: pd.DataFrame) -> str:
         if rows.any()
     ]
     return " ".join([*found, *_fall(depths)])
+
+
+def on_stages(depths: pd.DataFrame) -> str:
+    """With how many stages ASPP helps, for each number of rows; `depths` is as in `on_lead`."""
+    sentences = []
+    for rows, size in depths.sort_values("stages").groupby("image_rows"):
+        parts = {
+            "helps": size["lead_low"] > 0,
+            "makes no difference that can be told from chance": (size["lead_low"] <= 0)
+            & (size["lead_high"] >= 0),
+            "does harm": size["lead_high"] < 0,
+        }
+        found = []
+        for what, where in parts.items():
+            stages = list(size["stages"][where])
+            if stages:
+                some = _listed((NUMBERS[each] for each in stages), "or")
+                found.append(f"{what} with {some} stage{'s' * (stages[-1] > 1)}")
+        sentences.append(f"In images of {rows} rows, ASPP {_listed(found)}.")
+    return " ".join(sentences)
+
+
+def on_best_control(controls: pd.DataFrame) -> str:
+    """Which control gains most; `controls` is that of `control_table`."""
+    told = [row for row in controls.to_dict("records") if row["model"] in CONTROLLED]
+    if not told:
+        return ""
+    best = max(told, key=lambda row: row["gain"])
+    network = CONTROLLED[best["model"]]
+    return (
+        f"Of the controls, {network[0].lower()}{network[1:]} gains most: "
+        f"{_points(best, 'gain')} points, of {_points(controls.to_dict('records')[-1], 'gain')} "
+        "of ASPP."
+    )
 
 
 def _at_ratio(row: Row) -> str:
@@ -600,6 +635,47 @@ def _row(controls: pd.DataFrame) -> str:
         "be had from the position in the image, which tells the level if all images show the same "
         "part of the spine."
     )
+
+
+def on_audit(summary: pd.DataFrame) -> str:
+    """How many checks of the paper hold, and which do not; `summary` is that of `consistency`."""
+    held = summary["holds"].value_counts()
+    sentences = [f"{held.get('yes', 0)} of {len(summary)} checks agree with the print."]
+    for answer, words in (
+        ("no", "These do not"),
+        ("open", "Open, because the text has two readings"),
+    ):
+        claims = summary[summary["holds"] == answer]
+        if len(claims):
+            found = "; ".join(
+                f"{claim} ({computed})"
+                for claim, computed in zip(claims["claim"], claims["computed"], strict=True)
+            )
+            sentences.append(f"{words}: {found}.")
+    return " ".join(sentences)
+
+
+def on_outcome(judged: pd.DataFrame, scans: str) -> str:
+    """How many claims got which verdict, and what of the five leads can be said.
+
+    `judged` is that of `verdicts.judge`, and `scans` names what was measured on.
+    """
+    if judged.empty:
+        return f"On {scans}, no claim can be measured yet."
+    counts = judged["verdict"].value_counts()
+    listed = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if name in counts)
+    sentences = [f"{len(judged)} claims were measured on {scans}: {listed}."]
+    leads = judged[judged["claim"].str.startswith("ASPP-UNet above ")]
+    leads = leads[leads["claim"].str.contains(" in DSC")]
+    parts = []
+    for name in VERDICTS:
+        rivals = leads["claim"][leads["verdict"] == name]
+        rivals = rivals.str.extract("above (.+) in DSC", expand=False)
+        if len(rivals):
+            parts.append(f"{name} for {_listed(rivals)}")
+    if parts:
+        sentences.append(f"The lead of ASPP-UNet in DSC is: {'; '.join(parts)}.")
+    return " ".join(sentences)
 
 
 def _points(row: Row, name: str, ending: str = "") -> str:

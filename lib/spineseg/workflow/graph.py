@@ -40,6 +40,7 @@ from spineseg.evaluation.result_files import (
 from spineseg.experiment import ALL, PATIENTS, Experiment
 from spineseg.methods import TABLE3 as METHODS_OF_TABLE3
 from spineseg.methods import runnable
+from spineseg.paper.mechanism import TRAINED_FIELDS
 from spineseg.profiles import load_profile
 from spineseg.utils import paths
 from spineseg.utils.errors import UserError
@@ -107,7 +108,10 @@ NOTEBOOKS = {
     "09_mechanism": Notebook(
         figures=["mechanism", "controls", "classes_by_depth", "confusion", "trained_fields"],
         stored=[
-            *(f"simulated-laptop/{name}" for name in (SCORES.name, CONFUSION.name, RUNS)),
+            *(
+                f"simulated-laptop/{name}"
+                for name in (SCORES.name, CONFUSION.name, RUNS, TRAINED_FIELDS.name)
+            ),
             f"simulated-laptop-220/{SCORES.name}",
         ],
     ),
