@@ -564,6 +564,113 @@ def on_worst(scores: pd.DataFrame, models: Sequence[str]) -> list[str]:
     return sentences
 
 
+def on_reach(extents: pd.DataFrame, rows: int) -> str:
+    """How far untrained networks can see, and how far they look, in an image of `rows` rows.
+
+    `extents` has the columns network, holds (words) and rows. The first row of each network is the
+    whole receptive field, the second the part that holds most of the gradient.
+    """
+    sentences = []
+    for name, of_network in extents.groupby("network", sort=False):
+        seen, looked = of_network.to_dict("records")
+        share = 100 * seen["rows"] / rows
+        sentences.append(
+            f"{name} can see {seen['rows']} of {rows} rows ({share:.0f} %), and "
+            f"{looked['holds']} is within {looked['rows']} rows."
+        )
+    return " ".join(sentences)
+
+
+def on_view(stages: int, seen: int, rows: int) -> str:
+    """How much of an image of `rows` rows a plain U-Net sees, and so what ASPP can add."""
+    part = f"U-Net-2D with {_stages(stages)} can see"
+    if seen >= rows:
+        return f"{part} all of {rows} rows: ASPP cannot add a single one."
+    return (
+        f"{part} {seen} of {rows} rows ({100 * seen / rows:.0f} %). ASPP can add the other "
+        f"{rows - seen}."
+    )
+
+
+def on_scores(table3: pd.DataFrame, model: str = PROPOSED) -> str:
+    """The mean scores of a method beside the printed ones; `table3` is that of `beside_table3`."""
+    rows = table3[(table3["model"] == model) & (table3["class"] == ALL_CLASSES)]
+    means = rows.set_index("metric")
+    if "DSC" not in means.index or pd.isna(means.loc["DSC", "ours"]):
+        return ""
+    ours, paper = (
+        {name: means.loc[name, whose] for name in ("DSC", "IoU")} for whose in ("ours", "paper")
+    )
+    dsc = means.loc["DSC"]
+    seeds, cases = (int(dsc[name]) for name in ("seeds", "cases"))
+    return (
+        f"{METHODS[model].title} has a mean DSC of "
+        f"{with_interval(dsc['ours'], dsc['low'], dsc['high'])} % and a mean IoU of "
+        f"{ours['IoU']:.1f} %: {cases} held-out patients, {seeds} seed{'s' * (seeds > 1)}. The "
+        f"paper prints {paper['DSC']:.1f} % and {paper['IoU']:.1f} %, for other patients."
+    )
+
+
+def on_worst_class(table3: pd.DataFrame, scores: pd.DataFrame, model: str = PROPOSED) -> str:
+    """Which class has the lowest DSC, ours and in print, and whether few patients cause it.
+
+    `table3` is that of `beside_table3`, `scores` is the scores.csv of an experiment or rows of it.
+    """
+    rows = table3[(table3["model"] == model) & (table3["metric"] == "DSC")]
+    classes = rows[rows["class"] != ALL_CLASSES].set_index("class")[["ours", "paper"]]
+    if classes["ours"].isna().all():
+        return ""
+    ours, paper = (str(classes[whose].idxmin()) for whose in ("ours", "paper"))
+    same = "too" if ours == paper else "it is " + paper
+    sentences = [
+        f"The class with the lowest DSC is {ours} ({classes.loc[ours, 'ours']:.1f} %). In the "
+        f"paper, {same} ({classes.loc[paper, 'paper']:.1f} %)."
+    ]
+    volumes = scores.query("model == @model and aggregation == 'volume' and metric == 'DSC'")
+    cases = 100 * volumes[volumes["class"] == ours].groupby("case")["value"].mean()
+    poor = cases < FAILING
+    if poor.any() and not poor.all():
+        sentences.append(
+            f"In {poor.sum()} of {len(cases)} patients its DSC is below {FAILING:.0f} %; in the "
+            f"others it is {cases[~poor].mean():.1f} % on average."
+        )
+    elif poor.any():
+        sentences.append(f"Its DSC is below {FAILING:.0f} % in every patient.")
+    return " ".join(sentences)
+
+
+def on_losses(curves: pd.DataFrame) -> str:
+    """How the losses of one method fall; `curves` holds its rows of curves.csv."""
+    means = curves.groupby("epoch")[["train_loss", "test_loss"]].mean()
+    if means.empty:
+        return ""
+    first, last = means.iloc[0], means.iloc[-1]
+    sentences = [
+        f"The training loss falls from {first['train_loss']:.2f} in the first epoch to "
+        f"{last['train_loss']:.3f} in epoch {means.index[-1]}."
+    ]
+    if pd.notna(last["test_loss"]):
+        side = "below" if last["test_loss"] < last["train_loss"] else "above"
+        sentences.append(f"The testing loss ends {side} it, at {last['test_loss']:.3f}.")
+    return " ".join(sentences)
+
+
+def on_more_epochs(convergence: pd.DataFrame, model: str = PROPOSED) -> str:
+    """Whether twice the epochs change a method's DSC; `convergence` is convergence.csv."""
+    found = convergence[convergence["model"] == model].to_dict("records")
+    if not found:
+        return "Whether more epochs help was not tried."
+    (row,) = found
+    if pd.isna(row["change"]):
+        return f"More than {row['epochs']} epochs were not tried."
+    verdict = "trained out" if row["trained_out"] else "not trained out"
+    return (
+        f"With {row['epochs']} epochs, the DSC on validation patients is {row['DSC']:.1f} %. Twice "
+        f"as many epochs change it by {row['change']:+.1f} points, so {METHODS[model].title} "
+        f"counts as {verdict}."
+    )
+
+
 def against(
     scores: pd.DataFrame,
     records: Sequence[RunRecord],
