@@ -88,7 +88,7 @@ def cost_code() -> str:
 
 def report_code() -> str:
     """The code that writes the report."""
-    return fingerprint("workflow/report.py")
+    return fingerprint("workflow/report.py", "workflow/page.py")
 
 
 def notebook_code(notebook: Path) -> str:

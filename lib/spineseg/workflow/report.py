@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,12 +82,18 @@ def summary_text(experiment: Experiment) -> str:
 
 
 def write_report(experiment: Experiment, summary: str, devices: str) -> None:
-    """Write runs/<experiment>/report.html: the summary and every executed notebook."""
+    """Write runs/<experiment>/report.html: the summary and every executed notebook.
+
+    The page loads nothing from elsewhere.
+    """
     import nbformat
-    from nbconvert import HTMLExporter
     from nbformat.v4 import new_markdown_cell, new_notebook
 
-    chapters = [nbformat.read(path, as_version=4) for path in _notebooks(experiment)]
+    from spineseg.workflow.page import page_of  # slow to import
+
+    paths = _notebooks(experiment)
+    anchors = {path.name: _anchor(n) for n, path in enumerate(paths, 1)}
+    chapters = [nbformat.read(path, as_version=4) for path in paths]
     contents = [f"1. [{_title(chapter)}](#{_anchor(n)})" for n, chapter in enumerate(chapters, 1)]
     origin = f"Made on {devices}, from commit {commit()}."
     front = (f"# {experiment.name}", origin, f"```\n{summary}\n```", "\n".join(contents))
@@ -94,13 +102,10 @@ def write_report(experiment: Experiment, summary: str, devices: str) -> None:
         cells += [new_markdown_cell(f'<a id="{_anchor(number)}"></a>'), *chapter.cells]
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"
-    exporter = HTMLExporter(embed_images=True)
-    page, _ = exporter.from_notebook_node(
-        new_notebook(cells=cells),
-        resources={
-            "metadata": {"name": experiment.name, "path": str(experiment.runs / "notebooks")}
-        },
-    )
+        if cell.cell_type == "markdown":
+            cell.source = _within_page(cell.source, anchors)
+    folder = str(experiment.runs / "notebooks")
+    page = page_of(new_notebook(cells=cells), experiment.name, folder)
     with atomic_write(experiment.runs / REPORT) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
 
@@ -115,3 +120,13 @@ def _title(chapter: NotebookNode) -> str:
 
 def _anchor(number: int) -> str:
     return f"chapter-{number}"
+
+
+def _within_page(text: str, anchors: Mapping[str, str]) -> str:
+    """Markdown whose links to other notebooks lead to their chapters, or to headings there."""
+
+    def moved(link: re.Match[str]) -> str:
+        notebook, heading = link.groups()
+        return f"]({heading or '#' + anchors[notebook]})" if notebook in anchors else link[0]
+
+    return re.sub(r"\]\((\w+\.ipynb)(#[^)\s]+)?\)", moved, text)
