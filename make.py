@@ -139,7 +139,15 @@ def _minutes(text: str) -> float:
 
 
 def prepare() -> int:
-    """Build or update .venv if it does not match PINS; returns the exit code."""
+    """Build or update .venv if it does not match PINS; returns the exit code.
+
+    A .venv that is a link belongs to another clone. It is used as it is: to build it here would
+    empty the other one.
+    """
+    if VENV.is_symlink():
+        if in_venv("python").is_file():
+            return 0
+        raise SystemExit(f"{VENV} is a link to no environment: remove it and run this again")
     wanted = pins_hash()
     built = STAMP.is_file() and STAMP.read_text(encoding="utf-8") == wanted
     if built and in_venv("python").is_file():

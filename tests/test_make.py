@@ -104,6 +104,20 @@ def test_the_environment_is_built_again_if_its_python_is_gone(unbuilt):
     assert len(unbuilt) == 3
 
 
+@pytest.mark.skipif(os.name == "nt", reason="not every user can make links there")
+def test_an_environment_of_another_clone_is_used_and_never_emptied(unbuilt, tmp_path):
+    other = tmp_path / "other" / "bin"
+    other.mkdir(parents=True)
+    (other / "python").touch()
+    make.VENV.symlink_to(other.parent)
+    assert make.prepare() == 0
+    assert unbuilt == []
+    (other / "python").unlink()
+    with pytest.raises(SystemExit, match=r"\.venv is a link to no environment: remove it"):
+        make.prepare()
+    assert unbuilt == []
+
+
 @pytest.mark.parametrize("failing", ["venv", "--requirement", "--editable"])
 def test_a_failed_installation_is_tried_again(failing, unbuilt, monkeypatch):
     run = make.run

@@ -10,6 +10,7 @@ import pytest
 from spineseg.utils.paths import REPOSITORY
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+START, *EXPERIMENTS = NOTEBOOKS  # the start page reads no experiment
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -17,7 +18,7 @@ def notebook(request) -> nbformat.NotebookNode:
     return nbformat.read(request.param, as_version=4)
 
 
-def test_lessons_are_numbered():
+def test_notebooks_are_numbered():
     numbers = [path.name[:2] for path in NOTEBOOKS]
     assert numbers == [*(f"{number:02d}" for number in range(12)), "A1", "A2"]
 
@@ -29,7 +30,7 @@ def test_every_cell_ran_in_order_without_error(notebook):
     assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_parameters_are_the_default_experiment(path):
     parameters = papermill.inspect_notebook(path)
     assert {name: p["default"] for name, p in parameters.items()} == {
@@ -54,11 +55,46 @@ def test_nothing_of_one_machine_is_committed(notebook):
     assert not re.search(r"\d(it|case|batch|cell)/s", text)
 
 
-def test_sections_a_reader_expects(notebook):
-    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    for heading in ("**The question.**", "**Predict before you run.**", "## What it says"):
-        assert heading in prose
-    assert "## Exercises" in prose
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_sections_a_reader_expects(path):
+    """test_course.py knows what else a lesson has."""
+    cells = nbformat.read(path, as_version=4).cells
+    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    for words in ("**You need**", "**Time:**", "**Afterwards you can**", "**The question.**"):
+        assert words in prose
+    assert "## What it says" in prose
+    assert ("## Exercises" in prose) == path.name[0].isdigit()
+
+
+def test_the_start_page_has_what_lessons_link_to():
+    text = "\n".join(cell.source for cell in nbformat.read(START, as_version=4).cells)
+    for words in ("check_set_up()", "course_plan()", "make course", "## Glossary"):
+        assert words in text
+
+
+def test_a_glossary_is_in_order_and_explains_each_term_once():
+    text = "\n".join(cell.source for cell in nbformat.read(START, as_version=4).cells)
+    terms = re.findall(r"^\| \*\*(.+?)\*\* \|", text, re.MULTILINE)
+    assert len(terms) > 50
+    assert len(set(terms)) == len(terms)
+    assert terms == sorted(terms, key=str.casefold)
+
+
+def test_pictures_have_a_text_for_those_who_cannot_see_them(notebook):
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                assert output.metadata["image/png"]["alt"].strip()
+                assert "TODO" not in output.metadata["image/png"]["alt"]
+        if cell.cell_type == "markdown":
+            assert "![](" not in cell.source
+        assert 'alt="TODO"' not in cell.source
+
+
+def test_no_code_needs_the_folder_it_runs_in(notebook):
+    """Students' copies run in course/student."""
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    assert not re.search(r"""["']\.\.?/""", code)
 
 
 def test_no_profile_that_is_gone_is_named(notebook):

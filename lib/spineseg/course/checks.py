@@ -10,6 +10,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
+import numpy as np
+
 from spineseg.utils.errors import UserError
 
 RIGHT = "right."
@@ -70,10 +72,13 @@ def number(
     mistakes: Sequence[tuple[float, str]] = (),
     otherwise: str = "Another number.",
 ) -> Callable[[Any], str]:
-    """Judges a number. `within` is the largest absolute error; `mistakes` are wrong ones' hints."""
+    """Judges a number, also one in a list or an array.
+
+    `within` is the largest absolute error; `mistakes` are wrong ones' hints.
+    """
 
     def judge(answer: Any) -> str:
-        value = float(answer)
+        value = float(np.asarray(answer).item())
         if math.isclose(value, right, rel_tol=0, abs_tol=within):
             return ""
         for wrong, hint in mistakes:
