@@ -34,7 +34,7 @@ TEMPLATE = """
 {%- endblock -%}
 """
 FORMULA_STYLE: Any = {
-    "mathtext.fontset": "stix",
+    "mathtext.fontset": "dejavusans",
     "svg.fonttype": "path",
     "svg.hashsalt": "spineseg",
 }
@@ -74,8 +74,8 @@ def formula(tex: str, display: bool = False) -> str:
 
 def _svg(text: str) -> tuple[bytes, float, float, float]:
     """An SVG file of a formula; its width, its height and how far it reaches below the line."""
-    font = FontProperties(size=FORMULA_SIZE)
     with rc_context(FORMULA_STYLE):
+        font = FontProperties(size=FORMULA_SIZE)
         width, height, depth, *_ = MathTextParser("path").parse(text, 72, font)
         width, height, depth = (
             float(width) + 2 * PADDING,
