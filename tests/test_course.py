@@ -250,7 +250,7 @@ def test_an_exercise_has_minutes_and_a_hint(path):
         heading = EXERCISE.match(notebook.cells[index].source)
         assert heading is not None
         assert 5 <= int(heading[3]) <= 15
-        hint = r"<details>\s*<summary>Hints?</summary>.+?</details>"
+        hint = r"<details>\s*<summary>Hint[^<]*</summary>.+?</details>"
         assert re.search(hint, notebook.cells[index].source, re.DOTALL)
 
 
