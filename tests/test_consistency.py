@@ -12,7 +12,7 @@ from spineseg.evaluation.metrics import iou_of
 from spineseg.labels import ALL_CLASSES, FOREGROUND
 from spineseg.models import build_model
 from spineseg.models.counting import count_parameters, gflops
-from spineseg.paper import consistency, printed
+from spineseg.paper import consistency, findings, printed
 
 TITLES = printed.table4()["model"].tolist()
 seeds = st.integers(0, 2**32 - 1)
@@ -246,3 +246,19 @@ def test_summary():
     ]
     holds = consistency.summary(*tables)["holds"]
     assert holds.value_counts().to_dict() == {"no": 10, "yes": 6, "open": 1}
+
+
+def test_the_words_on_the_audit_name_what_does_not_agree():
+    summary = pd.DataFrame(
+        [
+            ("volumes", "172 volumes", "3 of 3", "yes"),
+            ("means", "each mean", "23 of 24", "no"),
+            ("curves", "epochs 15 and 35", "1 of 2", "open"),
+        ],
+        columns=["check", "claim", "computed", "holds"],
+    )
+    assert findings.on_audit(summary) == (
+        "Of 3 checks of the printed numbers, 1 agree. These do not: means, each mean (23 of 24). "
+        "Open, because the text has two readings: curves, epochs 15 and 35 (1 of 2)."
+    )
+    assert findings.on_audit(summary[:1]) == "Of 1 checks of the printed numbers, 1 agree."

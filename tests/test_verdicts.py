@@ -9,6 +9,7 @@ import pytest
 from spineseg.evaluation.noise import LEVELS
 from spineseg.labels import FOREGROUND
 from spineseg.methods import ABLATION, METHODS, NOISE_METHODS, TABLE3
+from spineseg.paper import findings
 from spineseg.paper.verdicts import (
     CANNOT_ACT,
     CHANCE,
@@ -330,3 +331,28 @@ def test_claims_use_the_runs_that_all_methods_have(results):
 )
 def test_verdicts_follow_the_interval(low, high, words):
     assert verdict(low, high) == words
+
+
+def test_the_words_on_the_outcome_count_the_verdicts_and_name_the_rivals():
+    judged = pd.DataFrame(
+        {
+            "claim": [
+                "ASPP-UNet above U-Net-2D in DSC, points",
+                "ASPP-UNet above SegNet in DSC, points",
+                "ASPP-UNet above SegNet in IoU, points",
+            ],
+            "verdict": [REPRODUCED, UNTRAINED, CHANCE],
+        }
+    )
+    assert findings.on_outcome(judged, "the phantom") == (
+        "On the phantom, 3 of the claims can be measured: 1 reproduced, 1 cannot be told from "
+        "chance, 1 rival not trained out. The lead of ASPP-UNet in DSC is: reproduced for "
+        "U-Net-2D; rival not trained out for SegNet."
+    )
+    assert findings.on_outcome(judged[:0], "x") == "On x, no claim can be measured yet."
+    assert "lead" not in findings.on_outcome(judged[2:], "x")
+    untrained, chance = findings.on_needs(judged)
+    assert untrained.startswith("1 claim (rival not trained out): train")
+    assert chance == (
+        "1 claim (cannot be told from chance): test more patients and train more seeds."
+    )

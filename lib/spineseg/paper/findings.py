@@ -31,6 +31,7 @@ from spineseg.paper.tables import with_interval
 from spineseg.paper.verdicts import (
     CANNOT_ACT,
     CHANCE,
+    NEEDS_PATIENTS,
     NOT_REPRODUCED,
     REPRODUCED,
     UNTRAINED,
@@ -747,7 +748,7 @@ def _row(controls: pd.DataFrame) -> str:
 def on_audit(summary: pd.DataFrame) -> str:
     """How many checks of the paper hold, and which do not; `summary` is that of `consistency`."""
     held = summary["holds"].value_counts()
-    sentences = [f"{held.get('yes', 0)} of {len(summary)} checks agree with the print."]
+    sentences = [f"Of {len(summary)} checks of the printed numbers, {held.get('yes', 0)} agree."]
     for answer, words in (
         ("no", "These do not"),
         ("open", "Open, because the text has two readings"),
@@ -755,8 +756,8 @@ def on_audit(summary: pd.DataFrame) -> str:
         claims = summary[summary["holds"] == answer]
         if len(claims):
             found = "; ".join(
-                f"{claim} ({computed})"
-                for claim, computed in zip(claims["claim"], claims["computed"], strict=True)
+                f"{row['check']}, {row['claim']} ({row['computed']})"
+                for row in claims.to_dict("records")
             )
             sentences.append(f"{words}: {found}.")
     return " ".join(sentences)
@@ -771,7 +772,7 @@ def on_outcome(judged: pd.DataFrame, scans: str) -> str:
         return f"On {scans}, no claim can be measured yet."
     counts = judged["verdict"].value_counts()
     listed = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if name in counts)
-    sentences = [f"{len(judged)} claims were measured on {scans}: {listed}."]
+    sentences = [f"On {scans}, {len(judged)} of the claims can be measured: {listed}."]
     leads = judged[judged["claim"].str.startswith("ASPP-UNet above ")]
     leads = leads[leads["claim"].str.contains(" in DSC")]
     parts = []
@@ -783,6 +784,22 @@ def on_outcome(judged: pd.DataFrame, scans: str) -> str:
     if parts:
         sentences.append(f"The lead of ASPP-UNet in DSC is: {'; '.join(parts)}.")
     return " ".join(sentences)
+
+
+def on_needs(judged: pd.DataFrame) -> list[str]:
+    """What it would take to judge the claims without a verdict, one sentence for each reason."""
+    needs = {
+        UNTRAINED: "train the methods until twice the epochs change the DSC by less than a point",
+        CANNOT_ACT: "take longer images or networks of fewer stages",
+        CHANCE: "test more patients and train more seeds",
+        NEEDS_PATIENTS: "get the paper's own scans, under the agreement of their organisers",
+    }
+    counts = judged["verdict"].value_counts()
+    return [
+        f"{counts[name]} claim{'s' * int(counts[name] > 1)} ({name}): {need}."
+        for name, need in needs.items()
+        if name in counts
+    ]
 
 
 def _points(row: Row, name: str, ending: str = "") -> str:

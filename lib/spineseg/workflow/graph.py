@@ -115,8 +115,15 @@ NOTEBOOKS = {
             f"simulated-laptop-220/{SCORES.name}",
         ],
     ),
-    "10_audit": Notebook([AUDIT.name, CONVEXITY.name], figures=["convexity"]),
-    "11_verdicts": Notebook([*VALIDATED, VERDICTS.name]),
+    "10_audit": Notebook(
+        [AUDIT.name, CONVEXITY.name],
+        figures=["convexity"],
+        stored=[f"phantom-laptop/{SUMMARY.name}"],
+    ),
+    "11_verdicts": Notebook(
+        [SCORES.name, CONVERGENCE.name, VERDICTS.name],
+        stored=[f"phantom-laptop/{SCORES.name}", f"simulated-laptop-220/{VERDICTS.name}"],
+    ),
     "A1_figures": Notebook([*VALIDATED, "fig1.npz"], figures=["fig8", "fig9"]),
     "A2_speed": Notebook(
         [RUNS, *(str(table_file(name)) for name in TABLES)], figures=["speed", "growth"]
