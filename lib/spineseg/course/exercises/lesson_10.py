@@ -4,11 +4,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from spineseg.course.checks import Exercise, number
 from spineseg.evaluation.metrics import dsc, iou_of
 from spineseg.evaluation.result_files import SUMMARY
+from spineseg.evaluation.summary import AGGREGATIONS
 from spineseg.labels import ALL_CLASSES
 from spineseg.methods import PLAIN, PROPOSED
 from spineseg.paper.consistency import K80_TFLOPS, WINOGRAD_SAVING
@@ -59,9 +59,7 @@ def broken_bounds() -> dict[tuple[str, str], int]:
     own = SUMMARY.read(STUDY)
     own = own[own["class"] != ALL_CLASSES]
     wide = own.pivot(index=["aggregation", "model", "class"], columns="metric", values="mean")
-    by_aggregation: dict[str, pd.DataFrame] = {
-        name: wide.xs(name, level="aggregation") for name in ("volume", "slice", "pooled")
-    }
+    by_aggregation = {name: wide.loc[[name]].droplevel(0) for name in AGGREGATIONS}
     return {
         (one, other): int((iou["IoU"] < iou_of(100 * scores["DSC"]) / 100).sum())
         for one, scores in by_aggregation.items()
