@@ -228,12 +228,13 @@ def test_the_plan_adds_the_minutes_of_its_lessons(time, tmp_path):
     assert "| 60 + 4 + 10 min |" in second
 
 
-def test_the_plan_needs_no_minutes_if_none_are_wanted(tmp_path):
+def test_a_lesson_without_minutes_is_named_and_does_not_stop_the_plan(tmp_path):
     write_lessons(tmp_path, "")
+    assert "| not known |" in course.course_plan(folder=tmp_path)
     lines = course.course_plan("notebooks/", minutes=False, folder=tmp_path).splitlines()
     assert "](notebooks/04_training.ipynb)" in lines[3]
     with pytest.raises(UserError, match=r"01_data_exploration\.ipynb: does not say how long"):
-        course.course_plan(folder=tmp_path)
+        plan.minutes_of(tmp_path / "01_data_exploration.ipynb")
 
 
 # --- the set-up

@@ -58,7 +58,7 @@ SESSIONS = (
 def course_plan(links: str = "", minutes: bool = True, folder: Path = NOTEBOOKS) -> str:
     """The sessions as a table in Markdown. `links` is put before the name of each notebook.
 
-    Raises UserError for a lesson without title, and without time if `minutes` are wanted.
+    If a lesson does not say how long it takes, its session's minutes are "not known".
     """
     columns = ["session", "lessons", *["read + run + solve"] * minutes, "afterwards you can"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
@@ -67,10 +67,17 @@ def course_plan(links: str = "", minutes: bool = True, folder: Path = NOTEBOOKS)
         cells = [str(number)]
         cells.append("<br>".join(f"[{title_of(path)}]({links}{path.name})" for path in paths))
         if minutes:
-            time = total(map(minutes_of, paths))
-            cells.append(f"{time.read} + {time.run} + {time.solve} min")
+            cells.append(_minutes_together(paths))
         lines.append(f"| {' | '.join([*cells, session.objectives])} |")
     return "\n".join(lines)
+
+
+def _minutes_together(lessons: list[Path]) -> str:
+    try:
+        time = total(map(minutes_of, lessons))
+    except UserError:
+        return "not known"
+    return f"{time.read} + {time.run} + {time.solve} min"
 
 
 def total(minutes: Iterable[Minutes]) -> Minutes:
