@@ -113,7 +113,7 @@ def test_scores_by_class_have_a_point_per_case():
     ).assign(aggregation="volume", metric="DSC")
     axes = figures.scores_by_class(scores).axes[0]
     points = np.concatenate([each.get_offsets()[:, 1] for each in axes.collections])
-    np.testing.assert_allclose(sorted(points), [0.3, 0.9])
+    np.testing.assert_allclose(sorted(points), [30, 90])
 
 
 def test_a_method_that_was_not_run_keeps_its_row_and_says_so():

@@ -13,10 +13,11 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
 from spineseg.figures.slices import overlay
-from spineseg.figures.style import PAGE_WIDTH
+from spineseg.figures.style import PAGE_WIDTH, log_scale
 
-PANELS = 12  # the truth and at most so many epochs less one
+PANELS = 12  # at most: the truth, and one per epoch
 COLUMNS = 6
+LOSSES, TITLE = 2.6, 0.3  # heights in inches
 
 
 def seconds_for(network: nn.Module, images: Tensor, classes: Tensor, batches: int) -> float:
@@ -48,16 +49,15 @@ class LiveTraining:
         self.every = math.ceil(epochs / (PANELS - 1))
         rows = math.ceil((epochs // self.every + 1) / COLUMNS)
         height, width = image.shape * spacing
-        inches = PAGE_WIDTH / COLUMNS * height / width
-        self.figure = plt.figure(figsize=(PAGE_WIDTH, 2.2 + rows * (inches + 0.3)))
-        above, below = self.figure.subfigures(2, 1, height_ratios=[2, rows * (inches + 0.3)])
+        inches = rows * (PAGE_WIDTH / COLUMNS * height / width + TITLE)
+        self.figure = plt.figure(figsize=(PAGE_WIDTH, LOSSES + inches), layout="constrained")
+        parts = self.figure.subfigures(2, 1, height_ratios=[LOSSES, inches], squeeze=False)
+        above, below = parts[:, 0]
         self.losses = above.subplots()
-        above.subplots_adjust(left=0.12, bottom=0.28, top=0.95)
         self.panels = below.subplots(rows, COLUMNS, squeeze=False).ravel()
-        below.subplots_adjust(left=0.01, right=0.99, bottom=0.08, top=0.93, wspace=0.05)
         for panel in self.panels:
             panel.axis("off")
-        overlay(self.panels[0], image, truth, spacing)
+        overlay(self.panels[0], image, truth, spacing, names=True)
         self.panels[0].set_title("truth")
         self.handle = display(self.figure, metadata=self._alt(), display_id=True)  # type: ignore[no-untyped-call]
 
@@ -69,7 +69,7 @@ class LiveTraining:
         self._draw_losses()
         if epoch % self.every == 0:
             panel = self.panels[epoch // self.every]
-            overlay(panel, self.image, predicted, self.spacing)
+            overlay(panel, self.image, predicted, self.spacing, scale_bar=False)
             panel.set_title(f"epoch {epoch}")
         self.handle.update(self.figure, metadata=self._alt())
         if epoch == self.epochs:
@@ -80,9 +80,8 @@ class LiveTraining:
         axes.clear()
         axes.plot(epochs, self.train_losses, "o-", color="#0072B2", label="training")
         axes.plot(epochs, self.test_losses, "s--", color="#D55E00", label="testing")
-        axes.set(
-            xlabel="epoch", ylabel="cross-entropy", yscale="log", xlim=(0.5, self.epochs + 0.5)
-        )
+        axes.set(xlabel="epoch", ylabel="cross-entropy", xlim=(0.5, self.epochs + 0.5))
+        log_scale(axes, "y")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()
         sns.despine(ax=axes)

@@ -30,21 +30,21 @@ def class_sizes(measured: pd.DataFrame) -> Figure:
 
 
 def scores_by_class(scores: pd.DataFrame, printed: pd.DataFrame | None = None) -> Figure:
-    """DSC of each class in each case, mean over its seeds (scores.csv of one method).
+    """DSC of each class in each case in per cent, mean over its seeds (scores.csv of one method).
 
     Diamonds mark the paper's means, if `printed` is given (rows of `paper.printed.table3`).
     """
     figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 4.2), layout="constrained")
     volumes = scores.query("aggregation == 'volume' and metric == 'DSC'")
-    cases = volumes.groupby(["class", "case"])["value"].mean().reset_index()
+    cases = volumes.groupby(["class", "case"])["value"].mean().mul(100).reset_index()
     _strip(axes, cases, "value", FOREGROUND)
     if printed is not None:
-        means = printed.query("metric == 'DSC'").set_index("class")["mean"] / 100
+        means = printed.query("metric == 'DSC'").set_index("class")["mean"]
         names = [label.get_text() for label in axes.get_xticklabels()]
         beside = np.arange(len(names)) + 0.3  # right of the points, which are not covered so
         axes.plot(beside, means[names], "D", color="black", label="paper, patients")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    axes.set(xlabel="", ylabel="DSC of a case (bar: median)", ylim=(-0.02, 1.02))
+    axes.set(xlabel="", ylabel="DSC of a case (%, bar: median)", ylim=(-2, 102))
     return figure
 
 

@@ -182,6 +182,7 @@ def _cases(
     """One row per case, best first; columns: scan, truth, and the prediction of each model.
 
     All slices are cropped to the labels of the truth and `MARGIN`, with one size for all cases.
+    Below a prediction is the DSC of the whole volume, not of the slice.
     """
     ranks = ("best", "median", "worst")
     columns = 2 + len(models)
@@ -206,7 +207,7 @@ def _cases(
         for axis, model in zip(row[2:], models, strict=True):
             predicted = arrays[f"{rank}_predicted_{model}"][window]
             overlay(axis, image[window], predicted, spacing, scale_bar=False)
-            axis.set_xlabel(f"DSC {arrays[f'{rank}_dsc_{model}']:.2f}")
+            axis.set_xlabel(f"volume: {100 * arrays[f'{rank}_dsc_{model}']:.0f} %")
     for axis, title in zip(axes[0], ("scan", "truth", *titles), strict=True):
         axis.set_title(title)
     class_legend(figure)

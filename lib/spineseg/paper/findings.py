@@ -596,19 +596,16 @@ def on_view(stages: int, seen: int, rows: int) -> str:
 def on_scores(table3: pd.DataFrame, model: str = PROPOSED) -> str:
     """The mean scores of a method beside the printed ones; `table3` is that of `beside_table3`."""
     rows = table3[(table3["model"] == model) & (table3["class"] == ALL_CLASSES)]
-    means = rows.set_index("metric")
-    if "DSC" not in means.index or pd.isna(means.loc["DSC", "ours"]):
+    means = {row["metric"]: row for row in rows.dropna(subset="ours").to_dict("records")}
+    if not {"DSC", "IoU"} <= set(means):
         return ""
-    ours, paper = (
-        {name: means.loc[name, whose] for name in ("DSC", "IoU")} for whose in ("ours", "paper")
-    )
-    dsc = means.loc["DSC"]
-    seeds, cases = (int(dsc[name]) for name in ("seeds", "cases"))
+    dsc, iou = means["DSC"], means["IoU"]
+    seeds, cases = int(dsc["seeds"]), int(dsc["cases"])
     return (
         f"{METHODS[model].title} has a mean DSC of "
         f"{with_interval(dsc['ours'], dsc['low'], dsc['high'])} % and a mean IoU of "
-        f"{ours['IoU']:.1f} %: {cases} held-out patients, {seeds} seed{'s' * (seeds > 1)}. The "
-        f"paper prints {paper['DSC']:.1f} % and {paper['IoU']:.1f} %, for other patients."
+        f"{iou['ours']:.1f} %: {cases} held-out patients, {seeds} seed{'s' * (seeds > 1)}. The "
+        f"paper prints {dsc['paper']:.1f} % and {iou['paper']:.1f} %, for other patients."
     )
 
 
@@ -618,14 +615,15 @@ def on_worst_class(table3: pd.DataFrame, scores: pd.DataFrame, model: str = PROP
     `table3` is that of `beside_table3`, `scores` is the scores.csv of an experiment or rows of it.
     """
     rows = table3[(table3["model"] == model) & (table3["metric"] == "DSC")]
-    classes = rows[rows["class"] != ALL_CLASSES].set_index("class")[["ours", "paper"]]
-    if classes["ours"].isna().all():
+    classes = rows[rows["class"] != ALL_CLASSES].dropna(subset="ours").to_dict("records")
+    if not classes:
         return ""
-    ours, paper = (str(classes[whose].idxmin()) for whose in ("ours", "paper"))
-    same = "too" if ours == paper else "it is " + paper
+    worst, printed = (min(classes, key=lambda row: row[whose]) for whose in ("ours", "paper"))
+    ours, paper = worst["class"], printed["class"]
+    link = ", as in the paper" if ours == paper else f". In the paper, it is {paper}"
     sentences = [
-        f"The class with the lowest DSC is {ours} ({classes.loc[ours, 'ours']:.1f} %). In the "
-        f"paper, {same} ({classes.loc[paper, 'paper']:.1f} %)."
+        f"The class with the lowest DSC is {ours} ({worst['ours']:.1f} %){link} "
+        f"({printed['paper']:.1f} %)."
     ]
     volumes = scores.query("model == @model and aggregation == 'volume' and metric == 'DSC'")
     cases = 100 * volumes[volumes["class"] == ours].groupby("case")["value"].mean()

@@ -1,0 +1,97 @@
+"""What lessons 3 and 4 say of reach, losses and scores: sentences that follow from the tables."""
+
+import numpy as np
+import pandas as pd
+
+from spineseg.labels import ALL_CLASSES
+from spineseg.paper import findings
+
+
+def test_reach():
+    extents = pd.DataFrame(
+        [
+            ("U-Net-2D", "all of the gradient", 140),
+            ("U-Net-2D", "90% of the gradient", 9),
+            ("ASPP-UNet", "all of the gradient", 880),
+            ("ASPP-UNet", "90% of the gradient", 11),
+        ],
+        columns=["network", "holds", "rows"],
+    )
+    text = findings.on_reach(extents, 880)
+    assert text.startswith("U-Net-2D can see 140 of 880 rows (16 %), and 90% of the gradient is")
+    assert text.endswith(
+        "ASPP-UNet can see 880 of 880 rows (100 %), and 90% of the gradient is within 11 rows."
+    )
+
+
+def test_what_aspp_can_add():
+    assert "68 of 110 rows (62 %). ASPP can add the other 42." in findings.on_view(3, 68, 110)
+    assert findings.on_view(4, 140, 110).endswith("all of 110 rows: ASPP cannot add a single one.")
+
+
+def table3(**dsc: tuple[float, float]) -> pd.DataFrame:
+    """The rows of ASPP-UNet with (ours, paper) by class, and their means."""
+    means = tuple(np.mean(list(dsc.values()), axis=0))
+    rows = [
+        {"model": "aspp_unet", "metric": metric, "class": name, "ours": ours, "paper": paper}
+        for metric in ("DSC", "IoU")
+        for name, (ours, paper) in {**dsc, ALL_CLASSES: means}.items()
+    ]
+    return pd.DataFrame(rows).assign(low=80.0, high=90.0, seeds=3, cases=34)
+
+
+def scores(**values: float) -> pd.DataFrame:
+    """The DSC of T11 of ASPP-UNet by case."""
+    table = pd.DataFrame({"case": values.keys(), "value": values.values()})
+    fixed = {"model": "aspp_unet", "aggregation": "volume", "metric": "DSC", "class": "T11"}
+    return table.assign(**fixed)
+
+
+def test_scores_beside_the_paper():
+    text = findings.on_scores(table3(L1=(90, 82), T11=(80, 88)))
+    assert "mean DSC of 85.0 (80.0 to 90.0) %" in text
+    assert "34 held-out patients, 3 seeds." in text
+    assert text.endswith("The paper prints 85.0 % and 85.0 %, for other patients.")
+
+
+def test_scores_of_a_method_that_was_not_run():
+    missing = table3(L1=(np.nan, 82), T11=(np.nan, 88))
+    assert findings.on_scores(missing) == ""
+    assert findings.on_scores(missing, "unet") == ""
+    assert findings.on_worst_class(missing, scores()) == ""
+
+
+def test_the_worst_class():
+    rows = table3(L1=(90, 82), T11=(80, 88))
+    text = findings.on_worst_class(rows, scores(a=0.1, b=0.9, c=0.8))
+    assert "lowest DSC is T11 (80.0 %). In the paper, it is L1 (82.0 %)." in text
+    assert "In 1 of 3 patients its DSC is below 70 %; in the others it is 85.0 %" in text
+    assert "below" not in findings.on_worst_class(rows, scores(a=0.8, b=0.9))
+    assert "in every patient" in findings.on_worst_class(rows, scores(a=0.1, b=0.2))
+    same = findings.on_worst_class(table3(L1=(90, 88), T11=(80, 82)), scores(a=0.9))
+    assert "lowest DSC is T11 (80.0 %), as in the paper (82.0 %)." in same
+
+
+def test_losses():
+    curves = pd.DataFrame(
+        {"epoch": [1, 2, 1, 2], "train_loss": [2.0, 0.5, 2.2, 0.7], "test_loss": [1, 0.4, 1, 0.6]}
+    )
+    text = findings.on_losses(curves)
+    assert text.startswith("The training loss falls from 2.10 in the first epoch to 0.600 in ")
+    assert text.endswith("epoch 2. The testing loss ends below it, at 0.500.")
+    assert "testing" not in findings.on_losses(curves.assign(test_loss=np.nan))
+    assert findings.on_losses(curves[:0]) == ""
+
+
+def test_more_epochs():
+    row = {"model": "aspp_unet", "epochs": 120, "DSC": 89.0, "change": 0.8, "trained_out": True}
+    assert "by +0.8 points, so ASPP-UNet counts as trained out." in findings.on_more_epochs(
+        pd.DataFrame([row])
+    )
+    slow = row | {"change": 4.0, "trained_out": False}
+    assert "not trained out" in findings.on_more_epochs(pd.DataFrame([slow]))
+    untried = row | {"change": np.nan, "trained_out": False}
+    assert "More than 120 epochs were not tried." in findings.on_more_epochs(
+        pd.DataFrame([untried])
+    )
+    assert "not tried" in findings.on_more_epochs(pd.DataFrame([row]), "unet")
