@@ -27,7 +27,7 @@ from spineseg.paper.mechanism import (
     of_vertebrae,
     same_ratio,
 )
-from spineseg.paper.tables import with_interval
+from spineseg.paper.tables import halving_levels, with_interval
 from spineseg.paper.verdicts import (
     CANNOT_ACT,
     CHANCE,
@@ -48,6 +48,11 @@ CONTROLLED = {  # what the control networks are, as the subject of a sentence
 }
 Row = Mapping[Hashable, Any]
 MOSTLY = 50  # per cent of the wrong voxels: more are mostly of that kind
+LEAST_CLEAN_DSC = 20.0  # per cent; a method below it without noise has little to lose
+FLOOR_DSC = 5.0  # per cent; below it a method has nearly nothing left to lose
+LEAST_FALL = 10.0  # points of DSC; less is no fall of which a share can be explained
+SMALL_SHARE = 0.1  # of a fall; what brings back less does not explain it
+BUSY_SHARE = 0.8  # of the rate of matrix products; a network above it keeps the device busy
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 
 
@@ -152,6 +157,154 @@ def on_resampling(loss: pd.DataFrame, slices: int, size: int) -> str:
             f"against {costs[1]:.1f} points."
         )
     return " ".join(sentences)
+
+
+def on_noise(curves: pd.DataFrame) -> str:
+    """How far noise brings each method down; `curves` is that of `noise_curves`."""
+    if curves.empty:
+        return ""
+    table = curves.pivot(index="model", columns="k", values="DSC")
+    clean, most = table[table.columns.min()], table.columns.max()
+    best, worst = str(clean.idxmax()), str(clean.idxmin())
+    ends = [f"{clean[name]:.1f} % ({METHODS[name].title})" for name in dict.fromkeys((worst, best))]
+    sentences = [f"Without noise, the mean DSC is {'between ' * (len(ends) > 1)}{_listed(ends)}."]
+    low = clean[clean < LEAST_CLEAN_DSC].index
+    if len(low):
+        who = "All methods" if len(low) == len(clean) > 1 else _listed(_titles(low))
+        sentences.append(
+            f"{who} start{'s' * (len(low) == 1)} below {LEAST_CLEAN_DSC:.0f} %, so a fall would "
+            "say nothing."
+        )
+    halved = halving_levels(curves).drop(low).sort_values()
+    fallen = [f"{k:.0f} ({METHODS[str(name)].title})" for name, k in halved.dropna().items()]
+    if fallen:
+        sentences.append(f"It falls to half of its value without noise at k = {_listed(fallen)}.")
+    if stay := _titles(halved[halved.isna()].index):
+        sentences.append(f"It stays above half up to k = {most} for {_listed(stay)}.")
+    floor = table[table[most] < FLOOR_DSC].index.difference(low, sort=False)
+    if len(floor):
+        sentences.append(
+            f"At k = {most}, the DSC is below {FLOOR_DSC:.0f} % for {_listed(_titles(floor))}. "
+            "This is the floor: no method can fall further than to 0, so there the curves cannot "
+            "be told apart."
+        )
+    return " ".join(sentences)
+
+
+def on_scale(scale: pd.DataFrame, clean: float) -> str:
+    """Whether a slice is labelled worse because noise changes its scale.
+
+    `scale` has the DSC, in per cent and by noise level, if the noisy slice is standardised by its
+    `own` mean and SD and by those `kept` from the slice without noise, whose DSC is `clean`.
+    """
+    gained, fall = scale["kept"] - scale["own"], clean - scale["own"]
+    share = (gained / fall)[fall > LEAST_FALL].max()
+    sentences = [
+        f"On this slice, noise lowers the DSC by up to {fall.max():.1f} points. The scale of the "
+        f"slice without noise changes it by {gained.min():+.1f} to {gained.max():+.1f} points."
+    ]
+    if share < SMALL_SHARE:
+        sentences.append("So the scale is not the reason for the fall.")
+    elif share <= 1:
+        sentences.append(f"So the scale explains at most {100 * share:.0f} % of the fall.")
+    return " ".join(sentences)
+
+
+def on_noise_training(gain: pd.DataFrame) -> str:
+    """What training with noise gains and costs; `gain` is that of `noise_gain`."""
+    if gain.empty:
+        return ""
+    rows = gain.sort_values("k").to_dict("records")
+    if max(rows[0]["without"], rows[0]["trained"]) < LEAST_CLEAN_DSC:
+        return (
+            f"With and without noise in training, the mean DSC starts below {LEAST_CLEAN_DSC:.0f} "
+            "%, so there is nothing to protect."
+        )
+    judged = {
+        "It raises the DSC at k = {}.": [row["k"] for row in rows if row["low"] > 0],
+        "It lowers the DSC at k = {}.": [row["k"] for row in rows if row["high"] < 0],
+        "The difference cannot be told from chance at k = {}.": [
+            row["k"] for row in rows if not (row["low"] > 0 or row["high"] < 0)
+        ],
+    }
+    changes = " and by ".join(
+        f"{with_interval(row['difference'], row['low'], row['high'], '+.1f')} points at "
+        f"k = {row['k']}"
+        for row in (rows[0], rows[-1])
+    )
+    said = [words.format(_listed(map(str, ks))) for words, ks in judged.items() if ks]
+    return " ".join([f"Training with noise changes the mean DSC by {changes}.", *said])
+
+
+def _titles(models: Iterable[Hashable]) -> list[str]:
+    return [METHODS[str(name)].title for name in models]
+
+
+def on_cost(table4: pd.DataFrame) -> str:
+    """What ASPP costs; `table4` is that of `beside_table4`."""
+    rows = table4.set_index("model")
+    plain, proposed = rows.loc[METHODS[PLAIN].title], rows.loc[METHODS[PROPOSED].title]
+    more = {
+        quantity: 100 * (proposed[column] / plain[column] - 1)
+        for quantity, column in (
+            ("parameters", "parameters_ours"),
+            ("arithmetic", "gflops"),
+            ("here", "seconds_ours"),
+            ("paper", "seconds_paper"),
+        )
+    }
+    sentences = [
+        f"ASPP adds {more['parameters']:.0f} % to the parameters of U-Net-2D and "
+        f"{more['arithmetic']:.0f} % to its arithmetic."
+    ]
+    if not np.isnan(more["here"]):
+        sentences.append(
+            f"The time per image changes by {more['here']:+.0f} % here, and by "
+            f"{more['paper']:+.0f} % in the paper."
+        )
+    for whose, column in (("In the paper", "ratio_paper"), ("Here", "ratio_ours")):
+        rates = (rows["gflops_ratio"] / rows[column]).drop(METHODS[PLAIN].title).dropna()
+        if len(rates):
+            listed = _listed(f"{name} {rate:.2f}" for name, rate in rates.items())
+            sentences.append(
+                f"{whose}, the networks compute at these multiples of U-Net-2D's rate: {listed}."
+            )
+    return " ".join(sentences)
+
+
+def on_peak(cost: pd.DataFrame) -> str:
+    """How busy the networks keep the device; `cost` is that of `measure_cost`."""
+    shares = cost.set_index("model")["share_of_peak"].dropna()
+    if shares.empty:
+        return ""
+    listed = _listed(
+        f"{100 * share:.0f} % ({METHODS[str(name)].title})" for name, share in shares.items()
+    )
+    sentences = [f"The networks reach these shares of the rate of matrix products: {listed}."]
+    if PLAIN in shares:
+        waits = shares[PLAIN] < BUSY_SHARE
+        sentences.append(
+            f"So U-Net-2D {'leaves' if waits else 'hardly leaves'} the device waiting, and another "
+            f"network {'can' if waits else 'cannot'} be much faster per operation."
+        )
+    once = cost.loc[cost["rounds"] == 1, "model"]
+    if len(once):
+        sentences.append(
+            f"The times of {_listed(_titles(once))} are those of a single pass, and may move when "
+            "they are measured again."
+        )
+    return " ".join(sentences)
+
+
+def on_printed_times(rates: pd.Series, peak: float) -> str:
+    """Whether printed times can be; `rates` (by network) and the device's `peak` in TFLOP/s."""
+    above, within = rates[rates > peak], rates[rates <= peak]
+    parts = []
+    for part, words in ((above, "more than"), (within, "no more than")):
+        if len(part):
+            listed = _listed(f"{name} ({rate:.1f})" for name, rate in part.items())
+            parts.append(f"{listed} need{'s' * (len(part) == 1)} {words} this")
+    return f"A die has at most {peak:.1f} TFLOP/s. By the printed times, {_listed(parts)}."
 
 
 def on_lead(depths: pd.DataFrame) -> str:

@@ -2,10 +2,17 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from spineseg.data.overview import SHAPE
-from spineseg.evaluation.statistics import by_seed, interval, mean, paired
+from spineseg.evaluation.statistics import (
+    by_seed,
+    interval,
+    interval_of_difference,
+    mean,
+    paired,
+)
 from spineseg.evaluation.summary import METRICS, common_runs, summarise
 from spineseg.labels import ALL_CLASSES, FOREGROUND
 from spineseg.methods import (
@@ -14,6 +21,7 @@ from spineseg.methods import (
     METHODS,
     NNUNET,
     NOISE_METHODS,
+    NOISE_TRAINED,
     PLAIN,
     PROPOSED,
     TABLE3,
@@ -226,6 +234,44 @@ def noise_curves(noise: pd.DataFrame) -> pd.DataFrame:
         values = 100 * by_seed(level.set_index(["seed", "case"])["DSC"])
         rows.append((model, k, mean(values), *interval(values), *values.shape))
     return pd.DataFrame(rows, columns=["model", "k", "DSC", "low", "high", "seeds", "cases"])
+
+
+def noise_gain(noise: pd.DataFrame) -> pd.DataFrame:
+    """What training with noise changes at each noise level, in per cent of DSC.
+
+    `noise` is the noise.csv of an experiment. Columns: k, the means `without` and `trained` (of
+    ASPP-UNet without and with noise in training), their `difference`, and its 95 % interval over
+    seeds and patients, `low` and `high`. There are no rows if one of the two was not run.
+    """
+    both = common_runs(noise, NOISE_METHODS)
+    dice = 100 * both.set_index(["model", "k", "seed", "case"])["DSC"].sort_index()
+    rows = []
+    if {PROPOSED, NOISE_TRAINED} <= set(both["model"]):
+        for k in sorted(both["k"].unique()):
+            without, trained = (by_seed(dice[name, k]) for name in (PROPOSED, NOISE_TRAINED))
+            means = mean(without), mean(trained)
+            ends = interval_of_difference(trained, without)
+            rows.append((k, *means, means[1] - means[0], *ends))
+    return pd.DataFrame(rows, columns=["k", "without", "trained", "difference", "low", "high"])
+
+
+def halving_levels(curves: pd.DataFrame) -> pd.Series:
+    """The noise level at which each model's mean DSC falls to half of that without noise.
+
+    `curves` is that of `noise_curves`. The level is interpolated linearly between two measured
+    ones. It is NaN if the DSC stays above half.
+    """
+    return curves.sort_values("k").groupby("model", sort=False).apply(_halving_level)
+
+
+def _halving_level(curve: pd.DataFrame) -> float:
+    k, dsc = (curve[name].to_numpy(dtype=float) for name in ("k", "DSC"))
+    below = np.flatnonzero(dsc <= dsc[0] / 2)
+    if not len(below):
+        return np.nan
+    last = int(below[0])
+    share = (dsc[last - 1] - dsc[0] / 2) / (dsc[last - 1] - dsc[last])
+    return float(k[last - 1] + share * (k[last] - k[last - 1]))
 
 
 def devices(table: pd.DataFrame, summary: pd.DataFrame) -> pd.Series:

@@ -1,0 +1,146 @@
+"""What lessons 7 and 8 say of noise and cost: sentences and tables that follow from results."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from spineseg.methods import NOISE_TRAINED, PLAIN, PROPOSED
+from spineseg.paper import findings
+from spineseg.paper.tables import halving_levels, noise_gain
+
+LEVELS = (0, 10, 30, 50, 90)
+
+
+def curves(**dsc: list[float]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"model": model, "k": k, "DSC": value}
+            for model, values in dsc.items()
+            for k, value in zip(LEVELS, values, strict=True)
+        ]
+    )
+
+
+def noise(**lost: float) -> pd.DataFrame:
+    """Scores of two seeds and four cases that fall by `lost` per unit of k."""
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        [
+            {
+                "model": model,
+                "fold": "0",
+                "seed": seed,
+                "case": f"Case{case}",
+                "k": k,
+                "DSC": 0.9 - rate * k + rng.normal(0, 1e-3),
+            }
+            for model, rate in lost.items()
+            for seed in range(2)
+            for case in range(4)
+            for k in (0, 50)
+        ]
+    )
+
+
+def test_a_level_is_interpolated_and_may_be_missing():
+    table = curves(unet=[80, 80, 60, 20, 1], aspp_unet=[80, 80, 70, 60, 50])
+    levels = halving_levels(table.sample(frac=1, random_state=0))
+    assert levels["unet"] == pytest.approx(40)  # half way from 60 to 20 %
+    assert np.isnan(levels["aspp_unet"])
+
+
+def test_where_methods_halve_and_where_the_floor_is():
+    text = findings.on_noise(
+        curves(unet=[80, 80, 60, 20, 1], aspp_unet=[90, 80, 70, 60, 50], segnet=[10, 10, 9, 9, 9])
+    )
+    assert "between 10.0 % (SegNet) and 90.0 % (ASPP-UNet)" in text
+    assert "SegNet starts below 20 %" in text
+    assert "at k = 40 (U-Net-2D)." in text
+    assert "It stays above half up to k = 90 for ASPP-UNet." in text
+    assert "At k = 90, the DSC is below 5 % for U-Net-2D." in text
+
+
+def test_of_one_method_and_of_none_that_was_trained():
+    assert "the mean DSC is 80.0 % (U-Net-2D)." in findings.on_noise(
+        curves(unet=[80, 70, 60, 50, 45])
+    )
+    text = findings.on_noise(curves(unet=[3, 2, 2, 1, 1], segnet=[2, 2, 2, 1, 1]))
+    assert text.endswith("All methods start below 20 %, so a fall would say nothing.")
+    assert findings.on_noise(curves()) == ""
+
+
+def test_training_with_noise():
+    gain = noise_gain(noise(**{PROPOSED: 0.01, NOISE_TRAINED: 0.001}))
+    assert list(gain["k"]) == [0, 50]
+    assert gain["difference"].iloc[1] == pytest.approx(45, abs=0.5)
+    text = findings.on_noise_training(gain)
+    assert "It raises the DSC at k = 50." in text
+    assert "cannot be told from chance at k = 0." in text
+    low = gain.assign(without=1.0, trained=2.0)
+    assert "nothing to protect" in findings.on_noise_training(low)
+
+
+def test_training_with_noise_needs_both_networks():
+    gain = noise_gain(noise(**{PROPOSED: 0.01}))
+    assert gain.empty
+    assert findings.on_noise_training(gain) == ""
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        ([50, 10], "the scale is not the reason"),
+        ([65, 10], "explains at most 38 % of the fall"),
+        ([95, 10], "points."),
+    ],
+)
+def test_whether_the_scale_explains_a_fall(kept, words):
+    scale = pd.DataFrame({"own": [50.0, 10.0], "kept": kept}, index=[30, 50])
+    text = findings.on_scale(scale, 90.0)
+    assert "by up to 80.0 points" in text
+    assert text.endswith(words) or words in text
+
+
+def table4(seconds: float) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "model": ["U-Net-2D", "ASPP-UNet"],
+            "parameters_ours": [10.0, 14.0],
+            "seconds_paper": [0.1, 0.11],
+            "seconds_ours": [1.0, seconds],
+            "ratio_paper": [1.0, 1.1],
+            "ratio_ours": [1.0, seconds],
+            "gflops": [100.0, 132.0],
+            "gflops_ratio": [1.0, 1.32],
+        }
+    )
+
+
+def test_what_aspp_costs():
+    text = findings.on_cost(table4(1.5))
+    assert "adds 40 % to the parameters of U-Net-2D and 32 % to its arithmetic" in text
+    assert "changes by +50 % here, and by +10 % in the paper" in text
+    assert "In the paper, the networks compute at these multiples of U-Net-2D's rate: ASPP-UNet 1.2"
+    assert "ASPP-UNet 0.88." in text
+    assert "here" not in findings.on_cost(table4(np.nan)).casefold()
+
+
+def test_whether_the_device_is_busy():
+    cost = pd.DataFrame(
+        {"model": [PLAIN, PROPOSED], "share_of_peak": [0.9, 0.5], "rounds": [1, 10]}
+    )
+    text = findings.on_peak(cost)
+    assert "90 % (U-Net-2D) and 50 % (ASPP-UNet)" in text
+    assert "hardly leaves the device waiting" in text
+    assert "The times of U-Net-2D are those of a single pass" in text
+    idle = findings.on_peak(cost.assign(share_of_peak=0.3, rounds=10))
+    assert "So U-Net-2D leaves the device waiting" in idle
+    assert "single pass" not in idle
+    assert findings.on_peak(cost.assign(share_of_peak=np.nan)) == ""
+
+
+def test_times_that_cannot_be():
+    rates = pd.Series({"U-Net-2D": 3.4, "ASPP-UNet": 4.5})
+    text = findings.on_printed_times(rates, 4.4)
+    assert "ASPP-UNet (4.5) needs more than this and U-Net-2D (3.4) needs no more" in text
+    assert "no more" not in findings.on_printed_times(rates, 1.0)
