@@ -122,7 +122,7 @@ EXERCISES = {
     ),
     "8.2": Exercise(
         judge_full_width,
-        "Half width is nearer to the printed ratio of times, and still far above it.",
+        "Half width is nearer to the printed ratio of times, and still above it.",
     ),
     "8.3": Exercise(
         judge_savings,
