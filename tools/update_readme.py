@@ -38,6 +38,10 @@ SHOWN_PROFILE = "laptop"
 MECHANISM = {"simulated-laptop": "laptop", "simulated-laptop-220": "laptop-220"}  # and profiles
 JUDGED = (SHOWN, "simulated-laptop-220")  # experiments whose verdicts are counted
 BUNDLED_ON_PATIENTS = "randomised-1000-bundled-on-real-t2-lumbar"
+TRAINED_ON_PATIENTS = {  # where the training starts from, and the experiment
+    "simulated patients": "real-t2-lumbar-patients",
+    "random weights": "real-t2-lumbar-patients-scratch",
+}
 
 # What the speed table shows: (part, what) of speed.csv.
 SPEED_ROWS = (
@@ -405,6 +409,31 @@ def bundled_table() -> str:
     return "\n".join(lines)
 
 
+def patients_table() -> str:
+    """Mean DSC of the networks that were trained and tested on real patients, in turn."""
+    stored = {
+        start: _dsc(name)
+        for start, name in TRAINED_ON_PATIENTS.items()
+        if (RESULTS / name / SUMMARY.name).is_file()
+    }
+    classes = [*reversed(_classes(next(iter(TRAINED_ON_PATIENTS.values())))), ALL_CLASSES]
+    lines = [f"| mean DSC, % | starts from | {' | '.join(classes)} |"]
+    lines.append("|---" * (2 + len(classes)) + "|")
+    for start, table in stored.items():
+        for name in (name for name in METHODS_OF_TABLE3 if (name, ALL_CLASSES) in table.index):
+            means = [f"{100 * table.loc[(name, each), 'mean']:.1f}" for each in classes[:-1]]
+            row = table.loc[(name, ALL_CLASSES)]
+            last = with_interval(*(100 * float(row[column]) for column in ("mean", "low", "high")))
+            lines.append(f"| {METHODS[name].title} | {start} | {' | '.join([*means, last])} |")
+    devices = ", ".join(sorted({device for table in stored.values() for device in table["device"]}))
+    first = next(iter(stored.values()))
+    lines.append(
+        f"\n{first['cases'].max()} patients ({first['data'].iloc[0]}), each tested once, by a "
+        f"network that did not train on it; one seed. Device: {devices}."
+    )
+    return "\n".join(lines)
+
+
 PAGES = {
     "README.md": {
         "outcome": outcome,
@@ -414,6 +443,7 @@ PAGES = {
     },
     "docs/predict.md": {"bundled": bundled_table},
     "docs/speed.md": {"speed": speed_table},
+    "docs/study.md": {"patients": patients_table},
     "docs/reliability.md": {"fuzz": fuzz_table},
 }
 
