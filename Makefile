@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export JUPYTER_PLATFORM_DIRS := 1
 
 .PHONY: help setup reproduce figures test lab course predict lint verify nnunet phantom-only weights paper-scale bench \
-  test-faults test-slurm fuzz references notebooks study graph lock
+  test-faults test-slurm test-site fuzz references notebooks study graph lock site
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ lab: ## the lessons in JupyterLab
 
 course: ## write notebooks for students and solutions into course/
 	@$(PYTHON) make.py course
+
+site: ## the site with all lessons, in site/_build/html
+	@$(PYTHON) make.py site
 
 predict: ## label one scan  SCAN=in.nii.gz MASK=out.nii.gz
 	@$(PYTHON) make.py predict -- "$$SCAN" "$$MASK"
@@ -85,6 +88,11 @@ test-faults: setup #- kill, fill up and damage everything at every moment (long)
 test-slurm: setup #- run the graph through a SLURM on this machine (needs slurm-wlm and munge)
 	$(BIN)/python -c 'import sys, make; sys.exit(make.install_cluster())'
 	BIN=$(BIN) tools/test_slurm.sh
+
+test-site: setup #- build the site and test it in a headless Chromium (needs one: docs/site.md)
+	$(BIN)/python -c 'import sys, make; sys.exit(make.install_site() or make.install_browser())'
+	$(BIN)/python -m tools.website --strict
+	$(BIN)/pytest tests/test_site_browser.py --site
 
 fuzz: setup #- give thousands of damaged scans and profiles to the readers (long)
 	$(BIN)/python tools/fuzz.py

@@ -41,6 +41,8 @@ PIP_SETTINGS = (
     *("cache-dir", "no-cache-dir", "keyring-provider", "disable-pip-version-check"),
 )
 NNUNET = "nnunetv2==2.8.1"
+SITE = ("sphinx==9.0.4", "myst-nb==1.4.0", "furo==2025.12.19")
+BROWSER = "playwright==1.65.2"  # drives a Chromium that is installed apart from it
 SLURM_PLUGIN = "snakemake-executor-plugin-slurm==2.8.0"
 
 
@@ -111,6 +113,12 @@ def _parser() -> argparse.ArgumentParser:
         "course", help="write notebooks for students and solutions into course/"
     )
     course.set_defaults(command=lambda _: prepare() or run(course_command()))
+
+    site = commands.add_parser("site", help="build the site with all lessons: site/_build/html")
+    site.add_argument(
+        "--notebooks", metavar="DIR", help="take executed notebooks from here if it has them"
+    )
+    site.set_defaults(command=_site)
 
     predict = commands.add_parser("predict", help="label one scan")
     predict.add_argument("scan", nargs="?", default="", metavar="SCAN", help="e.g. in.nii.gz")
@@ -283,6 +291,25 @@ def install_cluster() -> int:
 def install_nnunet() -> int:
     """Install the optional nnU-Net."""
     return install("--constraint", "requirements.lock", NNUNET)
+
+
+def install_site() -> int:
+    """Install what makes pages of the notebooks."""
+    return install("--constraint", "requirements.lock", *SITE)
+
+
+def install_browser() -> int:
+    """Install what drives a browser through the site."""
+    return install("--constraint", "requirements.lock", BROWSER)
+
+
+def _site(options: argparse.Namespace) -> int:
+    given = ["--notebooks", _absolute(options.notebooks)] if options.notebooks else []
+    return prepare() or install_site() or run(site_command(*given))
+
+
+def site_command(*options: str) -> list[str]:
+    return _python("-m", "tools.website", *options)
 
 
 def reproduce_command(

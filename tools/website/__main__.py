@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
-
-from spineseg.utils.paths import REPOSITORY
 from tools.website.api import api_pages
 from tools.website.bundle import MATHJAX, NIIVUE, bundle
 from tools.website.explore import explore_page
 from tools.website.folders import HTML, SITE, SOURCE, STATIC, VENDOR, pages
 from tools.website.results import audit_page, errata_page, results_page
 from tools.website.sources import Repository, copy_pages, repository_address, title
+
+from spineseg.utils.paths import REPOSITORY
 
 FIRST_WORDS = {"README": "About", "CONTRIBUTING": "Contributing"}
 

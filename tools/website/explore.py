@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from tools.website.folders import SITE
+from tools.website.slider import Panel, Slider, legend, save_gray, save_labels
 
 from spineseg.evaluation.metrics import confusion, dsc, overlaps
 from spineseg.evaluation.noise import noisy
@@ -18,7 +20,6 @@ from spineseg.labels import CLASSES, COLOURS, challenge_to_class
 from spineseg.methods import METHODS, PLAIN, PROPOSED
 from spineseg.phantom import simulate
 from spineseg.utils.paths import REPOSITORY
-from tools.website.slider import Panel, Slider, legend, save_gray, save_labels
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,62 +34,7 @@ RATES = (1, 2, 3, 6, 12, 18, 24)
 PAPER_ROWS, PAPER_COLUMNS = 880, 464
 OUR_ROWS, OUR_COLUMNS = 110, 64  # of the profile `laptop`
 
-PAGE = """# Explore
-Move the sliders. Nothing is computed while you do: every picture was made when these pages were built.
-
-## Slices of a volume
-One simulated patient, from right to left. The labels are exact, because the simulator knows them.
-The vertebrae are largest in the middle; the outer slices cut their processes.
-
-```{{raw}} html
-{slices}
-{legend}
-```
-
-{volume}
-
-(explore-noise)=
-## Noise
-Eq. 5 adds k times a standard normal number to each gray value of 0 to 255. Both networks see the
-same noise. They were trained without it. [Lesson 7](notebooks/07_noise.ipynb) explains what happens.
-
-{noise}
-
-(explore-rate)=
-## The atrous rate
-A 3 × 3 kernel with rate r takes its nine taps r pixels apart. If the map is small, some taps fall
-beside it and see zeros only. Choose a map and a rate, and click on the map to move the kernel.
-[Lesson 5](notebooks/05_ablation.ipynb) counts the taps.
-
-```{{raw}} html
-{rates}
-```
-
-(explore-epochs)=
-## Epochs of training
-A small U-Net-2D was trained when these pages were built, in {seconds:.0f} seconds. You see its
-prediction for a patient that it was not trained on, after each epoch.
-[Lesson 4](notebooks/04_training.ipynb) lets you train one yourself.
-
-```{{raw}} html
-{epochs}
-{legend}
-```
-"""
-
-VIEWER = """(explore-volume)=
-## The volume in 3-D
-Turn the volume with the mouse or a finger. The labels are drawn over the image.
-
-```{raw} html
-<div class="volume-viewer">
-<button type="button" id="volume-load">Draw the volume (3 MB of JavaScript)</button>
-<canvas id="volume-canvas" hidden aria-label="Slices of the simulated volume in three directions, and its labels in three dimensions"></canvas>
-<p id="volume-state" role="status"></p>
-<p>The files: <a href="_static/volume/image.nii.gz">image</a>, <a href="_static/volume/labels.nii.gz">labels</a>.</p>
-</div>
-```
-"""
+PARTS = re.compile(r"<<(\w+)>>")  # of site/explore.md
 NO_VIEWER = """(explore-volume)=
 ## The volume in 3-D
 This site was built without npm, so the viewer is left out.
@@ -121,15 +67,17 @@ def explore_page(static: Path, with_viewer: bool) -> str:
     epochs = epochs_slider(static / "epochs")
     seconds = time.monotonic() - start
     noise = noise_slider(static / "noise")
-    return PAGE.format(
-        slices=slices_slider(volume, static / "slices").html(),
-        volume=VIEWER if with_viewer else NO_VIEWER,
-        noise=f"```{{raw}} html\n{noise.html()}\n{legend()}\n```" if noise else NO_NETWORKS,
-        rates=rates_html(),
-        epochs=epochs.html(),
-        seconds=seconds,
-        legend=legend(),
-    )
+    parts = {
+        "slices": slices_slider(volume, static / "slices").html(),
+        "volume": (SITE / "viewer.md").read_text(encoding="utf-8") if with_viewer else NO_VIEWER,
+        "noise": f"```{{raw}} html\n{noise.html()}\n{legend()}\n```" if noise else NO_NETWORKS,
+        "rates": rates_html(),
+        "epochs": epochs.html(),
+        "seconds": f"{seconds:.0f}",
+        "legend": legend(),
+    }
+    template = (SITE / "explore.md").read_text(encoding="utf-8")
+    return PARTS.sub(lambda part: parts[part[1]], template)
 
 
 def slices_slider(volume: Volume, folder: Path) -> Slider:
@@ -150,7 +98,7 @@ def slices_slider(volume: Volume, folder: Path) -> Slider:
 
 
 def write_volume(volume: Volume, folder: Path) -> None:
-    """Write image and labels as NIfTI, and both as a script, which a page opened from disk loads."""
+    """Write image and labels as NIfTI, and both as a script that pages opened from disk load."""
     from spineseg.phantom.dataset import write_psr
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -229,8 +177,8 @@ def rates_html() -> str:
     return "\n".join(
         [
             '<figure class="slider" id="rates">',
-            '<svg id="rates-drawing" role="img" aria-label="The nine taps of the kernel on the map">'
-            "</svg>",
+            '<svg id="rates-drawing" role="img" '
+            'aria-label="The nine taps of the kernel on the map"></svg>',
             '<div class="slider-controls">',
             f"<label>Map <select>{options}</select></label>",
             f"<label>Rate <output>{RATES[first]}</output><input type='range' min='0' "
@@ -342,8 +290,3 @@ def _with_labels(
         save_gray(gray, (rows, columns), folder / f"{name}.png"),
         save_labels(classes, (rows, columns), folder / f"{name}-labels.png"),
     )
-
-
-def clear(static: Path) -> None:
-    """Remove what an earlier build wrote."""
-    shutil.rmtree(static, ignore_errors=True)

@@ -22,6 +22,12 @@ HIDDEN = {  # cells that are folded, by tag, and the words that unfold them
     "solution": ("hide-input", "code_prompt_show", "Show the solution"),
     "check": ("hide-cell", "code_prompt_show", "Show the check"),
 }
+SLIDERS = {  # of the page Explore, by lesson: the label and what a reader can do there
+    "01": ("explore-slices", "move through the slices of a volume, and turn it"),
+    "04": ("explore-epochs", "see what a network predicts after each epoch"),
+    "05": ("explore-rate", "move a kernel on maps of many sizes"),
+    "07": ("explore-noise", "add noise to an image and see what two networks make of it"),
+}
 NO_ALT = "The output of the cell above."
 
 
@@ -123,8 +129,11 @@ def copy_pages(repository: Repository, out: Path, executed: Path | None = None) 
 def adapt(notebook: NotebookNode, repository: Repository, page: str) -> set[str]:
     """Make a notebook fit for the site, in place; returns the files that it shows or offers.
 
-    Links are rewritten, solutions and checks are folded, and quizzes are made safe for a page.
+    Links are rewritten, solutions and checks are folded, quizzes are made safe for a page, and a
+    line leads to the slider of the lesson.
     """
+    from nbformat.v4 import new_markdown_cell
+
     files: set[str] = set()
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -134,6 +143,10 @@ def adapt(notebook: NotebookNode, repository: Repository, page: str) -> set[str]
             fold(cell)
             for output in cell.outputs:
                 tame(output)
+    if slider := SLIDERS.get(PurePosixPath(page).name[:2]):
+        label, words = slider
+        line = f"**On this site** you can [{words}](#{label}), without Python."
+        notebook.cells.insert(1, new_markdown_cell(f":::{{tip}}\n{line}\n:::", id="slider"))
     return files
 
 
