@@ -37,6 +37,7 @@ suppress_warnings = ["myst.header", "mystnb.unknown_mime_type", "misc.highlighti
 autodoc_typehints = "signature"
 autodoc_mock_imports = ["nnunetv2", "batchgenerators", "dynamic_network_architectures"]
 autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False  # or the pages hold texts of other libraries
 add_module_names = False
 default_role = "literal"  # docstrings write `names` like Markdown
 
@@ -44,11 +45,13 @@ default_role = "literal"  # docstrings write `names` like Markdown
 html_theme = "furo"
 html_static_path = [str(HERE / "static"), str(STATIC)]
 templates_path = [str(HERE / "templates")]
+html_favicon = str(HERE / "static" / "favicon.svg")
 html_css_files = ["site.css"]
 html_js_files = ["slider.js", "volume.js"] if (STATIC / NIIVUE.folder).is_dir() else ["slider.js"]
 html_show_sourcelink = False
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
 mathjax_path = "mathjax.js"  # its settings alone: formulas stay as text
 if (STATIC / MATHJAX.folder).is_dir():
     mathjax_path = f"{MATHJAX.folder}/{MATHJAX.script}"
@@ -71,15 +74,15 @@ def add_alternative_texts(app, doctree):
         image["alt"] = text
 
 
-def escape_stars(app, what, name, obj, options, lines):
-    """Docstrings are plain text: a star is a star, and two backticks hold code as one does."""
+def escape_docstring(app, what, name, obj, options, lines):
+    """Docstrings are plain text: a star is a star, and a word may follow `code` at once."""
     for number, line in enumerate(lines):
         pieces = re.split(r"(``?[^`]*``?)", line)
-        lines[number] = "".join(
-            piece if piece.startswith("`") else piece.replace("*", r"\*") for piece in pieces
-        )
+        prose = [re.sub(r"^(?=\w)", r"\\ ", piece.replace("*", r"\*")) for piece in pieces[2::2]]
+        pieces[0::2] = [pieces[0].replace("*", r"\*"), *prose]
+        lines[number] = "".join(pieces)
 
 
 def setup(app):
-    app.connect("autodoc-process-docstring", escape_stars)
+    app.connect("autodoc-process-docstring", escape_docstring)
     app.connect("doctree-read", add_alternative_texts)

@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from snakemake.cli import parse_config
 from spineseg.utils.paths import REPOSITORY
 from spineseg.workflow.graph import Graph, _local
 
-USER_COMMANDS = ("setup", "reproduce", "figures", "test", "lab", "course", "predict")
+USER_COMMANDS = ("setup", "reproduce", "figures", "test", "lab", "course", "site", "predict")
 
 
 def _load() -> ModuleType:
@@ -535,6 +536,21 @@ def test_make_passes_any_name_on(name, tmp_path):
     python = f"{sys.executable} {echo} ignored"
     (printed,) = _make("reproduce", f"DATA={name}", python=python).splitlines()
     assert ast.literal_eval(printed)[-1] == f"--data={name}"
+
+
+def test_the_site_is_built_with_pinned_packages(commands):
+    assert make.main(["site"]) == 0
+    installed, built = commands
+    assert installed[-3:] == list(make.SITE)
+    assert installed[installed.index("--constraint") + 1] == "requirements.lock"
+    assert all(re.fullmatch(r"[\w-]+==[\d.]+", pin) for pin in (*make.SITE, make.BROWSER))
+    assert built[1:] == ["-m", "tools.website"]
+
+
+def test_the_site_takes_notebooks_from_a_folder_of_the_caller(commands, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert make.main(["site", "--notebooks", "own"]) == 0
+    assert commands[-1][-2:] == ["--notebooks", str(tmp_path / "own")]
 
 
 @needs_make

@@ -20,6 +20,10 @@
       backColor: [0, 0, 0, 1],
       show3Dcrosshair: true,
       logLevel: "error",
+      multiplanarShowRender: niivue.SHOW_RENDER.ALWAYS,
+      heroImageFraction: 0.6,
+      heroSliceType: niivue.SLICE_TYPE.RENDER,
+      sagittalNoseLeft: true,
     });
     await viewer.attachToCanvas(canvas);
     const image = await niivue.NVImage.loadFromBase64({
@@ -59,7 +63,7 @@
         return;
       }
       state.textContent = "Loading …";
-      canvas.hidden = false;
+      canvas.parentElement.hidden = false;
       try {
         await draw(canvas);
         button.hidden = true;

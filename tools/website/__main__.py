@@ -12,13 +12,14 @@ import nbformat
 from tools.website.api import api_pages
 from tools.website.bundle import MATHJAX, NIIVUE, bundle
 from tools.website.explore import explore_page
-from tools.website.folders import HTML, SITE, SOURCE, STATIC, VENDOR, pages
+from tools.website.folders import DOCTREES, HTML, SITE, SOURCE, STATIC, VENDOR, pages
 from tools.website.results import audit_page, errata_page, results_page
 from tools.website.sources import Repository, copy_pages, repository_address, title
 
 from spineseg.utils.paths import REPOSITORY
 
-FIRST_WORDS = {"README": "About", "CONTRIBUTING": "Contributing"}
+START = "notebooks/00_start.ipynb"
+SHORT = {START: "Start here", "README": "About", "CONTRIBUTING": "Contributing"}  # for the sidebar
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,11 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     start = time.monotonic()
-    for folder in (SOURCE, STATIC, HTML):
+    for folder in (SOURCE, STATIC, DOCTREES, HTML):
         shutil.rmtree(folder, ignore_errors=True)
     bundled = [] if options.without_npm else bundle_scripts()
     write_sources(NIIVUE.script in bundled, options.notebooks)
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-c", str(SITE), "-q"]
+    command += ["-d", str(DOCTREES)]
     command += [*(["-W", "--keep-going"] if options.strict else []), str(SOURCE), str(HTML)]
     code = subprocess.run(command, cwd=REPOSITORY, check=False).returncode
     if code == 0:
@@ -109,7 +111,7 @@ def lesson_list(lessons: Sequence[str]) -> str:
 
 def _toctree(caption: str, entries: Sequence[str]) -> str:
     lines = (
-        f"{FIRST_WORDS[entry]} <{entry}>" if entry in FIRST_WORDS else _document(entry)
+        f"{SHORT[entry]} <{_document(entry)}>" if entry in SHORT else _document(entry)
         for entry in entries
     )
     body = "\n".join(lines)

@@ -31,8 +31,8 @@ LEVELS = range(0, 100, 10)  # k of Eq. 5
 EXAMPLE = REPOSITORY / "results" / "phantom-laptop" / "noise.npz"
 WEIGHTS = REPOSITORY / "weights" / "laptop"
 RATES = (1, 2, 3, 6, 12, 18, 24)
-PAPER_ROWS, PAPER_COLUMNS = 880, 464
-OUR_ROWS, OUR_COLUMNS = 110, 64  # of the profile `laptop`
+PAPER_IMAGE = (880, 464)  # rows, columns
+OUR_IMAGE = (110, 64)  # of the profile `laptop`
 
 PARTS = re.compile(r"<<(\w+)>>")  # of site/explore.md
 NO_VIEWER = """(explore-volume)=
@@ -165,13 +165,27 @@ def taps_on_map(rate: int, rows: int, columns: int) -> float:
     return by_axis[0] * by_axis[1]
 
 
+def map_size(rows: int, columns: int, stages: int, position: int) -> tuple[int, int]:
+    """Rows and columns of the map at a position (from 1) of a network with this many stages.
+
+    The image is padded so that it can be halved at each stage.
+    """
+    step = 2**stages
+    rows, columns = (-(-length // step) * step for length in (rows, columns))
+    return rows // 2 ** (position - 1), columns // 2 ** (position - 1)
+
+
 def rates_html() -> str:
     """The kernel on a map: a choice of maps, a slider of rates, and a drawing."""
     maps = [
-        *(_map("Paper", PAPER_ROWS, PAPER_COLUMNS, position) for position in range(1, 5)),
-        *(_map("Here", OUR_ROWS, OUR_COLUMNS, position) for position in range(1, 4)),
+        *(_map("Paper", *PAPER_IMAGE, 4, position) for position in range(1, 5)),
+        *(_map("Here", *OUR_IMAGE, 3, position) for position in range(1, 4)),
     ]
-    options = "".join(f"<option value={n}>{m['title']}</option>" for n, m in enumerate(maps))
+    last = len(maps) - 1
+    options = "".join(
+        f"<option value={n}{' selected' * (n == last)}>{m['title']}</option>"
+        for n, m in enumerate(maps)
+    )
     data = json.dumps({"rates": RATES, "maps": maps})
     first = RATES.index(6)
     return "\n".join(
@@ -191,10 +205,9 @@ def rates_html() -> str:
     )
 
 
-def _map(whose: str, rows: int, columns: int, position: int) -> dict:
+def _map(whose: str, rows: int, columns: int, stages: int, position: int) -> dict:
     """The map that the ASPP module at a position works on, and its taps at each rate."""
-    for _ in range(position - 1):
-        rows, columns = -(-rows // 2), -(-columns // 2)
+    rows, columns = map_size(rows, columns, stages, position)
     return {
         "title": f"{whose}: position {position}, {rows} × {columns}",
         "rows": rows,
@@ -232,7 +245,7 @@ def epochs_slider(folder: Path) -> Slider:
         Panel("Prediction", "The same slice with what the network predicts", frames),
     ]
     values = [str(epoch) for epoch in range(len(frames))]
-    return Slider("epochs", "Epoch", values, texts, panels, {"DSC": scores})
+    return Slider("epochs", "Epoch", values, texts, panels, {METHODS[PLAIN].title: scores})
 
 
 def predictions_by_epoch(gray: np.ndarray):

@@ -9,6 +9,7 @@ BUILD = SITE / "_build"  # ignored by git
 SOURCE = BUILD / "source"  # what Sphinx reads: copies of pages and notebooks, and generated pages
 STATIC = BUILD / "static"  # generated pictures and data, and what comes from npm
 VENDOR = BUILD / "vendor"  # what comes from npm, kept from one build to the next
+DOCTREES = BUILD / "doctrees"  # what Sphinx read
 HTML = BUILD / "html"
 
 

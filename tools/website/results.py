@@ -1,5 +1,6 @@
 """Pages made from the stored results: the tables, the audit of the paper, and its errata."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
@@ -18,6 +19,7 @@ SHOWN = "phantom-laptop"  # Table 3, the audit
 ABLATED = "simulated-laptop-220"  # Table 2
 MECHANISM = {"simulated-laptop": "laptop", "simulated-laptop-220": "laptop-220"}  # and profiles
 NOT_RUN = "not run"
+NUMBERS = re.compile(r"[-+0-9.,()% ]+( to [-+0-9.,()% ]+)?")
 
 SECTIONS = {  # of audit.csv: what is checked, and how
     "volumes": ("The numbers of volumes", "Table 1 and the text are added up."),
@@ -35,11 +37,14 @@ SECTIONS = {  # of audit.csv: what is checked, and how
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; "|" in cells is escaped."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(
-        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
-    )
+    """A Markdown table; "|" in cells is escaped, and numbers with their intervals stay whole."""
+    lines = [head, ["---"] * len(head), *([_cell(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    text = str(value).replace("|", "\\|")
+    return text.replace(" ", "\u00a0") if NUMBERS.fullmatch(text) else text
 
 
 def results_page() -> str:

@@ -56,7 +56,8 @@ class Slider:
         has_labels = any(len(panel.frames[0]) > 1 for panel in self.panels)
         lines = [
             f'<figure class="slider" id="slider-{self.name}">',
-            f'<div class="slider-panels">{"".join(map(self._panel, self.panels))}</div>',
+            f'<div class="slider-panels" style="--panels: {len(self.panels)}">'
+            f"{''.join(map(self._panel, self.panels))}</div>",
             '<div class="slider-controls">',
             f"<label>{html.escape(self.label)} <output>{html.escape(self.values[self.first])}"
             f'</output><input type="range" min="0" max="{len(self.values) - 1}" step="1" '
@@ -97,16 +98,16 @@ def curve_svg(curves: Mapping[str, Sequence[float]], first: int = 0) -> str:
         )
         style = LINES[number % len(LINES)]
         parts.append(f'<polyline class="{style}" points="{points}"/>')
-        parts.append(
-            f'<text class="{style}" x="{CURVE_WIDTH + 6}" '
-            f'y="{CURVE_HEIGHT * (1 - values[-1] / 100) + 4:.1f}">{html.escape(name)}</text>'
-        )
+        y, x = 8 + 18 * number, CURVE_WIDTH + 10
+        parts.append(f'<polyline class="{style}" points="{x},{y} {x + 24},{y}"/>')
+        parts.append(f'<text x="{x + 30}" y="{y + 4}">{html.escape(name)}</text>')
     x = place(first, positions)
     names = html.escape(" and ".join(curves), quote=True)
     return (
-        f'<svg class="slider-curve" viewBox="-34 -8 {CURVE_WIDTH + 150} {CURVE_HEIGHT + 16}" '
+        f'<svg class="slider-curve" viewBox="-34 -22 {CURVE_WIDTH + 150} {CURVE_HEIGHT + 30}" '
         f'role="img" aria-label="{names} at each position of the slider">'
         f'<path class="axis" d="M0 0V{CURVE_HEIGHT}H{CURVE_WIDTH}"/>'
+        f'<text x="0" y="-10">mean DSC, %</text>'
         f'<text class="axis" x="-4" y="4">100</text>'
         f'<text class="axis" x="-4" y="{CURVE_HEIGHT}">0</text>'
         f"{''.join(parts)}"

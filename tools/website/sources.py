@@ -86,10 +86,14 @@ def slug(heading: str) -> str:
 
 
 def api_target(path: str) -> str:
-    """The label of a module or folder of the library on the pages of the API."""
-    parts = PurePosixPath(path).relative_to(LIBRARY).with_suffix("").parts
-    parts = tuple(part for part in parts if part != "__init__")
-    return "-".join(("api", *parts))
+    """The label of a module or folder of the library on the pages of the API.
+
+    What is deeper, such as the exercises, has no place of its own there: it leads to its folder.
+    """
+    inside = PurePosixPath(path).relative_to(LIBRARY)
+    parts = tuple(part for part in inside.with_suffix("").parts if part != "__init__")
+    has_place = len(inside.parts) < 2 or (len(inside.parts) == 2 and inside.suffix == ".py")
+    return "-".join(("api", *(parts if has_place else parts[:1])))
 
 
 def repository_address(citation: Path) -> str:
