@@ -148,6 +148,16 @@ def test_solutions_and_checks_are_folded(repository):
     assert "hide-cell" in check.metadata.tags
 
 
+def test_links_in_outputs_are_rewritten_too(repository):
+    output = new_output("display_data", {"text/markdown": "[w](../docs/a.md#X) [v](gone.ipynb)"})
+    notebook = new_notebook(
+        cells=[new_markdown_cell("# T"), new_code_cell("f()", outputs=[output])]
+    )
+    sources.adapt(notebook, repository, "notebooks/02_x.ipynb")
+    text = notebook.cells[1].outputs[0].data["text/markdown"]
+    assert text == "[w](../docs/a.md#x) v"
+
+
 def test_pictures_keep_their_texts():
     texts = sources.alternative_texts(executed_lesson())
     assert texts == ["A curve that falls", sources.NO_ALT]

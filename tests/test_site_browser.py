@@ -71,7 +71,7 @@ class Watched:
         self.page.on("pageerror", lambda error: self.note(f"error: {error}"))
         self.page.on("console", self._console)
         self.page.on("request", self._request)
-        self.page.on("requestfailed", lambda request: self.note(f"failed: {request.url}"))
+        self.page.on("requestfailed", self._failed)
         self.page.on("response", self._response)
 
     def note(self, fault: str) -> None:
@@ -88,6 +88,10 @@ class Watched:
     def _request(self, request) -> None:
         if not request.url.startswith((self.address, "data:", "blob:")):
             self.note(f"asks {request.url}")
+
+    def _failed(self, request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # the test opened the next page
+            self.note(f"failed: {request.url}")
 
     def _response(self, response) -> None:
         if response.status >= 400:
