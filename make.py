@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     test.set_defaults(command=_test)
 
     lab = commands.add_parser("lab", help="open the lessons in JupyterLab")
-    lab.set_defaults(command=lambda _: prepare() or run(lab_command()))
+    lab.set_defaults(command=lambda _: prepare() or run(lab_command(), PATH=path_with_venv()))
 
     course = commands.add_parser(
         "course", help="write notebooks for students and solutions into course/"
@@ -392,6 +392,11 @@ def lab_command() -> list[str]:
 
 def course_command() -> list[str]:
     return _python(str(ROOT / "tools" / "make_course.py"))
+
+
+def path_with_venv() -> str:
+    """The search path with the programs of .venv first, for terminals in JupyterLab."""
+    return os.pathsep.join([str(in_venv("python").parent), os.environ.get("PATH", "")])
 
 
 def _predict(options: argparse.Namespace) -> int:

@@ -360,11 +360,11 @@ def test_what_speaks_against_the_finding():
         "is in the images of all of them."
     )
     assert "trained for 60 epochs" in epochs
-    assert "in 0 of 1 comparisons" in depth
+    assert "behind ASPP-UNet in 1 of 1 comparisons" in depth
     assert "with one stage over U-Net-2D with two is +10.0 (+10.0 to +10.0) points" in depth
     assert row.startswith("A plain network that gets the row coordinate gains part of the lead (75")
     level = deeper.assign(difference_low=-1.0)
-    assert "in 1 of 1 comparisons" in findings.against(scores, [], level, controls)[1]
+    assert "in 0 of 1 comparisons" in findings.against(scores, [], level, controls)[1]
     others = pd.concat([scores, scores.assign(device="gpu")])
     assert "device: cpu and gpu." in findings.against(others, records, deeper, controls)[2]
     useless = mechanism.control_table(scored(**AT_TWO_STAGES, control_rows=0.6))

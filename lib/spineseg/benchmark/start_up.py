@@ -53,5 +53,5 @@ def measurements() -> Iterator[tuple[Callable, tuple]]:
     yield of_command, ()
     for module in IMPORTS:
         yield of_import, (module,)
-    for path in sorted((paths.REPOSITORY / "notebooks").glob("[0-9]*.ipynb")):
+    for path in sorted((paths.REPOSITORY / "notebooks").glob("*.ipynb")):
         yield of_notebook, (path.name,)

@@ -426,7 +426,7 @@ def _part(control: Row) -> str:
         "unknown": "an unknown part of the lead",
         "nothing": "nothing that can be told from chance",
         "more": "more than the lead",
-        "all": "all of the lead",
+        "all": "no less than the lead, as far as these runs can tell",
         "part": "part of the lead",
     }[_amount(control)]
     ends = (f"{control[f'share{end}']:.0f}" for end in ("", "_low", "_high"))
@@ -868,11 +868,13 @@ def _depth(deeper: pd.DataFrame) -> str:
     """Whether one more stage does as much as ASPP."""
     if deeper.empty:
         return ""
-    level = (deeper["difference_low"] <= 0).sum()
+    behind = (deeper["difference_low"] > 0).sum()
     sentences = [
-        f"A plain network with one more stage is at least level with ASPP-UNet in {level} of "
-        f"{len(deeper)} comparisons."
+        f"A plain network with one more stage is behind ASPP-UNet in {behind} of {len(deeper)} "
+        "comparisons."
     ]
+    if behind < len(deeper):
+        sentences.append("In the others the interval does not show that ASPP-UNet is ahead.")
     for row in deeper.to_dict("records"):
         times = row["deeper_unet_parameters"] / row["aspp_unet_parameters"]
         sentences.append(

@@ -13,6 +13,7 @@ from spineseg.utils.paths import REPOSITORY
 
 STUDY = REPOSITORY / "results" / "phantom-laptop"
 WITHIN = 0.06  # points
+CLOSE = 1e-4  # relative: single precision is enough
 
 
 def masks(truth: str, predicted: str) -> tuple[np.ndarray, np.ndarray]:
@@ -28,7 +29,8 @@ def judge_dice(answer: Callable[[np.ndarray, np.ndarray], float]) -> str:
     value, right = answer(one, other), 4 / 7
     if value is None:
         return "The function returns nothing. Its last line must begin with return."
-    unit = 100 if math.isclose(value, 100 * right) else 1  # per cent are as good
+    per_cent = math.isclose(value, 100 * right, rel_tol=CLOSE)
+    unit = 100 if per_cent else 1
     hints = {
         2 / 5: "This is the IoU. Divide by the sum of both sizes, not by the union.",
         2 / 7: "The factor 2 is missing.",
@@ -37,12 +39,12 @@ def judge_dice(answer: Callable[[np.ndarray, np.ndarray], float]) -> str:
         2 / 3: "This is the shared part of the prediction (precision). Count both masks.",
         5 / 8: "This counts voxels that agree, also empty ones. Only shared voxels count.",
     }
-    if not math.isclose(value, unit * right):
+    if not math.isclose(value, unit * right, rel_tol=CLOSE):
         for wrong, hint in hints.items():
-            if math.isclose(value, wrong):
+            if math.isclose(value, wrong, rel_tol=CLOSE):
                 return hint
         return f"Masks of 4 and 3 voxels with 2 in both have DSC 2 * 2 / (4 + 3), not {value:.3f}."
-    if not math.isclose(answer(one, one), unit):
+    if not math.isclose(answer(one, one), unit, rel_tol=CLOSE):
         return "A mask and itself must have DSC 1."
     none, some = masks("000000", "100000")
     if answer(none, some) != 0 or answer(some, none) != 0:
@@ -56,7 +58,7 @@ def judge_dice(answer: Callable[[np.ndarray, np.ndarray], float]) -> str:
     rng = np.random.default_rng(0)
     first, second = rng.random((2, 3, 8, 8)) < 0.4  # volumes
     right = 2 * (first & second).sum() / (first.sum() + second.sum())
-    if not math.isclose(answer(first, second), unit * right):
+    if not math.isclose(answer(first, second), unit * right, rel_tol=CLOSE):
         return "It is right in one dimension. Volumes have three: use .sum() without an axis."
     return ""
 
@@ -135,6 +137,7 @@ EXERCISES = {
     ),
     "4.3": Exercise(
         judge_case,
-        because="One class that is missed or misnamed, beside seven good ones, hides in a mean.",
+        because="One class that scores 0 hides in a mean. Does the truth have that class at all? "
+        "If it does not, a few wrong voxels are enough for a 0.",
     ),
 }

@@ -84,6 +84,7 @@ def judge_equal(answer: Callable[..., str]) -> str:
             CHANCE,
             "From -2 to +0.5 is in part within a margin of 1 and in part outside.",
         ),
+        (0.5, 2, 1, CHANCE, "From +0.5 to +2 is above zero, and still in part within the margin."),
         (0.2, 0.8, 0.1, NOT_REPRODUCED, "Use the margin that is given; it is not always 1."),
     ):
         if str(answer(low, high, margin)).strip().casefold() != right:
@@ -96,7 +97,7 @@ def judge_patients(answer: Any) -> str:
     if isinstance(answer, int | float) or len(answer) != 2:
         return 'Give two things: (a number of patients, "yes" or "no").'
     number, enough = float(answer[0]), answer[1]
-    yes = enough if isinstance(enough, bool) else str(enough).strip().casefold() == "yes"
+    yes = enough if isinstance(enough, bool | np.bool_) else str(enough).strip().casefold() == "yes"
     hints = {
         2 * PATIENTS: "Twice as many make it narrower by the root of two only.",
         3 * PATIENTS: "These are the additional patients. Count the first 34, too.",
