@@ -124,6 +124,10 @@ def test_every_page_loads_without_an_error_or_an_outside_request(watched):
         page.wait_for_timeout(700 if "jupyterquiz" in page.content() else 0)
 
 
+def test_every_page_forbids_outside_requests():
+    assert set(pages_with("Content-Security-Policy")) == set(pages())
+
+
 def test_every_page_fits_a_phone(browser, address):
     watched = Watched(browser, address, "phone")
     wide = []
