@@ -196,3 +196,29 @@ def test_an_exercise_that_the_library_cannot_check_is_named(source, monkeypatch)
     monkeypatch.setattr(make_course, "exercises", lambda: {"3.2": None})
     with pytest.raises(UserError, match=r"03_network\.ipynb, cell 4: no such exercise: 3\.1; add"):
         make_course.make(source, source.parent / "course")
+
+
+def test_a_file_that_is_no_notebook_is_named(source):
+    (source / "05_broken.ipynb").write_text("{")
+    with pytest.raises(UserError, match=r"05_broken\.ipynb: not a notebook"):
+        make_course.make(source, source.parent / "course")
+
+
+def test_an_interrupted_call_keeps_no_file_that_nobody_changed(source, monkeypatch):
+    course = source.parent / "course"
+    texts = {"student/a.ipynb": "1", "student/b.ipynb": "1"}
+    write_json, calls = make_course.write_json, []
+
+    def once(path, content):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(path)
+        write_json(path, content)
+
+    monkeypatch.setattr(make_course, "write_json", once)
+    with pytest.raises(KeyboardInterrupt):
+        make_course.write(texts, course)
+    monkeypatch.undo()
+    kept = make_course.write({"student/a.ipynb": "2"}, course)
+    assert kept == []
+    assert (course / "student" / "a.ipynb").read_text() == "2"

@@ -11,7 +11,6 @@ Notebooks in course/ that somebody changed are kept.
 """
 
 import hashlib
-import json
 import os
 import re
 import sys
@@ -26,6 +25,7 @@ from nbformat import NotebookNode
 from spineseg.course.checks import exercises
 from spineseg.course.plan import EXERCISE, NOTEBOOKS
 from spineseg.utils.errors import Problem, UserError
+from spineseg.utils.files import atomic_write, read_json, write_json
 from spineseg.utils.paths import REPOSITORY
 
 COURSE = REPOSITORY / "course"
@@ -66,7 +66,10 @@ def read(path: Path, known: set[str]) -> Lesson:
 
     `known` are the exercises that have a check.
     """
-    notebook = nbformat.read(path, as_version=4)
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except ValueError as error:
+        raise UserError.at(path, f"not a notebook ({error})", "repair the file") from None
     problems: list[Problem] = []
     kinds: dict[int, tuple[str, str]] = {}
     wanted = list(KINDS)
@@ -221,17 +224,17 @@ def make(source: Path = NOTEBOOKS, course: Path = COURSE) -> list[str]:
 def write(texts: dict[str, str], course: Path) -> list[Path]:
     """Write these files; returns those that somebody changed, which are kept."""
     record = course / WRITTEN
-    written = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    written = read_json(record) if record.is_file() else {}
     kept = []
     for name, text in texts.items():
         path, data = course / name, text.encode()
         if path.is_file() and _hash(path.read_bytes()) not in (written.get(name), _hash(data)):
             kept.append(path)
             continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(data)
         written[name] = _hash(data)
-    record.write_text(json.dumps(written, indent=1), encoding="utf-8")
+        write_json(record, written)  # each time, so that an interrupted call does not keep files
     return kept
 
 

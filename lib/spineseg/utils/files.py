@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 READABLE = "make it readable for you"
+MAKE = "run `make reproduce` with this data and profile, which writes it"
 CSV_FORMAT: dict[str, Any] = {"index": False, "float_format": "%.6g", "lineterminator": "\n"}
 
 
@@ -52,6 +53,11 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def _missing(path: Path, remedy: str) -> UserError:
+    """The error for a file that is not there and so cannot be removed."""
+    return UserError.at(path, "does not exist", MAKE if remedy == REMOVE else remedy)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write indented JSON atomically."""
     with atomic_write(path) as temporary:
@@ -66,7 +72,7 @@ def read_json(path: Path, keys: Sequence[str] = (), remedy: str = REMOVE) -> Any
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError.at(path, "does not exist", remedy) from None
+        raise _missing(path, remedy) from None
     except OSError as error:
         raise UserError.at(path, f"cannot be read ({error.strerror})", READABLE) from None
     except (ValueError, RecursionError) as error:
@@ -101,7 +107,7 @@ def read_csv(
         text = path.read_text(encoding="utf-8")
         table = pd.read_csv(StringIO(text), **options)
     except FileNotFoundError:
-        raise UserError.at(path, "does not exist", remedy) from None
+        raise _missing(path, remedy) from None
     except OSError as error:
         raise UserError.at(path, f"cannot be read ({error.strerror})", READABLE) from None
     except ValueError as error:
@@ -120,6 +126,6 @@ def read_arrays(path: Path, remedy: str = REMOVE) -> dict[str, np.ndarray]:
         with np.load(path) as arrays:
             return dict(arrays)
     except FileNotFoundError:
-        raise UserError.at(path, "does not exist", remedy) from None
+        raise _missing(path, remedy) from None
     except (OSError, ValueError, TypeError, EOFError, BadZipFile, zlib.error) as error:
         raise UserError.at(path, f"damaged: not readable ({error})", remedy) from None
