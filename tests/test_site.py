@@ -312,7 +312,7 @@ def test_mean_dsc_leaves_the_background_out():
 def test_taps_are_those_of_a_convolution(rate, rows, columns):
     ones = torch.ones(1, 1, rows, columns)
     met = F.conv2d(ones, torch.ones(1, 1, 3, 3), padding=rate, dilation=rate)
-    assert explore.taps_on_map(rate, rows, columns) == pytest.approx(met.mean().item())
+    assert explore.mean_taps(rows, columns, rate) == pytest.approx(met.mean().item())
 
 
 def test_maps_are_those_of_the_network():

@@ -285,10 +285,7 @@ def _trained_on_patients() -> str:
     """How the two networks do if they train on patients too."""
     means = _dsc(TRAINED_ON_PATIENTS["simulated patients"])
     ours, plain = (means.loc[(name, ALL_CLASSES)] for name in (PROPOSED, PLAIN))
-    points = [
-        with_interval(*(100 * float(row[column]) for column in ("mean", "low", "high")))
-        for row in (ours, plain)
-    ]
+    points = [_in_per_cent(row) for row in (ours, plain)]
     return (
         f"Trained on simulated patients and then on other patients, {METHODS[PROPOSED].title} "
         f"reaches {points[0]} % on {ours['cases']} patients and {METHODS[PLAIN].title} {points[1]} "
@@ -335,6 +332,11 @@ def _printed(name: str, classes: Sequence[str]) -> float:
     """The paper's DSC of a method, averaged over these classes, in per cent."""
     table = paper.table3().query("metric == 'DSC'").set_index(["model", "class"])["mean"]
     return sum(table[METHODS[name].title, c] for c in classes) / len(classes)
+
+
+def _in_per_cent(row: pd.Series) -> str:
+    """The mean of a row of summary.csv with its interval."""
+    return with_interval(*(100 * float(row[column]) for column in ("mean", "low", "high")))
 
 
 def _dsc(experiment: str) -> pd.DataFrame:
@@ -412,10 +414,7 @@ def bundled_table() -> str:
     lines = [f"| mean DSC, % | {' | '.join(classes)} |", "|---" * (1 + len(classes)) + "|"]
     for words, experiment in experiments.items():
         ours = _dsc(experiment)
-        cells = [
-            with_interval(*(100 * float(row[column]) for column in ("mean", "low", "high")))
-            for row in (ours.loc[(PROPOSED, name)] for name in classes)
-        ]
+        cells = [_in_per_cent(row) for row in (ours.loc[(PROPOSED, name)] for name in classes)]
         lines.append(f"| {words} | {' | '.join(cells)} |")
     row = ours.loc[(PROPOSED, ALL_CLASSES)]
     lines.append(
@@ -439,7 +438,7 @@ def patients_table() -> str:
         for name in (name for name in METHODS_OF_TABLE3 if (name, ALL_CLASSES) in table.index):
             means = [f"{100 * table.loc[(name, each), 'mean']:.1f}" for each in classes[:-1]]
             row = table.loc[(name, ALL_CLASSES)]
-            last = with_interval(*(100 * float(row[column]) for column in ("mean", "low", "high")))
+            last = _in_per_cent(row)
             lines.append(f"| {METHODS[name].title} | {start} | {' | '.join([*means, last])} |")
     devices = ", ".join(sorted({device for table in stored.values() for device in table["device"]}))
     first = next(iter(stored.values()))

@@ -14,6 +14,7 @@ import numpy as np
 from tools.website.folders import SITE
 from tools.website.slider import Panel, Slider, legend, save_gray, save_labels
 
+from spineseg.course.exercises.lesson_05 import mean_taps
 from spineseg.evaluation.metrics import confusion, dsc, overlaps
 from spineseg.evaluation.noise import noisy
 from spineseg.labels import CLASSES, COLOURS, challenge_to_class
@@ -159,12 +160,6 @@ def mean_dsc(truth: np.ndarray, predicted: np.ndarray) -> float:
     return float(100 * np.nanmean(dsc(counts)))
 
 
-def taps_on_map(rate: int, rows: int, columns: int) -> float:
-    """How many of the nine taps of a 3 x 3 kernel fall on a map, averaged over its pixels."""
-    by_axis = [1 + 2 * max(0, length - rate) / length for length in (rows, columns)]
-    return by_axis[0] * by_axis[1]
-
-
 def map_size(rows: int, columns: int, stages: int, position: int) -> tuple[int, int]:
     """Rows and columns of the map at a position (from 1) of a network with this many stages.
 
@@ -212,7 +207,7 @@ def _map(whose: str, rows: int, columns: int, stages: int, position: int) -> dic
         "title": f"{whose}: position {position}, {rows} × {columns}",
         "rows": rows,
         "columns": columns,
-        "mean": [round(taps_on_map(rate, rows, columns), 1) for rate in RATES],
+        "mean": [round(mean_taps(rows, columns, rate), 1) for rate in RATES],
     }
 
 

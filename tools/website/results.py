@@ -90,7 +90,7 @@ def table2(rows: pd.DataFrame) -> str:
     """Mean DSC by the positions of the ASPP modules in the paper and here."""
     means = rows[rows["metric"] == "DSC"]
     lines = [
-        (row["positions"], _number(row["paper"]), _ours(row), _behind(row))
+        (row["positions"], _number(row["paper"]), _ours(row), _interval(row, "loss", "+.1f"))
         for _, row in means.iterrows()
     ]
     ours = means.dropna(subset=["ours"])
@@ -281,12 +281,6 @@ def _ours(row: pd.Series) -> str:
     if pd.isna(row["ours"]):
         return NOT_RUN
     return with_interval(row["ours"], row["low"], row["high"])
-
-
-def _behind(row: pd.Series) -> str:
-    if pd.isna(row["loss"]):
-        return ""
-    return with_interval(row["loss"], row["loss_low"], row["loss_high"], "+.1f")
 
 
 def _interval(row: pd.Series, what: str, number: str) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from spineseg.utils.errors import UserError
 
 RIGHT = "right."
+FUNCTION = "Give the function itself: answer_{} = {}, without brackets."
 GRADING = "NBGRADER_EXECUTION"  # nbgrader sets this variable where it runs a notebook
 
 

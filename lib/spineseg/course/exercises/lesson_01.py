@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spineseg.course.checks import Exercise
+from spineseg.course.checks import FUNCTION, Exercise
 from spineseg.labels import CLASSES
 from spineseg.utils.paths import REPOSITORY
 
@@ -29,7 +29,7 @@ def shared_area(one: np.ndarray, other: np.ndarray) -> float:
 def judge_overlap(answer: Callable[[np.ndarray, np.ndarray], float]) -> str:
     """Call the function with histograms whose overlap is known."""
     if not callable(answer):
-        return "Give the function itself: answer_1_1 = overlap, without brackets."
+        return FUNCTION.format("1_1", "overlap")
     small, large = np.array([1, 2, 1]), np.array([10, 20, 10])
     unit = 100 if np.isclose(answer(small, large), 100) else 1  # per cent are as good
     if not np.isclose(answer(small, large), unit):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from spineseg.course.checks import Exercise
+from spineseg.course.checks import FUNCTION, Exercise
 
 LEAKS = {"a", "c", "d"}  # of the five steps of exercise 2.3
 Function = Callable[..., Any]
@@ -15,7 +15,7 @@ Function = Callable[..., Any]
 def judge_cut_off(answer: Function) -> str:
     """Call the function with masks whose share outside a window is known."""
     if not callable(answer):
-        return "Give the function itself: answer_2_1 = cut_off, without brackets."
+        return FUNCTION.format("2_1", "cut_off")
     mask = np.zeros((2, 4, 10), np.uint8)
     mask[0, 1, 3:6], mask[1, 1, 3:6] = 4, 3  # six labelled voxels inside columns 3 to 5,
     mask[0, :2, 1], mask[0, 0, 6], mask[1, 2:, 8] = 1, 2, 7  # and five outside
@@ -56,7 +56,7 @@ def resampled(values: np.ndarray, size: int, axis: int) -> np.ndarray:
 def judge_resample(answer: Function) -> str:
     """Call the function along each axis of random arrays."""
     if not callable(answer):
-        return "Give the function itself: answer_2_2 = resample, without brackets."
+        return FUNCTION.format("2_2", "resample")
     rng = np.random.default_rng(0)
     values = rng.random((5, 6, 7, 2))
     for axis, size in ((0, 4), (1, 9), (2, 3), (2, 7)):

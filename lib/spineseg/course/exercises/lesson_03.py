@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from spineseg.course.checks import Exercise, number
+from spineseg.course.checks import FUNCTION, Exercise, number
 from spineseg.models.blocks import ASPP
 from spineseg.models.counting import count_parameters
 from spineseg.models.receptive_field import rows_seen
@@ -49,7 +49,7 @@ def wrong_counts(channels: int, width: int) -> dict[str, int]:
 def judge_parameters(answer: Callable[[int, int], int]) -> str:
     """Call the function with several sizes of a module."""
     if not callable(answer):
-        return "Give the function itself: answer_3_1 = aspp_parameters, without brackets."
+        return FUNCTION.format("3_1", "aspp_parameters")
     for channels, width in TRIED:
         value, right = answer(channels, width), aspp_parameters(channels, width)
         if value is None:

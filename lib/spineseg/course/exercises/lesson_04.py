@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spineseg.course.checks import Exercise, number
+from spineseg.course.checks import FUNCTION, Exercise, number
 from spineseg.utils.paths import REPOSITORY
 
 STUDY = REPOSITORY / "results" / "phantom-laptop"
@@ -24,7 +24,7 @@ def masks(truth: str, predicted: str) -> tuple[np.ndarray, np.ndarray]:
 def judge_dice(answer: Callable[[np.ndarray, np.ndarray], float]) -> str:
     """Call the function with masks whose DSC is known."""
     if not callable(answer):
-        return "Give the function itself: answer_4_1 = dice, without brackets."
+        return FUNCTION.format("4_1", "dice")
     one, other = masks("11110000", "00111000")  # 4 and 3 voxels, 2 in both
     value, right = answer(one, other), 4 / 7
     if value is None:

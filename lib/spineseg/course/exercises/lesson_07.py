@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from spineseg.course.checks import Exercise
+from spineseg.course.checks import FUNCTION, Exercise
 from spineseg.utils.paths import BUNDLED, REPOSITORY
 
 LEVELS = [0, 10, 30, 50, 70, 90]
@@ -14,7 +14,6 @@ CURVES = ([90, 88, 65, 25, 8, 2], [60, 50, 28, 7, 2, 1], [88, 84, 66, 42, 25, 15
 NOISE_TO_REMOVE = 30  # k
 DRAWS = 5
 CLEARLY = 3.0  # points of DSC, by which a denoised slice must be better
-FUNCTION = "Give the function itself: answer_{} = {}, without brackets."
 
 
 def half_level(k: Any, dsc: Any) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from spineseg.course.checks import Exercise
+from spineseg.course.checks import FUNCTION, Exercise
 
 MODULES = ((64, 32), (128, 64), (96, 96))  # channels of a module and of its branches
 WITHIN = 0.005  # of a factor of arithmetic
@@ -21,7 +21,7 @@ def aspp_parameters(channels: int, branch: int) -> int:
 def judge_aspp(answer: Callable[[int, int], float]) -> str:
     """Call the function with several modules; other counts name the mistake."""
     if not callable(answer):
-        return "Give the function itself: answer_8_1 = aspp_parameters, without brackets."
+        return FUNCTION.format("8_1", "aspp_parameters")
     for channels, branch in MODULES:
         found, right = float(answer(channels, branch)), aspp_parameters(channels, branch)
         if found == right:
