@@ -251,17 +251,18 @@ def _five_folds() -> str:
 def _mechanism() -> str:
     """At which shares of the image ASPP helps, and whether images of two sizes agree."""
     depths = pd.concat(
-        mechanism.depth_table(_scores(name), load_profile(profile))
+        mechanism.depth_table(scores_of(name), load_profile(profile))
         for name, profile in MECHANISM.items()
     )
     return f"{findings.on_lead(depths)} {findings.on_sizes(depths)}".strip()
 
 
 def _controls() -> str:
-    return findings.on_controls(mechanism.control_table(_scores(next(iter(MECHANISM)))))
+    return findings.on_controls(mechanism.control_table(scores_of(next(iter(MECHANISM)))))
 
 
-def _scores(experiment: str) -> pd.DataFrame:
+def scores_of(experiment: str) -> pd.DataFrame:
+    """The scores of each case that an experiment stores."""
     return pd.read_csv(RESULTS / experiment / SCORES.name, dtype={"fold": str})
 
 

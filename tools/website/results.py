@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
+from tools.update_readme import MECHANISM, RESULTS, SHOWN, scores_of
 
 from spineseg.evaluation.result_files import SCORES, TABLE3, VERDICTS
 from spineseg.labels import ALL_CLASSES
@@ -12,12 +13,8 @@ from spineseg.methods import TABLE3 as METHODS_OF_TABLE3
 from spineseg.paper import consistency, findings, mechanism, printed
 from spineseg.paper.tables import with_interval
 from spineseg.profiles import load_profile
-from spineseg.utils.paths import REPOSITORY
 
-RESULTS = REPOSITORY / "results"
-SHOWN = "phantom-laptop"  # Table 3, the audit
 ABLATED = "simulated-laptop-220"  # Table 2
-MECHANISM = {"simulated-laptop": "laptop", "simulated-laptop-220": "laptop-220"}  # and profiles
 NOT_RUN = "not run"
 NUMBERS = re.compile(r"[-+0-9.,()% ]+( to [-+0-9.,()% ]+)?")
 
@@ -105,7 +102,7 @@ def table2(rows: pd.DataFrame) -> str:
 def depths() -> list[str]:
     """ASPP's lead by the share of the image that a plain network sees, and what it says."""
     found = [
-        mechanism.depth_table(_scores(name), load_profile(profile))
+        mechanism.depth_table(scores_of(name), load_profile(profile))
         for name, profile in MECHANISM.items()
         if (RESULTS / name / SCORES.name).is_file()
     ]
@@ -125,7 +122,7 @@ def depths() -> list[str]:
 
 def controls() -> list[str]:
     """How much of ASPP's lead each control network gains, and what it says."""
-    rows = mechanism.control_table(_scores(next(iter(MECHANISM))))
+    rows = mechanism.control_table(scores_of(next(iter(MECHANISM))))
     lines = [
         (
             METHODS[row["model"]].title,
@@ -263,10 +260,6 @@ def _erratum(row: dict) -> tuple[str, str, str]:
 
 def _audit() -> pd.DataFrame:
     return pd.read_csv(RESULTS / SHOWN / "audit.csv")
-
-
-def _scores(experiment: str) -> pd.DataFrame:
-    return pd.read_csv(RESULTS / experiment / SCORES.name, dtype={"fold": str})
 
 
 def _origin(row: pd.Series) -> str:
