@@ -1,6 +1,7 @@
 """A small phantom set and a trained smoke run, made once for all tests."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def seeded() -> None:
     """Networks start from the same weights in each run of a test."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    """A test that changes torch's number of threads changes the weights that later tests train."""
+    threads = torch.get_num_threads()
+    yield
+    assert torch.get_num_threads() == threads
 
 
 @pytest.fixture(scope="session")

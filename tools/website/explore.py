@@ -23,6 +23,8 @@ from spineseg.phantom import simulate
 from spineseg.utils.paths import REPOSITORY
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor, nn
 
 VOLUME = (12, 220, 220)  # slices, rows, columns
@@ -243,15 +245,25 @@ def epochs_slider(folder: Path) -> Slider:
     return Slider("epochs", "Epoch", values, texts, panels, {METHODS[PLAIN].title: scores})
 
 
-def predictions_by_epoch(gray: np.ndarray):
+def predictions_by_epoch(gray: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
     """Train; yield the mean loss and the classes of `gray` before and after each epoch."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # of a network this small, more threads only wait for each other
+    try:
+        yield from _train(gray)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(gray: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
     import torch
     from torch.nn.functional import cross_entropy
 
     from spineseg.models import build_model
     from spineseg.training.transforms import standardise
 
-    torch.set_num_threads(1)  # of a network this small, more threads only wait for each other
     torch.manual_seed(0)
     volumes = [simulated(TRAINED_SHAPE, seed) for seed in range(PATIENTS)]
     images, targets = (
