@@ -224,7 +224,7 @@ def test_a_lesson_says_what_it_is_and_what_it_needs(path):
     minutes = minutes_of(path)
     assert 0 < minutes.read <= 60
     assert 0 <= minutes.run <= 10
-    assert 15 <= minutes.solve <= 45
+    assert 15 <= minutes.solve + minutes.home <= 45
 
 
 @each_lesson

@@ -223,15 +223,22 @@ def write_lessons(folder: Path, text: str) -> None:
     ],
 )
 def test_the_plan_adds_the_minutes_of_its_lessons(time, tmp_path):
-    write_lessons(tmp_path, f"{time}\n\n### Exercise 1.1 · Count (5 minutes)\n\nCount.")
+    exercises = [f"### Exercise 1.{n} · Count ({5 * n} minutes)\n\nCount." for n in (1, 2, 3)]
+    write_lessons(tmp_path, "\n\n".join([time, *exercises]))
     second = course.course_plan(folder=tmp_path).splitlines()[3]
     assert second.startswith("| 2 | [4 · A title](04_training.ipynb)<br>[5 · A title](05_")
-    assert "| 60 + 4 + 10 min |" in second
+    assert "| 60 + 4 + 30 = 94 min | 30 min |" in second
+
+
+def test_a_session_lasts_three_hours_at_most():
+    for session in plan.SESSIONS:
+        paths = [plan.NOTEBOOKS / f"{lesson}.ipynb" for lesson in session.lessons]
+        assert 60 <= plan.total(map(plan.minutes_of, paths)).in_class <= 180
 
 
 def test_a_lesson_without_minutes_is_named_and_does_not_stop_the_plan(tmp_path):
     write_lessons(tmp_path, "")
-    assert "| not known |" in course.course_plan(folder=tmp_path)
+    assert "| not known | not known |" in course.course_plan(folder=tmp_path)
     lines = course.course_plan("notebooks/", minutes=False, folder=tmp_path).splitlines()
     assert "](notebooks/04_training.ipynb)" in lines[3]
     with pytest.raises(UserError, match=r"01_data_exploration\.ipynb: does not say how long"):

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from spineseg.utils.errors import UserError
@@ -12,6 +12,7 @@ from spineseg.utils.paths import REPOSITORY
 NOTEBOOKS = REPOSITORY / "notebooks"
 TITLE = re.compile(r"# (.+)")
 TIME = re.compile(r"\bTime\b\W+about (\d+) minutes? to read,\D*(\d+)\b.*? to run")
+HOMEWORK = ".3"  # how the number of an exercise ends that is solved after the session
 EXERCISE = re.compile(r"### Exercise (\d+\.\d+) · (.+) \((\d+) minutes\)$", re.MULTILINE)
 
 
@@ -25,11 +26,16 @@ class Session:
 
 @dataclass(frozen=True)
 class Minutes:
-    """How long a lesson takes: to read, to run, and to solve its exercises."""
+    """How long a lesson takes: to read, to run, and to solve its exercises in class and at home."""
 
     read: int
     run: int
     solve: int
+    home: int
+
+    @property
+    def in_class(self) -> int:
+        return self.read + self.run + self.solve
 
 
 SESSIONS = (
@@ -58,36 +64,34 @@ SESSIONS = (
 def course_plan(links: str = "", minutes: bool = True, folder: Path = NOTEBOOKS) -> str:
     """The sessions as a table in Markdown. `links` is put before the name of each notebook.
 
-    If a lesson does not say how long it takes, its session's minutes are "not known".
+    The last exercise of each lesson is for after the session. If a lesson does not say how long it
+    takes, its session's minutes are "not known".
     """
-    columns = ["session", "lessons", *["read + run + solve"] * minutes, "afterwards you can"]
+    times = ["in class: read + run + solve", "at home"] if minutes else []
+    columns = ["session", "lessons", *times, "afterwards you can"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for number, session in enumerate(SESSIONS, start=1):
         paths = [folder / f"{lesson}.ipynb" for lesson in session.lessons]
         cells = [str(number)]
         cells.append("<br>".join(f"[{title_of(path)}]({links}{path.name})" for path in paths))
         if minutes:
-            cells.append(_minutes_together(paths))
+            cells += _minutes_together(paths)
         lines.append(f"| {' | '.join([*cells, session.objectives])} |")
     return "\n".join(lines)
 
 
-def _minutes_together(lessons: list[Path]) -> str:
+def _minutes_together(lessons: list[Path]) -> tuple[str, str]:
+    """In class and at home."""
     try:
         time = total(map(minutes_of, lessons))
     except UserError:
-        return "not known"
-    return f"{time.read} + {time.run} + {time.solve} min"
+        return "not known", "not known"
+    return f"{time.read} + {time.run} + {time.solve} = {time.in_class} min", f"{time.home} min"
 
 
 def total(minutes: Iterable[Minutes]) -> Minutes:
     """The sum over several lessons."""
-    every = list(minutes)
-    return Minutes(
-        sum(each.read for each in every),
-        sum(each.run for each in every),
-        sum(each.solve for each in every),
-    )
+    return Minutes(*map(sum, zip(*map(astuple, minutes), strict=True)))
 
 
 def title_of(lesson: Path) -> str:
@@ -99,8 +103,10 @@ def minutes_of(lesson: Path) -> Minutes:
     """The minutes that a lesson names."""
     wanted = "write `**Time:** about 30 minutes to read, 2 to run` into its first cell"
     time = _found(TIME, lesson, "does not say how long it takes", wanted)
-    solve = sum(int(exercise[3]) for exercise in EXERCISE.finditer(_prose(lesson)))
-    return Minutes(int(time[1]), int(time[2]), solve)
+    solve = {True: 0, False: 0}
+    for number, _, needed in EXERCISE.findall(_prose(lesson)):
+        solve[number.endswith(HOMEWORK)] += int(needed)
+    return Minutes(int(time[1]), int(time[2]), solve[False], solve[True])
 
 
 def _found(pattern: re.Pattern[str], lesson: Path, what: str, remedy: str) -> re.Match[str]:
