@@ -285,4 +285,9 @@ def test_tables_of_the_study_are_made_together(trained, workspace):
     assert f"{other.results}/table4.csv" not in tables  # no cost.csv is stored
     command = graph.other_tables_command(other.name)
     assert command.endswith("-m spineseg tables --data simulated --profile laptop")
-    assert not Graph({"runs": "none", "data": "simulated"}, REPOSITORY).other_experiments
+
+
+def test_simulated_patients_have_no_scans_for_the_notebooks(workspace):
+    remedy = "run `spineseg reproduce --data simulated-6 --profile smoke`"
+    with pytest.raises(UserError, match=f"^simulated-6: has no scans for the notebooks; {remedy}"):
+        Graph({"data": "simulated-6", "profile": "smoke"}, REPOSITORY)

@@ -141,7 +141,8 @@ class Graph:
     folds. `runs=none` trains nothing.
 
     `arguments` are those of `--config`, as the shell gave them. Raises UserError for unknown ones,
-    and for values and paths that Snakemake would change.
+    for values and paths that Snakemake would change, and for simulated patients, which have no
+    scans.
     """
 
     def __init__(
@@ -155,6 +156,10 @@ class Graph:
         self.models = self._chosen(str(config.get("models") or "").split())
         self.experiment = Experiment.of(_local(str(config.get("data") or "")), self.profile)
         self.phantom = self.experiment.phantom
+        if self.experiment.is_simulated:
+            data = self.experiment.data
+            command = f"spineseg reproduce --data {data} --profile {profile}"
+            raise UserError.at(data, "has no scans for the notebooks", f"run `{command}`")
         if "minutes" in config:  # a job of a cluster reads the Snakefile again
             os.environ.setdefault(DEADLINE, str(time.time() + 60 * _minutes(config["minutes"])))
         for path in (self.profile, str(self.experiment.data), str(repository), str(paths.root())):
@@ -217,8 +222,6 @@ class Graph:
 
     @property
     def scans(self) -> list[str]:
-        if self.experiment.is_simulated:
-            return []
         if self.uses_phantom:
             return [self.phantom_file]
         return [str(file) for file in scan_files(self.experiment)]
