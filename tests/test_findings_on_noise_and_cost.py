@@ -101,6 +101,11 @@ def test_whether_the_scale_explains_a_fall(kept, words):
     assert text.endswith(words) or words in text
 
 
+def test_noise_that_does_no_harm_has_no_fall_to_explain():
+    scale = pd.DataFrame({"own": [90.0, 92.0], "kept": [91.0, 90.0]}, index=[30, 50])
+    assert findings.on_scale(scale, 90.0) == "On this slice, noise does not lower the DSC."
+
+
 def table4(seconds: float) -> pd.DataFrame:
     return pd.DataFrame(
         {

@@ -55,6 +55,9 @@ def test_what_the_ablation_says():
     assert "Cannot be told from the row none: 1." in said
     assert "rises with its position" in said
     assert "cannot tell whether four modules are better" in said
+    assert "This is one seed." not in said
+    one = scored(unet=0.5, aspp_unet_4=0.6).query("seed == 0")
+    assert "This is one seed." in " ".join(findings.on_ablation(score_tables.ablation_rows(one)))
     nothing = findings.on_ablation(score_tables.ablation_rows(scored(unet=0.5)[:0]))
     assert nothing == ["No row of the ablation was run."]
 
@@ -149,6 +152,9 @@ def test_counting_is_blamed_only_if_wrong_names_prevail():
     assert any(each.startswith("Most errors of U-Net-2D and ASPP-UNet are not") for each in said)
     assert "differ more in outlines than in names" in said[-1]
     assert findings.on_errors(table[:0], TABLE3) == []
+    perfect = findings.on_errors(named(unet=(100, 0, 0), aspp_unet=(90, 9, 1)), TABLE3)
+    assert perfect[0] == "U-Net-2D gets no voxel of the vertebrae wrong."
+    assert not any("U-Net-2D" in each for each in perfect[1:3])
 
 
 def test_the_worst_case_of_each_method():

@@ -26,8 +26,9 @@ def ablation_rows(scores: pd.DataFrame) -> pd.DataFrame:
 
     `scores` is the scores.csv of an experiment, or no rows of it. Returns one row per method of the
     ablation: `model`, `positions`, `paper` (empty for our own rows), `ours` with its 95 % interval
-    (`low`, `high`), `above`: our mean minus that of `reference_row`, on the same patients, with its
-    interval (`above_low`, `above_high`), and Wilcoxon's p, corrected by Holm (`p_holm`).
+    (`low`, `high`), the number of `seeds`, `above`: our mean minus that of `reference_row`, on the
+    same patients, with its interval (`above_low`, `above_high`), and Wilcoxon's p, corrected by
+    Holm (`p_holm`).
     """
     paper = printed.table2().query("metric == 'DSC'")
     rows = pd.DataFrame({"model": ABLATION, "positions": [METHODS[m].positions for m in ABLATION]})
@@ -37,8 +38,9 @@ def ablation_rows(scores: pd.DataFrame) -> pd.DataFrame:
     table = cases.pivot(index=["model", "seed"], columns="case", values="value")
     ran = [name for name in ABLATION if name in set(cases["model"])]
     own = {name: table.loc[name].to_numpy() for name in ran}
-    ours = [(name, mean(values), *interval(values)) for name, values in own.items()]
-    rows = rows.merge(pd.DataFrame(ours, columns=["model", "ours", "low", "high"]), how="left")
+    ours = [(name, mean(values), *interval(values), len(values)) for name, values in own.items()]
+    columns = ["model", "ours", "low", "high", "seeds"]
+    rows = rows.merge(pd.DataFrame(ours, columns=columns), how="left")
     columns = ["model", "above", "above_low", "above_high", "p_holm"]
     differences = pd.DataFrame(columns=columns, dtype=float).astype({"model": object})
     if len(ran) > 1 and (reference := reference_row(cases)) in ran:

@@ -198,6 +198,8 @@ def on_scale(scale: pd.DataFrame, clean: float) -> str:
     `own` mean and SD and by those `kept` from the slice without noise, whose DSC is `clean`.
     """
     gained, fall = scale["kept"] - scale["own"], clean - scale["own"]
+    if fall.max() <= 0:
+        return "On this slice, noise does not lower the DSC."
     share = (gained / fall)[fall > LEAST_FALL].max()
     sentences = [
         f"On this slice, noise lowers the DSC by up to {fall.max():.1f} points. The scale of the "
@@ -522,6 +524,8 @@ def on_ablation(rows: pd.DataFrame) -> list[str]:
         *_by_position(ran),
         not_run,
     ]
+    if ran["seeds"].max() == 1:
+        sentences.append("This is one seed. Another seed may give another order.")
     if METHODS[PROPOSED].positions in absent:
         sentences.append("So these results cannot tell whether four modules are better than fewer.")
     return sentences
@@ -660,18 +664,22 @@ def on_errors(named: pd.DataFrame, models: Sequence[str]) -> list[str]:
     method, then the conclusions.
     """
     ran = [name for name in models if name in set(named["model"])]
-    sentences, by_names = [], []
+    sentences, by_names, faultless = [], [], []
     for model in ran:
         parts = of_vertebrae(named, model)
         wrong = parts["missed"] + parts["misnamed"]
-        share = 100 * parts["misnamed"] / wrong if wrong else 0.0
+        if not wrong:
+            faultless.append(METHODS[model].title)
+            sentences.append(f"{METHODS[model].title} gets no voxel of the vertebrae wrong.")
+            continue
+        share = 100 * parts["misnamed"] / wrong
         sentences.append(
             f"{METHODS[model].title} gets {wrong:.1f} % of the vertebrae's voxels wrong. Of these, "
             f"{100 - share:.0f} % are missed and {share:.0f} % have another level's name."
         )
         if share > MOSTLY:
             by_names.append(METHODS[model].title)
-    others = [METHODS[name].title for name in ran if METHODS[name].title not in by_names]
+    others = [title for title in _titles(ran) if title not in (*by_names, *faultless)]
     if by_names:
         sentences.append(f"Most errors of {_listed(by_names)} are wrong names: a failure to count.")
     if others:
@@ -797,8 +805,9 @@ def on_losses(curves: pd.DataFrame) -> str:
     if means.empty:
         return ""
     first, last = means.iloc[0], means.iloc[-1]
+    goes = "falls" if last["train_loss"] < first["train_loss"] else "does not fall: it goes"
     sentences = [
-        f"The training loss falls from {first['train_loss']:.2f} in the first epoch to "
+        f"The training loss {goes} from {first['train_loss']:.2f} in the first epoch to "
         f"{last['train_loss']:.3f} in epoch {means.index[-1]}."
     ]
     if pd.notna(last["test_loss"]):
