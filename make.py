@@ -42,6 +42,8 @@ PIP_SETTINGS = (
 )
 NNUNET = "nnunetv2==2.8.1"
 SITE = ("sphinx==9.0.4", "myst-nb==1.4.0", "furo==2025.12.19")
+# Two processes share the tests, file by file; more would make the shared fixtures again.
+IN_PARALLEL = ("--numprocesses", "2", "--dist", "loadfile")
 BROWSER = "playwright==1.65.2"  # drives a Chromium that is installed apart from it
 SLURM_PLUGIN = "snakemake-executor-plugin-slurm==2.8.0"
 
@@ -339,7 +341,7 @@ def reproduce_command(
 
 
 def _test(_: argparse.Namespace) -> int:
-    return prepare() or run_all(phantom_commands()) or run(pytest_command()) or run_notebooks()
+    return prepare() or run_all(phantom_commands()) or run_tests() or run_notebooks()
 
 
 def phantom_commands() -> list[list[str]]:
@@ -348,6 +350,11 @@ def phantom_commands() -> list[list[str]]:
     if (folder / "phantom.json").is_file():
         return []
     return [_python("-m", "spineseg", "data", "phantom", str(folder))]
+
+
+def run_tests() -> int:
+    """Test the library; returns the exit code. Two threads each would wait for each other."""
+    return run(pytest_command(*IN_PARALLEL), OMP_NUM_THREADS="1")
 
 
 def run_notebooks() -> int:
@@ -381,7 +388,7 @@ def pytest_command(*options: str) -> list[str]:
 
 def nbval_command() -> list[str]:
     notebooks = sorted(str(path) for path in (ROOT / "notebooks").glob("*.ipynb"))
-    return pytest_command("--nbval", "--nbval-current-env", *notebooks)
+    return pytest_command("--nbval", "--nbval-current-env", *IN_PARALLEL, *notebooks)
 
 
 def lab_command() -> list[str]:
