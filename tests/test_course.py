@@ -10,6 +10,8 @@ from types import ModuleType
 
 import nbclient
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
 from nbformat import NotebookNode
 
@@ -67,6 +69,16 @@ WRONG = {number: given for module in GIVEN.values() for number, given in module.
 )
 def test_a_right_answer_is_right(number, place):
     said = verdict(number, RIGHT[number][place])
+    assert said.startswith("right."), said
+
+
+NUMBERS = {number: given[0] for number, given in RIGHT.items() if isinstance(given[0], int | float)}
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("box", [lambda x: [x], lambda x: np.array([[x]]), lambda x: pd.Series(x)])
+def test_a_number_may_come_in_a_list_an_array_or_a_column(number, box):
+    said = verdict(number, box(NUMBERS[number]))
     assert said.startswith("right."), said
 
 

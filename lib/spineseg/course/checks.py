@@ -79,7 +79,7 @@ def number(
     """
 
     def judge(answer: Any) -> str:
-        value = float(np.asarray(answer).item())
+        value = as_number(answer)
         if math.isclose(value, right, rel_tol=0, abs_tol=within):
             return ""
         for wrong, hint in mistakes:
@@ -88,6 +88,11 @@ def number(
         return otherwise
 
     return judge
+
+
+def as_number(answer: Any) -> float:
+    """The number that an answer is, or the only one in its list, array or column."""
+    return float(np.asarray(answer).item())
 
 
 def names(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spineseg.course.checks import Exercise
+from spineseg.course.checks import Exercise, as_number
 from spineseg.evaluation.result_files import SCORES
 from spineseg.evaluation.summary import common_runs
 from spineseg.experiment import Experiment
@@ -31,7 +31,7 @@ def largest_rate(rows: int, columns: int) -> int:
 
 
 def _rate(answer: Any) -> str:
-    given, right = float(answer), largest_rate(*MAP)
+    given, right = as_number(answer), largest_rate(*MAP)
     hints: dict[float, str] = {
         right: "",
         right + 1: f"With rate {right + 1} it is {mean_taps(*MAP, right + 1):.2f}: just too few.",
@@ -88,7 +88,7 @@ def _range_of(model: str) -> float:
 
 
 def _seeds(answer: Any) -> str:
-    given, means = float(answer), seed_means(METHOD_OF_POSITIONS["4"])
+    given, means = as_number(answer), seed_means(METHOD_OF_POSITIONS["4"])
     right = float(means.max() - means.min())
     if abs(given - right) < NEAR:
         return ""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from spineseg.course.checks import Exercise
+from spineseg.course.checks import Exercise, as_number
 from spineseg.evaluation.result_files import CONFUSION, SCORES
 from spineseg.evaluation.summary import common_runs
 from spineseg.experiment import Experiment
@@ -30,7 +30,7 @@ def wrong_of(model: str) -> tuple[float, float, float]:
 def _misnamed(answer: Any) -> str:
     _, missed, misnamed = wrong_of("unet3d")
     right = 100 * misnamed / (missed + misnamed)
-    given = float(answer)
+    given = as_number(answer)
     if abs(given - right) < NEAR_PERCENT:
         return ""
     if 0 < given <= 1 and abs(100 * given - right) < NEAR_PERCENT:
@@ -87,7 +87,7 @@ def widths() -> tuple[float, float]:
 
 
 def _one_seed(answer: Any) -> str:
-    given = float(answer)
+    given = as_number(answer)
     one, every = widths()
     hints = {
         one / every: "",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from spineseg.course.checks import FUNCTION, Exercise
+from spineseg.course.checks import FUNCTION, Exercise, as_number
 
 MODULES = ((64, 32), (128, 64), (96, 96))  # channels of a module and of its branches
 WITHIN = 0.005  # of a factor of arithmetic
@@ -64,7 +64,7 @@ def factors() -> dict[str, float]:
 
 def judge_full_width(answer: Any) -> str:
     """The factor, or how many per cent more."""
-    found, known = float(answer), factors()
+    found, known = as_number(answer), factors()
     for wrong, hint in (
         (known["half"], "This is the network with branches of half width."),
         (known["between"], "This is over the network with branches of half width. Use U-Net-2D."),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spineseg.course.checks import Exercise
+from spineseg.course.checks import Exercise, as_number
 from spineseg.evaluation.result_files import CONFUSION
 from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED, at_depth
 from spineseg.models.receptive_field import rows_seen
@@ -28,7 +28,7 @@ SHORT = "control_"  # what the exercise leaves out of a control's name
 
 def judge_rows(answer: Any) -> str:
     """The rows that ASPP-UNet with one stage sees."""
-    rows, plain = float(answer), rows_seen(1)
+    rows, plain = as_number(answer), rows_seen(1)
     right = mechanism.rows_of_convolutions(ONE_STAGE)
     if rows == right:
         return ""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from spineseg.course.checks import Exercise, number
+from spineseg.course.checks import Exercise, as_number, number
 from spineseg.evaluation.metrics import dsc, iou_of
 from spineseg.evaluation.result_files import SUMMARY
 from spineseg.evaluation.summary import AGGREGATIONS
@@ -107,7 +107,7 @@ def judge_time(answer: Any) -> str:
         (1 / right, "Divide the work by the rate, not the rate by the work."),
     ]
     for wrong, hint in mistakes:
-        if np.isclose(float(answer), wrong, rtol=0.01):
+        if np.isclose(as_number(answer), wrong, rtol=0.01):
             return hint
     otherwise = "Divide 221 GFLOP by the peak in GFLOP/s, and turn seconds into milliseconds."
     return number(right, within=0.01 * right, otherwise=otherwise)(answer)
