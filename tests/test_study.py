@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,9 @@ from spineseg.methods import ABLATION, MECHANISM, NNUNET, TABLE3
 from spineseg.profiles import tuned_settings
 from spineseg.runs import load_record
 from spineseg.training.checkpoint import load_checkpoint
+from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_json
+from spineseg.utils.progress import progress_bar
 from spineseg.workflow import study
 from spineseg.workflow.study import Job, run_chains
 
@@ -228,6 +231,22 @@ def test_a_failed_run_stops_its_chain_and_no_other(trainer):
     failed = run_chains([iter([first[:2], first[2:]]), iter([second])], 1)
     assert failed == [f"{first[0].folder}: out of memory"]
     assert trainer.done == [first[1], *second]
+
+
+def test_a_killed_process_ends_the_study_with_one_line(trainer, monkeypatch):
+    def killed(job: Job, until: float) -> bool:
+        raise BrokenProcessPool("A process in the process pool was terminated abruptly")
+
+    monkeypatch.setattr(study, "carry_out", killed)
+    with pytest.raises(UserError, match=r"^study: a process was killed.*with fewer --workers$"):
+        run_chains([iter([jobs(4, "unet")])], 2)
+
+
+def test_workers_show_no_bars_of_their_own(monkeypatch):
+    monkeypatch.setenv("TQDM_DISABLE", "1")  # after tqdm was imported, as in a worker
+    assert progress_bar().disable
+    monkeypatch.delenv("TQDM_DISABLE")
+    assert not progress_bar().disable
 
 
 def test_the_same_call_resumes(trainer, laptop):

@@ -1,5 +1,6 @@
 """Progress bars on stderr, with the time left. TQDM_DISABLE=1 hides them all."""
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,6 +9,6 @@ from tqdm import tqdm
 
 def progress_bar(iterable: Iterable | None = None, *, shown: bool = True, **settings: Any) -> tqdm:
     """A tqdm bar with the given settings, hidden if `shown` is false."""
-    if not shown:  # passing `disable` at all would override TQDM_DISABLE
+    if not shown or os.environ.get("TQDM_DISABLE"):  # tqdm reads it only when it is imported
         settings["disable"] = True
     return tqdm(iterable, **settings)

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -35,6 +36,7 @@ from spineseg.methods import (
 from spineseg.paper.search import TRAINED_OUT
 from spineseg.profiles import TUNED, tuned_settings
 from spineseg.runs import is_finished
+from spineseg.utils.errors import UserError
 from spineseg.utils.files import atomic_write
 from spineseg.utils.processes import end_with_parent
 from spineseg.utils.progress import progress_bar
@@ -48,6 +50,11 @@ FOLDS = (0, 1, 2, 3, 4)
 CROSS_VALIDATED = (PLAIN, PROPOSED)
 SEARCHED_ON = "simulated"  # the same patients as the phantom's
 LAPTOP, LAPTOP_220, LETTER = "laptop", "laptop-220", "laptop-sgd"
+KILLED = UserError.at(
+    "study",
+    "a process was killed, perhaps for lack of memory",
+    "run the same command again, with fewer --workers",
+)
 MORE_ROWS_DEPTH = 3  # stages of the networks that are trained at both sizes
 
 
@@ -59,6 +66,9 @@ class Job:
     model: str
     fold: int | str = 0
     seed: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.model} fold {self.fold} seed {self.seed}"
 
     @property
     def folder(self) -> Path:
@@ -197,7 +207,7 @@ def run_chains(chains: Sequence[Chain], workers: int, until: float = math.inf) -
     """Carry out chains with that number of processes; returns a line for each failed run.
 
     Runs of earlier chains come first. No epoch begins that would end after `until`, a Unix time;
-    another call resumes.
+    another call resumes. Raises UserError if a process was killed.
     """
     queue: list[tuple[int, int, Job]] = []
     queued: set[Job] = set()
@@ -233,11 +243,15 @@ def run_chains(chains: Sequence[Chain], workers: int, until: float = math.inf) -
             while queue and len(running) < workers:
                 _, _, job = heapq.heappop(queue)
                 running[pool.submit(carry_out, job, until)] = job
+            bar.set_postfix_str(", ".join(str(job) for job in running.values()))
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 job = running.pop(future)
                 bar.update()
-                if error := future.exception():
+                error = future.exception()
+                if isinstance(error, BrokenProcessPool):
+                    raise KILLED from None
+                if error:
                     failed.append(f"{job.folder}: {error}")
                 elif future.result():
                     tell(job)
