@@ -163,7 +163,7 @@ NOTEBOOKS = (
                 "simulated-laptop",
             ),
         ),
-        ("paper/mechanism.py", "paper/findings.py"),
+        ("paper/mechanism.py", "paper/findings"),
     ),
     Notebook(
         "10_audit",

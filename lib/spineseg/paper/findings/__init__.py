@@ -1,0 +1,69 @@
+"""What tables of results say, in sentences whose words are chosen by the numbers."""
+
+from spineseg.paper.findings.ablation import on_ablation
+from spineseg.paper.findings.caveats import against
+from spineseg.paper.findings.claims import on_audit, on_needs, on_outcome, on_verdicts
+from spineseg.paper.findings.comparison import (
+    on_best,
+    on_errors,
+    on_folds,
+    on_leads,
+    on_means,
+    on_worst,
+)
+from spineseg.paper.findings.cost import on_cost, on_peak, on_printed_times
+from spineseg.paper.findings.mechanism import (
+    CONTROLLED,
+    on_best_control,
+    on_classes,
+    on_controls,
+    on_fields,
+    on_lead,
+    on_names,
+    on_sizes,
+    on_stages,
+)
+from spineseg.paper.findings.noise import on_noise, on_noise_training, on_scale
+from spineseg.paper.findings.scans import on_brightness, on_patches, on_resampling, on_scans
+from spineseg.paper.findings.training import on_losses, on_more_epochs, on_scores, on_worst_class
+from spineseg.paper.findings.view import on_reach, on_view
+
+__all__ = [
+    "CONTROLLED",
+    "against",
+    "on_ablation",
+    "on_audit",
+    "on_best",
+    "on_best_control",
+    "on_brightness",
+    "on_classes",
+    "on_controls",
+    "on_cost",
+    "on_errors",
+    "on_fields",
+    "on_folds",
+    "on_lead",
+    "on_leads",
+    "on_losses",
+    "on_means",
+    "on_more_epochs",
+    "on_names",
+    "on_needs",
+    "on_noise",
+    "on_noise_training",
+    "on_outcome",
+    "on_patches",
+    "on_peak",
+    "on_printed_times",
+    "on_reach",
+    "on_resampling",
+    "on_scale",
+    "on_scans",
+    "on_scores",
+    "on_sizes",
+    "on_stages",
+    "on_verdicts",
+    "on_view",
+    "on_worst",
+    "on_worst_class",
+]

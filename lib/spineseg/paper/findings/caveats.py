@@ -1,0 +1,91 @@
+"""What speaks against the mechanism."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from spineseg.experiment import SIMULATED
+from spineseg.labels import FOREGROUND
+from spineseg.paper.findings.mechanism import (
+    CONTROLLED,
+    amount_of_lead,
+    part_of_lead,
+    rows_by_model,
+)
+from spineseg.paper.findings.words import NUMBERS, in_stages, joined, points
+from spineseg.runs import RunRecord
+
+
+def against(
+    scores: pd.DataFrame,
+    records: Sequence[RunRecord],
+    deeper: pd.DataFrame,
+    controls: pd.DataFrame,
+) -> list[str]:
+    """What speaks against the finding, as far as the tables tell; one or two sentences each.
+
+    `scores` and `records` are those of an experiment, `deeper` is that of `deeper_table`.
+    """
+    found = _scans(scores), _epochs(records), _devices(scores), _depth(deeper), _row(controls)
+    return [each for each in found if each]
+
+
+def _scans(scores: pd.DataFrame) -> str:
+    patients, folds = scores["case"].nunique(), scores["fold"].nunique()
+    seen = scores[(scores["class"] == FOREGROUND[0]) & (scores["value"] > 0)]["case"].nunique()
+    simulated = all(SIMULATED.fullmatch(str(name)) for name in scores["data"].unique())
+    return (
+        f"The {patients} test patients are {'simulated ones' * simulated or 'those'} of "
+        f"{NUMBERS[folds]} fold{'s' * (folds > 1)}. The sacrum, from which one counts, is in the "
+        f"images of {'all' if seen == patients else seen} of them."
+    )
+
+
+def _epochs(records: Sequence[RunRecord]) -> str:
+    epochs = sorted({record.epochs for record in records})
+    if not epochs:
+        return ""
+    span = f"{epochs[0]}" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
+    return (
+        f"The networks were trained for {span} epochs, whatever their depth. Whether a plain "
+        "network of few stages catches up with more epochs was not tried."
+    )
+
+
+def _devices(scores: pd.DataFrame) -> str:
+    names = sorted(scores["device"].unique())
+    return f"Not all networks were trained on the same device: {joined(names)}." * (len(names) > 1)
+
+
+def _depth(deeper: pd.DataFrame) -> str:
+    """Whether one more stage does as much as ASPP."""
+    if deeper.empty:
+        return ""
+    behind = (deeper["difference_low"] > 0).sum()
+    sentences = [
+        f"A plain network with one more stage is behind ASPP-UNet in {behind} of {len(deeper)} "
+        "comparisons."
+    ]
+    if behind < len(deeper):
+        sentences.append("In the others the interval does not show that ASPP-UNet is ahead.")
+    for row in deeper.to_dict("records"):
+        times = row["deeper_unet_parameters"] / row["aspp_unet_parameters"]
+        sentences.append(
+            f"In images of {row['image_rows']} rows, the lead of ASPP-UNet with "
+            f"{in_stages(row['stages'])} over U-Net-2D with {NUMBERS[row['stages'] + 1]} is "
+            f"{points(row, 'difference')} points, and the plain network has {times:.1f} times as "
+            "many parameters."
+        )
+    return " ".join(sentences)
+
+
+def _row(controls: pd.DataFrame) -> str:
+    """How much a network gains by being told the row."""
+    told = rows_by_model(controls).get("control_rows")
+    if told is None or amount_of_lead(told) in ("unknown", "nothing"):
+        return ""
+    return (
+        f"{CONTROLLED['control_rows']} gains {part_of_lead(told)}. So what ASPP gives can in part "
+        "be had from the position in the image, which tells the level if all images show the same "
+        "part of the spine."
+    )

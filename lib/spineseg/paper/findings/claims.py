@@ -1,0 +1,75 @@
+"""What became of the paper's claims, and of its own numbers."""
+
+import pandas as pd
+
+from spineseg.paper.findings.words import joined
+from spineseg.paper.verdicts import CANNOT_ACT, CHANCE, NEEDS_PATIENTS, UNTRAINED, VERDICTS
+
+
+def on_verdicts(judged: pd.DataFrame) -> list[str]:
+    """Each claim with its verdict, one sentence each; `judged` holds rows of verdicts.csv."""
+    sentences = []
+    for row in judged.to_dict("records"):
+        claim, paper = str(row["claim"]), row["paper"]
+        paper = paper if isinstance(paper, str) else f"{paper:+.2f}"  # a column of numbers alone
+        sentences.append(
+            f"{claim[:1].upper()}{claim[1:]}: {row['verdict']} (paper {paper}, ours {row['ours']})."
+        )
+    return sentences
+
+
+def on_outcome(judged: pd.DataFrame, scans: str) -> str:
+    """How many claims got which verdict, and what of the five leads can be said.
+
+    `judged` is that of `verdicts.judge`, and `scans` names what was measured on.
+    """
+    if judged.empty:
+        return f"On {scans}, no claim can be measured yet."
+    counts = judged["verdict"].value_counts()
+    listed = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if name in counts)
+    sentences = [f"On {scans}, {len(judged)} of the claims can be measured: {listed}."]
+    leads = judged[judged["claim"].str.startswith("ASPP-UNet above ")]
+    leads = leads[leads["claim"].str.contains(" in DSC")]
+    parts = []
+    for name in VERDICTS:
+        rivals = leads["claim"][leads["verdict"] == name]
+        rivals = rivals.str.extract("above (.+) in DSC", expand=False)
+        if len(rivals):
+            parts.append(f"{name} for {joined(rivals)}")
+    if parts:
+        sentences.append(f"The lead of ASPP-UNet in DSC is: {'; '.join(parts)}.")
+    return " ".join(sentences)
+
+
+def on_needs(judged: pd.DataFrame) -> list[str]:
+    """What it would take to judge the claims without a verdict, one sentence for each reason."""
+    needs = {
+        UNTRAINED: "train the methods until twice the epochs change the DSC by less than a point",
+        CANNOT_ACT: "take longer images or networks of fewer stages",
+        CHANCE: "test more patients and train more seeds",
+        NEEDS_PATIENTS: "get the paper's own scans, under the agreement of their organisers",
+    }
+    counts = judged["verdict"].value_counts()
+    return [
+        f"{counts[name]} claim{'s' * int(counts[name] > 1)} ({name}): {need}."
+        for name, need in needs.items()
+        if name in counts
+    ]
+
+
+def on_audit(summary: pd.DataFrame) -> str:
+    """How many checks of the paper hold, and which do not; `summary` is that of `consistency`."""
+    held = summary["holds"].value_counts()
+    sentences = [f"Of {len(summary)} checks of the printed numbers, {held.get('yes', 0)} agree."]
+    for answer, words in (
+        ("no", "These do not"),
+        ("open", "Open, because the text has two readings"),
+    ):
+        claims = summary[summary["holds"] == answer]
+        if len(claims):
+            found = "; ".join(
+                f"{row['check']}, {row['claim']} ({row['computed']})"
+                for row in claims.to_dict("records")
+            )
+            sentences.append(f"{words}: {found}.")
+    return " ".join(sentences)

@@ -1,0 +1,173 @@
+"""How the methods compare, and what their errors are."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from spineseg.evaluation.statistics import POOR
+from spineseg.evaluation.summary import common_runs
+from spineseg.labels import ALL_CLASSES, FOREGROUND
+from spineseg.methods import METHODS, PLAIN, PROPOSED, TABLE3
+from spineseg.paper.findings.words import Row, joined, titles
+from spineseg.paper.mechanism import of_vertebrae
+from spineseg.paper.tables import with_interval
+from spineseg.paper.verdicts import CANNOT_ACT, CHANCE, NOT_REPRODUCED, REPRODUCED, UNTRAINED
+
+MOSTLY = 50  # per cent of the wrong voxels: more are mostly of that kind
+
+
+def on_means(table3: pd.DataFrame, name: str) -> str:
+    """Which method has the highest mean DSC; `table3` is that of `tables.beside_table3`.
+
+    `name` is that of the experiment.
+    """
+    rows = table3[(table3["class"] == ALL_CLASSES) & (table3["metric"] == "DSC")]
+    means = rows.dropna(subset="ours").set_index("model").sort_values("ours", ascending=False)
+    absent = [METHODS[model].title for model in TABLE3 if model not in means.index]
+    if means.empty:
+        return f"{name}: no method was run."
+    best = means.iloc[0]
+    interval = with_interval(best["ours"], best["low"], best["high"])
+    sentences = [
+        f"{name}: {METHODS[str(best.name)].title} has the highest mean DSC of the {len(means)} "
+        f"methods that were run, {interval} %."
+    ]
+    others = [
+        f"{METHODS[str(model)].title} {ours:.1f} %" for model, ours in means["ours"][1:].items()
+    ]
+    if others:
+        sentences.append(f"Then come {joined(others)}.")
+    if absent:
+        sentences.append(f"Not run: {', '.join(absent)}.")
+    return " ".join(sentences)
+
+
+def on_best(table3: pd.DataFrame) -> str:
+    """Which method has the highest mean DSC of each class; `table3` as in `on_means`."""
+    rows = table3[(table3["class"] != ALL_CLASSES) & (table3["metric"] == "DSC")]
+    means = rows.dropna(subset="ours").pivot(index="class", columns="model", values="ours")
+    if means.empty:
+        return ""
+    best = means.idxmax(axis=1)
+    classes = {model: [name for name in FOREGROUND if best.get(name) == model] for model in TABLE3}
+    parts = [
+        f"{METHODS[model].title} on {' '.join(names)}" for model, names in classes.items() if names
+    ]
+    return f"The highest mean DSC has {'; '.join(parts)}."
+
+
+def on_leads(leads: pd.DataFrame) -> str:
+    """Which leads of ASPP-UNet count; `leads` is that of `course.score_tables.lead_rows`."""
+    if leads.empty:
+        return "ASPP-UNet was not compared with another method."
+    clear = (leads["low"] > 0) | (leads["high"] < 0)
+    sentences = [
+        f"Of {len(leads)} differences between ASPP-UNet and another method, {clear.sum()} "
+        f"can be told from zero: ASPP-UNet is ahead in {(leads['low'] > 0).sum()} and behind in "
+        f"{(leads['high'] < 0).sum()}."
+    ]
+    words = {
+        REPRODUCED: "ASPP-UNet leads over {}.",
+        NOT_REPRODUCED: "ASPP-UNet is behind {}, against the paper's claim.",
+        CHANCE: "Between ASPP-UNet and {}, chance alone can explain the difference.",
+        UNTRAINED: "The comparison with {} does not count, because a network in it is not known "
+        "to be trained out.",
+        CANNOT_ACT: "The comparison with {} does not count, because in images of this size ASPP "
+        "has nothing to add.",
+    }
+    for verdict, sentence in words.items():
+        rows = leads[leads["verdict"] == verdict].to_dict("records")
+        shown = [_led(row, verdict in (REPRODUCED, NOT_REPRODUCED, CHANCE)) for row in rows]
+        if shown:
+            sentences.append(sentence.format(joined(shown)))
+    return " ".join(sentences)
+
+
+def _led(row: Row, with_points: bool) -> str:
+    title = METHODS[row["model"]].title
+    points = with_interval(row["difference"], row["low"], row["high"], "+.1f")
+    return f"{title} ({points} points)" if with_points else title
+
+
+def on_folds(folds: pd.DataFrame) -> str:
+    """U-Net-2D against ASPP-UNet over several folds; `folds` is that of `tables.five_folds`."""
+    rows = folds[folds["metric"] == "DSC"].to_dict("records")
+    if not rows or rows[0]["folds"] < 2:
+        return "The two networks have fewer than two folds in common."
+    (row,) = rows
+    points = with_interval(row["difference"], row["low"], row["high"], "+.1f")
+    return (
+        f"Over {row['folds']} folds with one seed and {row['cases']} patients, ASPP-UNet minus "
+        f"U-Net-2D is {points} points. This interval is over patients only: it does not know how "
+        "far another seed would move the means."
+    )
+
+
+def on_errors(named: pd.DataFrame, models: Sequence[str]) -> list[str]:
+    """Whether networks miss vertebrae or misname them, and whether they fail to count.
+
+    `named` is that of `mechanism.named_table`. Methods without rows are left out. One line per
+    method, then the conclusions.
+    """
+    ran = [name for name in models if name in set(named["model"])]
+    sentences, by_names, faultless = [], [], []
+    for model in ran:
+        parts = of_vertebrae(named, model)
+        wrong = parts["missed"] + parts["misnamed"]
+        if not wrong:
+            faultless.append(METHODS[model].title)
+            sentences.append(f"{METHODS[model].title} gets no voxel of the vertebrae wrong.")
+            continue
+        share = 100 * parts["misnamed"] / wrong
+        sentences.append(
+            f"{METHODS[model].title} gets {wrong:.1f} % of the vertebrae's voxels wrong. Of these, "
+            f"{100 - share:.0f} % are missed and {share:.0f} % have another level's name."
+        )
+        if share > MOSTLY:
+            by_names.append(METHODS[model].title)
+    others = [title for title in titles(ran) if title not in (*by_names, *faultless)]
+    if by_names:
+        sentences.append(f"Most errors of {joined(by_names)} are wrong names: a failure to count.")
+    if others:
+        sentences.append(
+            f"Most errors of {joined(others)} are not errors of counting: voxels of a vertebra "
+            "are called background."
+        )
+    return [*sentences, *_changed_errors(named, ran)]
+
+
+def _changed_errors(named: pd.DataFrame, ran: Sequence[str]) -> list[str]:
+    """What ASPP changes: the names or the outlines."""
+    if not {PLAIN, PROPOSED} <= set(ran):
+        return []
+    plain, proposed = of_vertebrae(named, PLAIN), of_vertebrae(named, PROPOSED)
+    names, missed = (proposed[part] - plain[part] for part in ("misnamed", "missed"))
+    more = "names than in outlines" if abs(names) > abs(missed) else "outlines than in names"
+    return [
+        f"From {METHODS[PLAIN].title} to {METHODS[PROPOSED].title}, the share of wrong names "
+        f"changes by {names:+.1f} points and that of missed voxels by {missed:+.1f}. So the two "
+        f"networks differ more in {more}."
+    ]
+
+
+def on_worst(scores: pd.DataFrame, models: Sequence[str]) -> list[str]:
+    """The worst case of each method, one sentence each.
+
+    `scores` is the scores.csv of an experiment, of which the runs are used that all these methods
+    have in common.
+    """
+    dice = common_runs(scores, models).query("aggregation == 'volume' and metric == 'DSC'")
+    dice = dice.assign(value=100 * dice["value"])
+    sentences = []
+    for model in (name for name in models if name in set(dice["model"])):
+        own = dice[dice["model"] == model]
+        means = own.groupby(["case", "seed"], as_index=False)["value"].mean()
+        case, seed, worst = means.loc[means["value"].argmin(), ["case", "seed", "value"]]
+        row = own[(own["case"] == case) & (own["seed"] == seed)].set_index("class")["value"]
+        poor = [name for name in FOREGROUND if row.get(name, np.inf) < 100 * POOR]
+        tail = f"below {100 * POOR:.0f} %: {' '.join(poor)}" if poor else "no class is poor"
+        sentences.append(
+            f"{METHODS[model].title}: {case} with seed {seed}, mean DSC {worst:.1f} %, {tail}."
+        )
+    return sentences

@@ -1,0 +1,76 @@
+"""What the networks cost."""
+
+import numpy as np
+import pandas as pd
+
+from spineseg.methods import METHODS, PLAIN, PROPOSED
+from spineseg.paper.findings.words import joined, titles
+
+BUSY_SHARE = 0.8  # of the rate of matrix products; a network above it keeps the device busy
+
+
+def on_cost(table4: pd.DataFrame) -> str:
+    """What ASPP costs; `table4` is that of `beside_table4`."""
+    rows = table4.set_index("model")
+    plain, proposed = rows.loc[METHODS[PLAIN].title], rows.loc[METHODS[PROPOSED].title]
+    more = {
+        quantity: 100 * (proposed[column] / plain[column] - 1)
+        for quantity, column in (
+            ("parameters", "parameters_ours"),
+            ("arithmetic", "gflops"),
+            ("here", "seconds_ours"),
+            ("paper", "seconds_paper"),
+        )
+    }
+    sentences = [
+        f"ASPP adds {more['parameters']:.0f} % to the parameters of U-Net-2D and "
+        f"{more['arithmetic']:.0f} % to its arithmetic."
+    ]
+    if not np.isnan(more["here"]):
+        sentences.append(
+            f"The time per image changes by {more['here']:+.0f} % here, and by "
+            f"{more['paper']:+.0f} % in the paper."
+        )
+    for whose, column in (("In the paper", "ratio_paper"), ("Here", "ratio_ours")):
+        rates = (rows["gflops_ratio"] / rows[column]).drop(METHODS[PLAIN].title).dropna()
+        if len(rates):
+            listed = joined(f"{name} {rate:.2f}" for name, rate in rates.items())
+            sentences.append(
+                f"{whose}, the networks compute at these multiples of U-Net-2D's rate: {listed}."
+            )
+    return " ".join(sentences)
+
+
+def on_peak(cost: pd.DataFrame) -> str:
+    """How busy the networks keep the device; `cost` is that of `measure_cost`."""
+    shares = cost.set_index("model")["share_of_peak"].dropna()
+    if shares.empty:
+        return ""
+    listed = joined(
+        f"{100 * share:.0f} % ({METHODS[str(name)].title})" for name, share in shares.items()
+    )
+    sentences = [f"The networks reach these shares of the rate of matrix products: {listed}."]
+    if PLAIN in shares:
+        waits = shares[PLAIN] < BUSY_SHARE
+        sentences.append(
+            f"So U-Net-2D {'leaves' if waits else 'hardly leaves'} the device waiting, and another "
+            f"network {'can' if waits else 'cannot'} be much faster per operation."
+        )
+    once = cost.loc[cost["rounds"] == 1, "model"]
+    if len(once):
+        sentences.append(
+            f"The times of {joined(titles(once))} are those of a single pass, and may move when "
+            "they are measured again."
+        )
+    return " ".join(sentences)
+
+
+def on_printed_times(rates: pd.Series, peak: float) -> str:
+    """Whether printed times can be; `rates` (by network) and the device's `peak` in TFLOP/s."""
+    above, within = rates[rates > peak], rates[rates <= peak]
+    parts = []
+    for part, words in ((above, "more than"), (within, "no more than")):
+        if len(part):
+            listed = joined(f"{name} ({rate:.1f})" for name, rate in part.items())
+            parts.append(f"{listed} need{'s' * (len(part) == 1)} {words} this")
+    return f"A die has at most {peak:.1f} TFLOP/s. By the printed times, {joined(parts)}."

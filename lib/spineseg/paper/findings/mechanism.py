@@ -1,0 +1,218 @@
+"""When ASPP helps, and why."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED
+from spineseg.paper.findings.words import NUMBERS, Row, in_stages, joined, points
+from spineseg.paper.mechanism import (
+    FAILING,
+    FIELD_SHARES,
+    VERTEBRAE,
+    first_failing,
+    of_vertebrae,
+    same_ratio,
+)
+
+CONTROLLED = {  # what the control networks are, as the subject of a sentence
+    "control_no_pooling": "A network with atrous branches and no image pooling",
+    "control_pooling": "A network with image pooling and no atrous branches",
+    "control_near": "A network with image pooling and atrous branches of rates 1, 2, 3",
+    "control_wide": "A network with more parameters and no more reach",
+    "control_rows": "A plain network that gets the row coordinate",
+}
+
+
+def on_lead(depths: pd.DataFrame) -> str:
+    """At which shares of the image ASPP helps.
+
+    `depths` holds the rows of `depth_table` of one or several experiments.
+    """
+    ratios = depths.sort_values(["ratio", "image_rows"])
+    sentences = {
+        "ASPP raises the mean DSC if the plain network sees {}.": ratios["lead_low"] > 0,
+        "If it sees {}, the difference cannot be told from chance.": (ratios["lead_low"] <= 0)
+        & (ratios["lead_high"] >= 0),
+        "ASPP lowers the mean DSC if the plain network sees {}.": ratios["lead_high"] < 0,
+    }
+    found = [
+        words.format(joined(map(_at_ratio, ratios[rows].to_dict("records")), "or"))
+        for words, rows in sentences.items()
+        if rows.any()
+    ]
+    return " ".join([*found, *_fall(depths)])
+
+
+def on_stages(depths: pd.DataFrame) -> str:
+    """With how many stages ASPP helps, for each number of rows; `depths` is as in `on_lead`."""
+    sentences = []
+    for rows, size in depths.sort_values("stages").groupby("image_rows"):
+        parts = {
+            "helps": size["lead_low"] > 0,
+            "makes no difference that can be told from chance": (size["lead_low"] <= 0)
+            & (size["lead_high"] >= 0),
+            "does harm": size["lead_high"] < 0,
+        }
+        found = []
+        for what, where in parts.items():
+            stages = list(size["stages"][where])
+            if stages:
+                some = joined((NUMBERS[each] for each in stages), "or")
+                found.append(f"{what} with {some} stage{'s' * (stages[-1] > 1)}")
+        sentences.append(f"In images of {rows} rows, ASPP {joined(found)}.")
+    return " ".join(sentences)
+
+
+def on_best_control(controls: pd.DataFrame) -> str:
+    """Which control gains most; `controls` is that of `control_table`."""
+    told = [row for row in controls.to_dict("records") if row["model"] in CONTROLLED]
+    if not told:
+        return ""
+    best = max(told, key=lambda row: row["gain"])
+    network = CONTROLLED[best["model"]]
+    return (
+        f"Of the controls, {network[0].lower()}{network[1:]} gains most: "
+        f"{points(best, 'gain')} points, of {points(controls.to_dict('records')[-1], 'gain')} "
+        "of ASPP."
+    )
+
+
+def _at_ratio(row: Row) -> str:
+    low, high = row["lead_low"], row["lead_high"]
+    lead = f"{row['lead']:+.1f} points, {low:+.1f} to {high:+.1f}"
+    return f"{100 * row['ratio']:.0f} % of {row['image_rows']} rows ({lead})"
+
+
+def _fall(depths: pd.DataFrame) -> list[str]:
+    """Whether the lead gets smaller from each ratio to the next, in images of each size."""
+    sizes = [size.sort_values("ratio")["lead"] for _, size in depths.groupby("image_rows")]
+    steps = np.concatenate([size.diff().dropna() for size in sizes]) if sizes else np.array([])
+    if not len(steps):
+        return []
+    words = "gets smaller with each" if (steps < 0).all() else "does not get smaller with every"
+    return [f"The lead {words} step of this share."]
+
+
+def on_sizes(depths: pd.DataFrame) -> str:
+    """Whether images of two sizes show the same lead at the same ratio; empty if none compare."""
+    sentences = []
+    for row in same_ratio(depths).to_dict("records"):
+        small, large = (
+            f"{points(row, 'lead', f'_{size}')} points if the plain network sees "
+            f"{100 * row[f'ratio_{size}']:.0f} % of {row[f'image_rows_{size}']} rows"
+            for size in ("small", "large")
+        )
+        verdict = "overlap" if row["overlap"] else "do not overlap"
+        sentences.append(f"The lead is {small}, and {large}: the intervals {verdict}.")
+    return " ".join(sentences)
+
+
+def on_controls(controls: pd.DataFrame) -> str:
+    """What ASPP's lead comes from; `controls` is that of `control_table`."""
+    if controls.empty:
+        return ""
+    rows = rows_by_model(controls)
+    lead = points(controls.to_dict("records")[-1], "gain")
+    stages = in_stages(CONTROL_DEPTH)
+    parts = [
+        f"{network} gains {part_of_lead(rows[name])}."
+        for name, network in CONTROLLED.items()
+        if name in rows
+    ]
+    return " ".join([f"With {stages} ASPP's lead is {lead} points.", *parts, *_cause(rows)])
+
+
+def rows_by_model(controls: pd.DataFrame) -> dict[str, Row]:
+    return {row["model"]: row for row in controls.to_dict("records")}
+
+
+def amount_of_lead(control: Row) -> str:
+    """How much of the lead a control gains, in one word."""
+    if np.isnan(control["share"]):
+        return "unknown"
+    if control["gain_low"] <= 0:
+        return "nothing"
+    if control["gap_high"] < 0:
+        return "more"
+    return "all" if control["gap_low"] <= 0 else "part"
+
+
+def part_of_lead(control: Row) -> str:
+    words = {
+        "unknown": "an unknown part of the lead",
+        "nothing": "nothing that can be told from chance",
+        "more": "more than the lead",
+        "all": "no less than the lead, as far as these runs can tell",
+        "part": "part of the lead",
+    }[amount_of_lead(control)]
+    ends = (f"{control[f'share{end}']:.0f}" for end in ("", "_low", "_high"))
+    return "{} ({} %, {} to {})".format(words, *ends)
+
+
+def _cause(controls: Mapping[str, Row]) -> list[str]:
+    """The cause that the controls, by model, single out."""
+    if not {"control_no_pooling", "control_wide"} <= set(controls):
+        return []
+    reach = amount_of_lead(controls["control_no_pooling"]) in ("all", "more")
+    size = amount_of_lead(controls["control_wide"]) != "nothing"
+    if reach and not size:
+        return ["So ASPP helps by the reach of its atrous branches, not by its parameters."]
+    if size and not reach:
+        return ["So ASPP helps at least in part by its parameters."]
+    return ["So these networks do not single out one cause."]
+
+
+def on_classes(classes: pd.DataFrame) -> str:
+    """How far from the sacrum networks begin to fail; `classes` is that of `class_table`."""
+    if classes.empty:
+        return ""
+    failing = first_failing(classes).replace("", "none")
+    fails = (failing != "none").any(axis=1)
+    sentences: list[str] = []
+    for stages, row in zip(failing.index[fails], failing[fails].to_dict("records"), strict=True):
+        subject = (
+            f"the first class with a mean DSC below {FAILING:.0f} %" if not sentences else "it"
+        )
+        sentences.append(
+            f"With {in_stages(stages)}, {subject} is {row[PLAIN]} without ASPP and {row[PROPOSED]} "
+            "with it."
+        )
+    if not fails.all():
+        others = joined((NUMBERS[stages] for stages in failing.index[~fails]), "or")
+        sentences.append(f"With {others} stages, no class has a mean DSC below {FAILING:.0f} %.")
+    return " ".join(["Count from the sacrum upwards.", *sentences])
+
+
+def on_names(named: pd.DataFrame, plain: str, proposed: str) -> str:
+    """Whether two networks miss vertebrae or misname them; `named` is that of `named_table`."""
+    if not {plain, proposed} <= set(named["model"]):
+        return ""
+    one, other = of_vertebrae(named, plain), of_vertebrae(named, proposed)
+    first, last = VERTEBRAE[0], VERTEBRAE[-1]
+    sentences = [f"The networks classify the voxels of {first} to {last}."]
+    for model, row in ((plain, one), (proposed, other)):
+        sentences.append(
+            f"{METHODS[model].title}: {row['right']:.1f} % get their own name, "
+            f"{row['misnamed']:.1f} % another level's, and {row['missed']:.1f} % are missed."
+        )
+    names, outlines = (other[part] - one[part] for part in ("misnamed", "missed"))
+    sentences.append(
+        f"ASPP changes the wrong names by {names:+.1f} points and the missed voxels by "
+        f"{outlines:+.1f}."
+    )
+    return " ".join(sentences)
+
+
+def on_fields(fields: pd.DataFrame, plain: str, proposed: str) -> str:
+    """How far two trained networks look; `fields` is that of `trained_fields`."""
+    share = max(FIELD_SHARES)
+    rows = fields[fields["share"] == share].drop_duplicates("model").set_index("model")["rows"]
+    if not {plain, proposed} <= set(rows.index):
+        return ""
+    return (
+        f"Of the gradient of the middle pixel, {100 * share:.0f} % is within {rows[plain]} rows in "
+        f"the trained {METHODS[plain].title}, and within {rows[proposed]} rows in "
+        f"{METHODS[proposed].title}."
+    )

@@ -1,0 +1,86 @@
+"""How one network trained, and what it scores."""
+
+import pandas as pd
+
+from spineseg.labels import ALL_CLASSES
+from spineseg.methods import METHODS, PROPOSED
+from spineseg.paper.mechanism import FAILING
+from spineseg.paper.tables import with_interval
+
+
+def on_losses(curves: pd.DataFrame) -> str:
+    """How the losses of one method fall; `curves` holds its rows of curves.csv."""
+    means = curves.groupby("epoch")[["train_loss", "test_loss"]].mean()
+    if means.empty:
+        return ""
+    first, last = means.iloc[0], means.iloc[-1]
+    goes = "falls" if last["train_loss"] < first["train_loss"] else "does not fall: it goes"
+    sentences = [
+        f"The training loss {goes} from {first['train_loss']:.2f} in the first epoch to "
+        f"{last['train_loss']:.3f} in epoch {means.index[-1]}."
+    ]
+    if pd.notna(last["test_loss"]):
+        side = "below" if last["test_loss"] < last["train_loss"] else "above"
+        sentences.append(f"The testing loss ends {side} it, at {last['test_loss']:.3f}.")
+    return " ".join(sentences)
+
+
+def on_more_epochs(convergence: pd.DataFrame, model: str = PROPOSED) -> str:
+    """Whether twice the epochs change a method's DSC; `convergence` is convergence.csv."""
+    found = convergence[convergence["model"] == model].to_dict("records")
+    if not found:
+        return "Whether more epochs help was not tried."
+    (row,) = found
+    if pd.isna(row["change"]):
+        return f"More than {row['epochs']} epochs were not tried."
+    verdict = "trained out" if row["trained_out"] else "not trained out"
+    return (
+        f"With {row['epochs']} epochs, the DSC on validation patients is {row['DSC']:.1f} %. Twice "
+        f"as many epochs change it by {row['change']:+.1f} points, so {METHODS[model].title} "
+        f"counts as {verdict}."
+    )
+
+
+def on_scores(table3: pd.DataFrame, model: str = PROPOSED) -> str:
+    """The mean scores of a method beside the printed ones; `table3` is that of `beside_table3`."""
+    rows = table3[(table3["model"] == model) & (table3["class"] == ALL_CLASSES)]
+    means = {row["metric"]: row for row in rows.dropna(subset="ours").to_dict("records")}
+    if not {"DSC", "IoU"} <= set(means):
+        return ""
+    dsc, iou = means["DSC"], means["IoU"]
+    seeds, cases = int(dsc["seeds"]), int(dsc["cases"])
+    return (
+        f"{METHODS[model].title} has a mean DSC of "
+        f"{with_interval(dsc['ours'], dsc['low'], dsc['high'])} % and a mean IoU of "
+        f"{iou['ours']:.1f} %: {cases} held-out patients, {seeds} seed{'s' * (seeds > 1)}. The "
+        f"paper prints {dsc['paper']:.1f} % and {iou['paper']:.1f} %, for other patients."
+    )
+
+
+def on_worst_class(table3: pd.DataFrame, scores: pd.DataFrame, model: str = PROPOSED) -> str:
+    """Which class has the lowest DSC, ours and in print, and whether few patients cause it.
+
+    `table3` is that of `beside_table3`, `scores` is the scores.csv of an experiment or rows of it.
+    """
+    rows = table3[(table3["model"] == model) & (table3["metric"] == "DSC")]
+    classes = rows[rows["class"] != ALL_CLASSES].dropna(subset="ours").to_dict("records")
+    if not classes:
+        return ""
+    worst, printed = (min(classes, key=lambda row: row[whose]) for whose in ("ours", "paper"))
+    ours, paper = worst["class"], printed["class"]
+    link = ", as in the paper" if ours == paper else f". In the paper, it is {paper}"
+    sentences = [
+        f"The class with the lowest DSC is {ours} ({worst['ours']:.1f} %){link} "
+        f"({printed['paper']:.1f} %)."
+    ]
+    volumes = scores.query("model == @model and aggregation == 'volume' and metric == 'DSC'")
+    cases = 100 * volumes[volumes["class"] == ours].groupby("case")["value"].mean()
+    poor = cases < FAILING
+    if poor.any() and not poor.all():
+        sentences.append(
+            f"In {poor.sum()} of {len(cases)} patients its DSC is below {FAILING:.0f} %; in the "
+            f"others it is {cases[~poor].mean():.1f} % on average."
+        )
+    elif poor.any():
+        sentences.append(f"Its DSC is below {FAILING:.0f} % in every patient.")
+    return " ".join(sentences)

@@ -1,0 +1,30 @@
+"""Words that several findings share: lists, numbers, points of DSC."""
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
+
+from spineseg.methods import METHODS
+from spineseg.paper.mechanism import ENDS
+from spineseg.paper.tables import with_interval
+
+Row = Mapping[Hashable, Any]
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
+
+
+def joined(parts: Iterable[str], last_word: str = "and") -> str:
+    *first, last = parts
+    return f"{', '.join(first)} {last_word} {last}" if first else last
+
+
+def titles(models: Iterable[Hashable]) -> list[str]:
+    return [METHODS[str(name)].title for name in models]
+
+
+def in_stages(number: int) -> str:
+    return f"{NUMBERS[number]} stage{'s' * (number > 1)}"
+
+
+def points(row: Row, name: str, ending: str = "") -> str:
+    """The columns `name`, `name`_low and `name`_high as text; `ending` follows each."""
+    mean, low, high = (row[f"{name}{part}{ending}"] for part in ENDS)
+    return with_interval(mean, low, high, "+.1f")
