@@ -180,7 +180,7 @@ def test_tables_name_the_device_and_failures_are_reported(workspace, monkeypatch
     assert "rows 0: nothing to measure it on, left out" in said
     assert [len(benchmark.read(name)) for name in benchmark.TABLES] == [2, 1, 1]
     assert all(benchmark.read(name)["device"].notna().all() for name in benchmark.TABLES)
-    assert provenance.changed_files(folder) == []
+    assert provenance.changed_files(folder) == {}
 
 
 def test_a_machine_without_tables_shows_the_committed_ones(workspace):

@@ -142,7 +142,7 @@ def test_other_data_is_scored_whole(run, phantom, trained):
     assert (
         pd.read_csv(folder / "scores.csv").query("aggregation == 'volume'")["case"].nunique() == 10
     )
-    assert changed_files(folder) == []
+    assert changed_files(folder) == {}
     (origin,) = read_json(folder / "provenance.json")["origins"].values()
     assert origin["data"] == "phantom-mini"
     assert origin["data_hash"] == read_json(run / "run.json")["data_hash"]

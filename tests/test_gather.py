@@ -136,6 +136,16 @@ def test_runs_of_several_seeds_are_gathered(experiment, with_a_seed):
     assert {"best_predicted_unet", "worst_predicted_aspp_unet"} <= set(drawn)
 
 
+def test_runs_of_several_seeds_are_not_replaced_by_fewer(experiment, with_a_seed):
+    stored = (gather(experiment, with_a_seed) / "scores.csv").read_bytes()
+    lost = next(run for run in with_a_seed if run.seed == 1)
+    with pytest.raises(UserError, match=f"would be lost: {lost.model} fold {lost.fold} seed 1; "):
+        gather(experiment, [run for run in with_a_seed if run != lost])
+    assert (experiment.results / "scores.csv").read_bytes() == stored
+    (experiment.results / "runs.json").write_text("[]")
+    gather(experiment, with_a_seed[:1])
+
+
 def test_no_examples_without_a_method_of_table_3(experiment, with_a_seed):
     run = Run("aspp_unet_1", 0)
     folder = shutil.copytree(experiment.run("aspp_unet", 0), experiment.run(*run))

@@ -56,7 +56,7 @@ def test_times_and_origins_are_written(experiment):
     assert times["02_b"] == 2.0
     assert "03_c" not in times
     assert times["train aspp_unet fold 0 seed 0"] > 0
-    assert changed_files(experiment.results) == []
+    assert changed_files(experiment.results) == {}
     recorded = read_json(experiment.results / "provenance.json")
     (origin,) = recorded["origins"].values()
     (run,) = read_json(experiment.results / "runs.json")

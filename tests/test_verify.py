@@ -138,13 +138,35 @@ def test_missing_files_are_named(experiment, run_verify, capsys):
     assert "lacks provenance.json" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("text", ["[]", "{}", '{"origins": {}, "files": {"a": {}}}'])
+def test_a_damaged_record_of_origins_is_named(experiment, run_verify, capsys, text):
+    (experiment.results / PROVENANCE).write_text(text)
+    assert run_verify("table3") == 1
+    assert f"{PROVENANCE}: damaged: not the origins of files" in capsys.readouterr().err
+
+
+def test_tables_that_cannot_be_computed_are_named_and_the_others_checked(experiment):
+    scores = experiment.results / "scores.csv"
+    scores.write_text(scores.read_text().splitlines()[0] + "\n")
+    (experiment.results / "audit.csv").unlink()
+    lines, matches = verify(experiment), []
+    with pytest.raises(UserError) as error:
+        matches.extend(lines)
+    assert "summary.csv: cannot be computed from scores.csv" in str(error.value)
+    assert "audit.csv: does not exist any more" in str(error.value)
+    assert any(line.startswith("audit_convexity.csv: matches") for line in matches)
+
+
 def test_unchanged_files_keep_their_origin(tmp_path):
     for name, text in (("a.csv", "device,x\ncpu,1\n"), ("b.json", "{}"), ("c.csv", "x\n1\n")):
         (tmp_path / name).write_text(text)
     record(tmp_path, ORIGIN, "runs")
     (tmp_path / "b.json").write_text("[]")
     (tmp_path / "c.csv").unlink()
-    assert changed_files(tmp_path) == ["b.json", "c.csv"]
+    assert changed_files(tmp_path) == {
+        "b.json": "changed since it was recorded",
+        "c.csv": "does not exist any more",
+    }
     record(tmp_path, ORIGIN | {"commit": "def"}, "other runs")
     content = json.loads((tmp_path / PROVENANCE).read_text())
     assert {name: (e["origin"], e["device"]) for name, e in content["files"].items()} == {

@@ -268,8 +268,11 @@ def _study(options: argparse.Namespace) -> int:
 
     print(estimate(), file=sys.stderr)
     if options.store_only:
-        for folder in store_results():
+        folders = store_results()
+        for folder in folders:
             print(folder)
+        if not folders:
+            print("no run of the study is finished; nothing was stored", file=sys.stderr)
         return 0
     complete, failed = carry_out(options.workers or count_cores(), options.minutes)
     if failed:

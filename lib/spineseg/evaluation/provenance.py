@@ -73,7 +73,20 @@ def record(folder: Path, origin: dict[str, Any], device: str) -> None:
 
 def _recorded(folder: Path) -> dict[str, Any]:
     path = folder / PROVENANCE
-    return read_json(path) if path.is_file() else {"origins": {}, "files": {}}
+    nothing: dict[str, Any] = {"origins": {}, "files": {}}
+    recorded: Any = read_json(path) if path.is_file() else nothing
+    try:
+        complete = all(entry["origin"] in recorded["origins"] for entry in _entries(recorded))
+    except (LookupError, TypeError, AttributeError):
+        complete = False
+    if not complete:
+        raise UserError.at(path, "damaged: not the origins of files")
+    return recorded
+
+
+def _entries(recorded: dict[str, Any]) -> list[dict[str, str]]:
+    """The entry of each recorded file; an error of Python if one lacks its hash."""
+    return [entry for entry in recorded["files"].values() if entry["sha256"]]
 
 
 def device_names(devices: Iterable[str]) -> str:
@@ -89,18 +102,20 @@ def _devices(path: Path, device: str) -> str:
     return device_names(table["device"].dropna() if "device" in table else []) or device
 
 
-def changed_files(folder: Path) -> list[str]:
-    """Files of a results folder that are missing or differ from what provenance.json recorded.
+def changed_files(folder: Path) -> dict[str, str]:
+    """What became of the files of a results folder that are not as provenance.json recorded them.
 
-    Raises UserError if nothing was recorded.
+    By name: that it is missing, or that it was changed. Raises UserError if nothing was recorded,
+    or if the record is damaged.
     """
     recorded = _recorded(folder)["files"]
     if not recorded:
         what, remedy = f"lacks {PROVENANCE}", "run `make reproduce` with this data"
         raise UserError.at(folder, what, remedy)
-    return [
-        name
-        for name, entry in recorded.items()
-        if not (folder / name).is_file()
-        or hashlib.sha256((folder / name).read_bytes()).hexdigest() != entry["sha256"]
-    ]
+    found: dict[str, str] = {}
+    for name, entry in recorded.items():
+        if not (folder / name).is_file():
+            found[name] = "does not exist any more"
+        elif hashlib.sha256((folder / name).read_bytes()).hexdigest() != entry["sha256"]:
+            found[name] = "changed since it was recorded"
+    return found

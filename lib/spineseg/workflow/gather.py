@@ -1,6 +1,7 @@
 """Collect the results of all runs into results/<experiment>/, and validate them on reading."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
@@ -57,8 +58,11 @@ def gather(experiment: Experiment, runs: Sequence[Run]) -> Path:
     and noise.npz (one case of it with noise). Of simulated patients it keeps only the scores of
     volumes.
     Raises UserError, which names each, if a run or its scores are missing or were made from other
-    scans, settings or code.
+    scans, settings or code, and if results/ holds several seeds and these runs lack some of them.
     """
+    if lost := _lost_runs(experiment, runs):
+        what = f"holds runs that would be lost: {', '.join(lost)}"
+        raise UserError.at(experiment.results, what, "give the profile another name")
     folders = [experiment.run(*run) for run in runs]
     if missing := [each for each in folders if not (is_finished(each) and is_scored(each))]:
         what, remedy = "not trained and scored yet", "run `make reproduce`"
@@ -170,6 +174,22 @@ def _examples(
     return arrays
 
 
+def _lost_runs(experiment: Experiment, runs: Sequence[Run]) -> list[str]:
+    """The stored runs that are not among these, if runs of several seeds are stored."""
+    if not (experiment.results / RUNS).is_file():
+        return []
+    with suppress(UserError):  # damaged results are made again
+        stored = [Run(each.model, each.fold, each.seed) for each in read_runs(experiment)]
+        if len({run.seed for run in stored}) > 1:
+            kept = {str(experiment.run(*run)) for run in runs}
+            return [
+                f"{run.model} fold {run.fold} seed {run.seed}"
+                for run in stored
+                if str(experiment.run(*run)) not in kept
+            ]
+    return []
+
+
 def results_of(experiment: Experiment) -> Path:
     """The results folder of an experiment, validated.
 
@@ -203,6 +223,8 @@ def read_runs(experiment: Experiment) -> list[RunRecord]:
         raise UserError.at(path, "no results yet", REMAKE)
     content: Any = read_json(path, remedy=remedy)
     try:
+        if not content:
+            raise ValueError("no run")
         return [RunRecord.from_json(run) for run in content]
     except (LookupError, TypeError, ValueError, AttributeError):
         raise UserError.at(path, "damaged: not the records of runs", remedy) from None

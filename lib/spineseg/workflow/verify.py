@@ -25,12 +25,17 @@ def verify(experiment: Experiment, tables: Sequence[str] = ()) -> Iterator[str]:
     """
     names = [name if name.endswith(".csv") else f"{name}.csv" for name in tables]
     problems = [
-        Problem(experiment.results / name, "changed since it was recorded", REMAKE)
-        for name in changed_files(experiment.results)
+        Problem(experiment.results / name, what, REMAKE)
+        for name, what in changed_files(experiment.results).items()
     ]
     chosen = [derived_table(name) for name in names] or stored_tables(experiment)
     for table in with_sources(chosen, experiment):
-        if cells := differences(experiment, table):
+        try:
+            cells = differences(experiment, table)
+        except UserError as error:
+            problems += error.problems
+            continue
+        if cells:
             more = f" and {len(cells) - SHOWN} more cells" if len(cells) > SHOWN else ""
             what = f"{', '.join(cells[:SHOWN])}{more}"
             problems.append(Problem(experiment.results / table.name, what, REMAKE))
@@ -58,13 +63,14 @@ def _source_names(table: ResultTable) -> str:
 def differences(experiment: Experiment, table: ResultTable) -> list[str]:
     """The cells in which a stored table is not what its sources give.
 
-    Each is `row …, column: stored …, recomputed …`. Raises UserError if the table is not stored.
+    Each is `row …, column: stored …, recomputed …`. Raises UserError if the table is not stored, or
+    cannot be computed from its sources.
     """
     path = experiment.results / table.name
     if not path.is_file():
         raise UserError.at(path, "does not exist", REMAKE)
     stored = _as_text(path)
-    wanted = _as_text(io.StringIO(compute(experiment, table).to_csv(**CSV_FORMAT)))
+    wanted = _as_text(io.StringIO(_computed(experiment, table).to_csv(**CSV_FORMAT)))
     if list(stored.columns) != list(wanted.columns):
         return [f"columns: stored {[*stored.columns]}, recomputed {[*wanted.columns]}"]
     if len(stored) != len(wanted):
@@ -75,6 +81,16 @@ def differences(experiment: Experiment, table: ResultTable) -> list[str]:
         f"recomputed {wanted.iloc[row, column]!s}"
         for row, column in zip(rows, columns, strict=True)
     ]
+
+
+def _computed(experiment: Experiment, table: ResultTable) -> pd.DataFrame:
+    try:
+        return compute(experiment, table)
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError) as error:  # what damaged sources lead to differs
+        what = f"cannot be computed from {_source_names(table)} ({error})"
+        raise UserError.at(experiment.results / table.name, what, REMAKE) from None
 
 
 def _as_text(source: Path | io.StringIO) -> pd.DataFrame:
