@@ -296,7 +296,8 @@ def test_the_words_on_the_lead_are_chosen_by_the_intervals():
         "ASPP raises the mean DSC if the plain network sees 10 % of 110 rows (+30.0 points, +28.0 "
         "to +32.0). If it sees 100 % of 110 rows (+0.5 points, -1.0 to +2.0), the difference "
         "cannot be told from chance. ASPP lowers the mean DSC if the plain network sees 200 % of "
-        "110 rows (-3.0 points, -4.0 to -2.0). The lead gets smaller with each step of this share."
+        "110 rows (-3.0 points, -4.0 to -2.0). The mean lead gets smaller with each step of this "
+        "share."
     )
     two = findings.on_lead(leads((0.1, 3, 2, 4), (0.2, 5, 4, 6)))
     assert "(+3.0 points, +2.0 to +4.0) or 20 % of" in two
@@ -309,8 +310,8 @@ def test_the_words_on_the_lead_are_chosen_by_the_intervals():
 @pytest.mark.parametrize(
     ("no_pooling", "wide", "words"),
     [
-        (0.8, 0.6, "So ASPP helps by the reach of its atrous branches, not by its parameters."),
-        (0.82, 0.6, "So ASPP helps by the reach of its atrous branches"),
+        (0.8, 0.6, "So ASPP helps by its atrous branches. More parameters without reach give at"),
+        (0.82, 0.6, "So ASPP helps by its atrous branches. More"),
         (0.65, 0.7, "So ASPP helps at least in part by its parameters."),
         (0.8, 0.7, "So these networks do not single out one cause."),
     ],
@@ -360,11 +361,15 @@ def test_what_speaks_against_the_finding():
         "is in the images of all of them."
     )
     assert "trained for 60 epochs" in epochs
-    assert "behind ASPP-UNet in 1 of 1 comparisons" in depth
+    assert "behind ASPP-UNet in 1 of 1 comparisons and ahead of it in 0." in depth
     assert "with one stage over U-Net-2D with two is +10.0 (+10.0 to +10.0) points" in depth
     assert row.startswith("A plain network that gets the row coordinate gains part of the lead (75")
     level = deeper.assign(difference_low=-1.0)
-    assert "in 0 of 1 comparisons" in findings.against(scores, [], level, controls)[1]
+    said = findings.against(scores, [], level, controls)[1]
+    assert "in 0 of 1 comparisons and ahead of it in 0. In 1 the difference cannot" in said
+    ahead = deeper.assign(difference_low=-2.0, difference_high=-1.0)
+    said = findings.against(scores, [], ahead, controls)[1]
+    assert "in 0 of 1 comparisons and ahead of it in 1. In 0 the difference cannot" in said
     others = pd.concat([scores, scores.assign(device="gpu")])
     assert "device: cpu and gpu." in findings.against(others, records, deeper, controls)[2]
     useless = mechanism.control_table(scored(**AT_TWO_STAGES, control_rows=0.6))

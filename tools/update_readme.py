@@ -205,7 +205,7 @@ def outcome() -> str:
         "receptive field, which it does not test.\n",
         "**What came out here:**\n",
         f"- {_lead()}",
-        *[f"- {line}" for line in (_five_folds(), _mechanism(), _controls()) if line],
+        *[f"- {line}" for line in _findings() if line],
         f"- {_verdicts()}",
         f"- {_on_patients()}",
         f"- {_trained_on_patients()}",
@@ -239,6 +239,10 @@ def _judged(row: pd.Series) -> str:
     return "The lead is not reproduced." if row["high"] < 0 else "This may be chance."
 
 
+def _findings() -> list[str]:
+    return [_five_folds(), _mechanism(), _controls(), _one_more_stage()]
+
+
 def _five_folds() -> str:
     """The same over all folds that both methods were trained on, with one seed."""
     row = pd.read_csv(RESULTS / SHOWN / FIVE_FOLDS.name).query("metric == 'DSC'").iloc[0]
@@ -257,6 +261,21 @@ def _mechanism() -> str:
     return f"{findings.on_lead(depths)} {findings.on_sizes(depths)}".strip()
 
 
+def _one_more_stage() -> str:
+    """Whether the plain network does as well with one more stage, by image size."""
+    deeper = pd.concat(
+        mechanism.deeper_table(scores_of(name), load_profile(profile))
+        for name, profile in MECHANISM.items()
+    )
+    if deeper.empty:
+        return ""
+    times = deeper["deeper_unet_parameters"] / deeper["aspp_unet_parameters"]
+    return (
+        f"{findings.on_one_more_stage(deeper)} It has {times.min():.1f} to {times.max():.1f} times "
+        "as many parameters ([what else speaks against the finding](notebooks/09_mechanism.ipynb))."
+    )
+
+
 def _controls() -> str:
     return findings.on_controls(mechanism.control_table(scores_of(next(iter(MECHANISM)))))
 
@@ -271,7 +290,10 @@ def _verdicts() -> str:
     verdicts = pd.concat(pd.read_csv(table) for table in tables if table.is_file())["verdict"]
     counts = ", ".join(f"{count} {words}" for words, count in verdicts.value_counts().items())
     where = "[claim by claim](notebooks/11_verdicts.ipynb)"
-    return f"Of {len(verdicts)} claims, judged on simulated patients: {counts} ({where})."
+    return (
+        f"Of {len(verdicts)} claims that these runs can judge, on simulated patients: {counts} "
+        f"({where}). Claims about methods that were not run are not counted."
+    )
 
 
 def _on_patients() -> str:

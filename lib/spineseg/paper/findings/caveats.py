@@ -57,17 +57,22 @@ def _devices(scores: pd.DataFrame) -> str:
     return f"Not all networks were trained on the same device: {joined(names)}." * (len(names) > 1)
 
 
-def _depth(deeper: pd.DataFrame) -> str:
-    """Whether one more stage does as much as ASPP."""
+def on_one_more_stage(deeper: pd.DataFrame) -> str:
+    """Whether one more stage does as much as ASPP; `deeper` is that of `deeper_table`."""
     if deeper.empty:
         return ""
-    behind = (deeper["difference_low"] > 0).sum()
-    sentences = [
-        f"A plain network with one more stage is behind ASPP-UNet in {behind} of {len(deeper)} "
-        "comparisons."
-    ]
-    if behind < len(deeper):
-        sentences.append("In the others the interval does not show that ASPP-UNet is ahead.")
+    behind, ahead = deeper["difference_low"] > 0, deeper["difference_high"] < 0
+    level = len(deeper) - behind.sum() - ahead.sum()
+    return (
+        f"A plain network with one more stage is behind ASPP-UNet in {behind.sum()} of "
+        f"{len(deeper)} comparisons and ahead of it in {ahead.sum()}. In {level} the difference "
+        "cannot be told from chance."
+    )
+
+
+def _depth(deeper: pd.DataFrame) -> str:
+    """The same for each number of stages."""
+    sentences = [on_one_more_stage(deeper)]
     for row in deeper.to_dict("records"):
         times = row["deeper_unet_parameters"] / row["aspp_unet_parameters"]
         sentences.append(

@@ -92,7 +92,7 @@ def _fall(depths: pd.DataFrame) -> list[str]:
     if not len(steps):
         return []
     words = "gets smaller with each" if (steps < 0).all() else "does not get smaller with every"
-    return [f"The lead {words} step of this share."]
+    return [f"The mean lead {words} step of this share."]
 
 
 def on_sizes(depths: pd.DataFrame) -> str:
@@ -155,11 +155,15 @@ def _cause(controls: Mapping[str, Row]) -> list[str]:
     """The cause that the controls, by model, single out."""
     if not {"control_no_pooling", "control_wide"} <= set(controls):
         return []
-    reach = amount_of_lead(controls["control_no_pooling"]) in ("all", "more")
+    branches = amount_of_lead(controls["control_no_pooling"]) in ("all", "more")
     size = amount_of_lead(controls["control_wide"]) != "nothing"
-    if reach and not size:
-        return ["So ASPP helps by the reach of its atrous branches, not by its parameters."]
-    if size and not reach:
+    if branches and not size:
+        most = controls["control_wide"]["share_high"]
+        return [
+            "So ASPP helps by its atrous branches. More parameters without reach give at most "
+            f"{most:.0f} % of its lead."
+        ]
+    if size and not branches:
         return ["So ASPP helps at least in part by its parameters."]
     return ["So these networks do not single out one cause."]
 
