@@ -132,6 +132,27 @@ def test_notebooks_ran_with_the_parameters_given(config, reproduced):
         assert 'profile = "smoke"' in injected[0].source
 
 
+@pytest.mark.parametrize("lesson", ["06_baselines", "11_verdicts"])
+def test_lessons_run_on_methods_without_the_proposed_one(lesson, config, reproduced, tmp_path):
+    for name in ("runs", "cache"):
+        (tmp_path / name).symlink_to(reproduced / name)
+    shutil.copytree(REPOSITORY / "results" / SHOWN, tmp_path / "results" / SHOWN)
+    runs = (reproduced / "runs" / COMMITTED).glob("unet-fold-*")
+    folds = sorted({path.name.split("-")[2] for path in runs})
+    where = ["--data", str(config["data"]), "--profile", "smoke"]
+    environment = {**os.environ, "SPINESEG_ROOT": str(tmp_path)}
+    notebook = [str(REPOSITORY / "notebooks" / f"{lesson}.ipynb"), str(tmp_path / "out.ipynb")]
+    for command in (
+        ["spineseg", "gather", *where, "--models", "unet", "segnet", "--folds", *folds],
+        ["spineseg", "tables", *where],
+        ["papermill", *notebook, "-p", "data", where[1], "-p", "profile", "smoke"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", *command], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+
+
 def test_a_bad_folder_is_refused_before_anything_is_made(tmp_path, phantom):
     bad = tmp_path / "bad"
     shutil.copytree(phantom, bad)
