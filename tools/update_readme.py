@@ -11,6 +11,7 @@ from functools import partial
 import pandas as pd
 
 from spineseg.course import course_plan
+from spineseg.evaluation.provenance import device_names
 from spineseg.evaluation.result_files import (
     COMPARISON,
     CONVERGENCE,
@@ -323,7 +324,7 @@ def scores_table() -> str:
     ours = table.loc[PROPOSED]
     head = (
         f"ours: phantom ({ours['cases']:.0f} tested, {ours['seeds']:.0f} seeds, {SHOWN_PROFILE}, "
-        f"{ours['device']})"
+        f"{device_names(table['device'].dropna())})"
     )
     lines = [
         f"| mean DSC, % | paper: 172 patients, five folds, K80 | {head} | difference "
