@@ -365,7 +365,8 @@ def run_notebooks() -> int:
             (root / name).mkdir(exist_ok=True)
             make = shutil.copytree if name == "results" else link_folder
             make(root / name, Path(folder, name))
-        return run(nbval_command(), TQDM_DISABLE="1", SPINESEG_ROOT=folder)
+        variables = {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", "SPINESEG_ROOT": folder}
+        return run(nbval_command(), **variables)
 
 
 def link_folder(folder: Path, link: Path) -> None:
