@@ -28,6 +28,19 @@ def test_each_seed_is_a_run_of_its_own(phantom, workspace, capsys):
     assert json.loads((run / "run.json").read_text())["seed"] == 3
 
 
+def test_other_data_takes_one_run(trained, phantom, capsys):
+    run = str(trained / "runs" / RUN)
+    assert cli.main(["evaluate", run, run, "--data", str(phantom)]) == 2
+    assert capsys.readouterr().err == "--data takes one run\n"
+
+
+def test_evaluate_with_clean_up_prints_one_folder(trained, capsys, monkeypatch):
+    monkeypatch.setenv("SPINESEG_ROOT", str(trained))
+    assert cli.main(["evaluate", str(trained / "runs" / RUN), "--clean-up"]) == 0
+    folder = trained / "results" / "phantom-mini-smoke-cleaned-up"
+    assert capsys.readouterr().out == f"{folder}\n"
+
+
 def test_compare_prints_a_line_per_method(trained, phantom, workspace, capsys):
     shutil.copytree(trained, workspace, dirs_exist_ok=True)
     experiment = ["--data", str(phantom), "--profile", "smoke"]

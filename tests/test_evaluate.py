@@ -7,18 +7,23 @@ import SimpleITK as sitk
 
 from spineseg.data.layouts import ChallengeFolder
 from spineseg.data.volume import to_canonical
+from spineseg.evaluation.cases import simulated_cases
 from spineseg.evaluation.provenance import changed_files
 from spineseg.evaluation.scores import surface_rows
+from spineseg.evaluation.segmenters import open_segmenter
 from spineseg.evaluation.statistics import interval
 from spineseg.evaluation.summary import summarise
 from spineseg.evaluation.surface import surface_scores
 from spineseg.experiment import Experiment
+from spineseg.inference.cleanup import clean_levels
 from spineseg.labels import ALL_CLASSES, CLASSES, FOREGROUND, NUM_CLASSES
+from spineseg.runs import load_record
 from spineseg.training.checkpoint import load_network
 from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_json
 from spineseg.workflow.predict import predict_scan
-from spineseg.workflow.score import score_on, score_run
+from spineseg.workflow.prepare import prepare
+from spineseg.workflow.score import score_cleaned_up, score_on, score_run
 from spineseg.workflow.targets import Outputs
 from spineseg.workflow.train import train
 
@@ -31,14 +36,16 @@ def run(trained, monkeypatch):
     return trained / "runs" / RUN
 
 
-def test_scores_are_those_of_the_masks_on_disk(run, phantom, tmp_path):
+@pytest.mark.parametrize("clean", [False, True])
+def test_scores_are_those_of_the_masks_on_disk(clean, run, phantom, tmp_path):
     """Each held-out case again, through files and SimpleITK's own overlap measures."""
-    scores = pd.read_csv(run / "scores.csv").query("aggregation == 'volume'")
+    folder = score_cleaned_up([run]) if clean else run
+    scores = pd.read_csv(folder / "scores.csv").query("aggregation == 'volume'")
     cases = {case.id: case for case in ChallengeFolder(phantom).cases()}
     held_out = read_json(run / "run.json")["test"]
     assert set(scores["case"]) == set(held_out)
     for case in held_out:
-        predict_scan(cases[case].image, tmp_path / "mask.nii.gz", run, Outputs(clean=False))
+        predict_scan(cases[case].image, tmp_path / "mask.nii.gz", run, Outputs(clean=clean))
         truth = sitk.Cast(sitk.ReadImage(str(cases[case].mask)), sitk.sitkUInt8)
         predicted = sitk.ReadImage(str(tmp_path / "mask.nii.gz"))
         measures = sitk.LabelOverlapMeasuresImageFilter()
@@ -160,10 +167,49 @@ def test_a_class_that_other_data_never_labels_is_not_scored(run, phantom, tmp_pa
     assert set(summary["class"]) == {*FOREGROUND, ALL_CLASSES} - {"S"}
 
 
-def test_a_run_on_everything_holds_nothing_out(phantom, workspace):
+def test_repaired_levels_have_a_folder_of_their_own(run, phantom, workspace):
+    before = (run / "scores.csv").read_bytes()
+    other = train(Experiment.of(phantom, "smoke"), "unet", 0)
+    folder = score_cleaned_up([run, other])
+    assert folder == workspace / "results" / "phantom-mini-smoke-cleaned-up"
+    assert (run / "scores.csv").read_bytes() == before
+    assert changed_files(folder) == {}
+    scores = pd.read_csv(folder / "scores.csv")
+    assert set(scores["aggregation"]) == {"volume"}
+    (row,) = pd.read_csv(folder / "comparison.csv").query("metric == 'DSC'").to_dict("records")
+    dice = scores[scores["metric"] == "DSC"].groupby(["model", "case"])["value"].mean()
+    means = 100 * dice.groupby("model").mean()
+    assert row["difference"] == pytest.approx(means["aspp_unet"] - means["unet"], abs=1e-3)
+    summary = pd.read_csv(folder / "summary.csv").query("metric == 'DSC' and `class` == 'all'")
+    assert set(summary["model"]) == {"aspp_unet", "unet"}
+
+
+def test_levels_of_simulated_patients_are_repaired_too(workspace):
+    """As `clean_levels` repairs the classes on their grid."""
+    experiment = Experiment.of("simulated-8", "smoke")
+    run = train(experiment, "unet", 0)
+    cache, record = prepare(experiment), load_record(run)
+    segmenter = open_segmenter(run)
+    plain, repaired = (simulated_cases(cache, record, clean) for clean in (False, True))
+    for one, other in zip(plain, repaired, strict=True):
+        probabilities = segmenter.probabilities(one.gray)
+        expected = clean_levels(one.to_scan_grid(probabilities), one.spacing)
+        assert np.array_equal(other.to_scan_grid(probabilities), expected)
+    folder = score_cleaned_up([run])
+    assert set(pd.read_csv(folder / "scores.csv")["case"]) == set(record.test)
+
+
+def test_runs_of_two_experiments_make_no_table(run, workspace, trained):
+    other = train(Experiment.of("simulated-8", "smoke"), "unet", 0)
+    with pytest.raises(UserError, match=r"are of 2 experiments: .*; give those of one"):
+        score_cleaned_up([trained / "runs" / RUN, other])
+
+
+@pytest.mark.parametrize("score", [score_run, lambda run: score_cleaned_up([run])])
+def test_a_run_on_everything_holds_nothing_out(score, phantom, workspace):
     run = train(Experiment.of(phantom, "smoke"), "unet", "all")
     with pytest.raises(UserError, match="none is held out"):
-        score_run(run)
+        score(run)
 
 
 def test_checkpoint_carries_the_window(run):

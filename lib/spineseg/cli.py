@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-TIME_IS_UP = 3
+WRONG_USAGE, TIME_IS_UP = 2, 3
 LARGEST_SEED = 4000  # of a run
 
 
@@ -112,15 +112,22 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluate(options: argparse.Namespace) -> None:
-    """Score a run on its test cases, without and with noise, or on every case of another folder.
-    The last line on stdout is the folder of the scores."""
-    from spineseg.workflow.score import score_on, score_run
+def _evaluate(options: argparse.Namespace) -> int:
+    """Score each run on its test cases, without and with noise, or one run on every case of another
+    folder. A line on stdout is a folder of scores."""
+    from spineseg.workflow.score import score_cleaned_up, score_on, score_run
 
+    if options.data and len(options.runs) > 1:
+        print("--data takes one run", file=sys.stderr)
+        return WRONG_USAGE
     if options.data:
-        print(score_on(options.run, options.data, options.clean_up))
+        print(score_on(options.runs[0], options.data, options.clean_up))
+    elif options.clean_up:
+        print(score_cleaned_up(options.runs))
     else:
-        print(score_run(options.run))
+        for run in options.runs:
+            print(score_run(run))
+    return 0
 
 
 def _bundle(options: argparse.Namespace) -> None:
@@ -472,16 +479,23 @@ COMMANDS: dict[str, Command] = {
     ),
     "evaluate": (
         _evaluate,
-        "score a finished run case by case",
+        "score finished runs case by case",
         (
-            _argument("run", type=Path, help="a run's folder, as `spineseg train` printed it"),
+            _argument(
+                "runs",
+                type=Path,
+                nargs="+",
+                metavar="run",
+                help="a run's folder, as `spineseg train` printed it",
+            ),
             _argument(
                 "--data", type=Path, metavar="DIR", help="score every case of this folder instead"
             ),
             _argument(
                 "--clean-up",
                 action="store_true",
-                help="with --data: repair levels that cannot be, as predict does",
+                help="repair levels that cannot be, as predict does. Without --data, the scores of "
+                "all these runs go into one folder",
             ),
         ),
     ),

@@ -115,6 +115,11 @@ class Experiment:
         return paths.root() / "results" / f"{self.name}-on-{data}{ending}"
 
     @property
+    def results_cleaned_up(self) -> Path:
+        """The folder of the scores of the experiment's test cases with repaired levels."""
+        return paths.root() / "results" / f"{self.name}-cleaned-up"
+
+    @property
     def figures(self) -> Path:
         return paths.root() / "figures" / self.name
 

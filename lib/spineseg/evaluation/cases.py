@@ -12,6 +12,7 @@ import numpy as np
 from spineseg.data.cache import Cache, Grid
 from spineseg.data.overview import slice_to_draw
 from spineseg.inference.segmenter import (
+    cleaned_at_full_width,
     cleaned_on_scan_grid,
     network_input,
     to_full_width,
@@ -75,20 +76,25 @@ def scan_cases(
         )
 
 
-def simulated_cases(cache: Cache, record: RunRecord) -> Iterator[ScoredCase]:
+def simulated_cases(
+    cache: Cache, record: RunRecord, clean_up: bool = False
+) -> Iterator[ScoredCase]:
     """The test cases of a run on patients simulated on the target grid, which is their own grid.
 
-    Surface distances are not scored, so that neither SimpleITK nor MONAI is needed.
+    With `clean_up`, levels that cannot be are repaired. Surface distances are not scored, so that
+    neither SimpleITK nor MONAI is needed.
     """
     for case in record.test:
         (row,) = cache.rows([case])
+        spacing = cache.spacing(case)
+        back = partial(cleaned_at_full_width, spacing=spacing) if clean_up else to_full_width
         yield ScoredCase(
             case,
             _gray(cache, case, record.grid),
             cache.images[row],
             cache.masks[row],
-            cache.spacing(case),
-            partial(to_full_width, grid=record.grid),
+            spacing,
+            partial(back, grid=record.grid),
             has_surfaces=False,
             on_grid=_on_grid(cache, case, record.grid),
         )

@@ -81,3 +81,10 @@ def to_scan_grid(cropped: np.ndarray, grid: Grid, scan: sitk.Image) -> np.ndarra
 def cleaned_on_scan_grid(cropped: np.ndarray, grid: Grid, scan: sitk.Image) -> np.ndarray:
     """`to_scan_grid`, and then levels that cannot be are repaired."""
     return clean_levels(to_scan_grid(cropped, grid, scan), scan.GetSpacing()[::-1])
+
+
+def cleaned_at_full_width(
+    cropped: np.ndarray, grid: Grid, spacing: tuple[float, ...]
+) -> np.ndarray:
+    """`to_full_width`, and then levels that cannot be are repaired; `spacing` is in mm."""
+    return clean_levels(to_full_width(cropped, grid), spacing)

@@ -1,19 +1,24 @@
-"""Score one finished run."""
+"""Score finished runs."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from spineseg.data.cache import Cache
 from spineseg.evaluation import provenance
 from spineseg.evaluation.cases import scan_cases, simulated_cases
 from spineseg.evaluation.noise import LEVELS
-from spineseg.evaluation.result_files import SCORES, SUMMARY
-from spineseg.evaluation.score_run import CLEAN, score_cases, write_scores
+from spineseg.evaluation.result_files import COMPARISON, SCORES, SUMMARY
+from spineseg.evaluation.score_run import CLEAN, RunScores, score_cases, write_scores
+from spineseg.evaluation.scores import identify
 from spineseg.evaluation.segmenters import open_segmenter
 from spineseg.evaluation.summary import summarise
 from spineseg.experiment import Experiment
 from spineseg.labels import FOREGROUND
 from spineseg.methods import NOISE_METHODS
+from spineseg.paper.tables import compare
 from spineseg.runs import RunRecord, load_record
 from spineseg.utils import paths
 from spineseg.utils.errors import UserError
@@ -33,24 +38,42 @@ def score_run(run: Path) -> Path:
     noise.csv and noise.npz into the folder. Raises UserError for an unfinished run, for one that
     tests on no case, and if the scans changed since it was trained.
     """
-    from spineseg.training.device import claim_gpu
-
-    record = load_record(run)
-    if not record.test:
-        raise UserError.at(
-            run, "trained on every case, so none is held out", "score it with --data"
-        )
+    record = _tested(run)
     cache = _cache_of(record, run)
     labelled = cache.index["classes"]
     if not set(labelled) & set(FOREGROUND):
         raise _nothing_labelled(Path(record.data))
     _say_unlabelled(labelled)
     levels = LEVELS if record.model in NOISE_METHODS else (CLEAN,)
-    cases, count = _test_cases(record, cache), len(record.test)
-    with claim_gpu() as gpu:
-        scores = score_cases(open_segmenter(run, gpu or 0), cases, count, levels)
+    scores = _on_test_cases(run, record, cache, levels)
     write_scores(run, scores, record, labelled, record.data_name)
     return run
+
+
+def score_cleaned_up(runs: Sequence[Path]) -> Path:
+    """Score finished runs of one experiment on their test cases, with levels repaired.
+
+    Levels that cannot be are repaired as `predict` does. Writes scores.csv (of volumes),
+    summary.csv, comparison.csv and provenance.json into results/<experiment>-cleaned-up/ and
+    returns that folder. Raises UserError for runs of several experiments and as `score_run`.
+    """
+    records = [_tested(run) for run in runs]
+    experiment = _only_experiment(records)
+    tables = []
+    for run, record in zip(runs, records, strict=True):
+        cache = _cache_of(record, run)
+        rows = pd.DataFrame(_on_test_cases(run, record, cache, clean_up=True).rows)
+        labelled = rows["class"].isin(cache.index["classes"])
+        volumes = rows[labelled & (rows["aggregation"] == "volume")]
+        tables.append(identify(volumes, record, record.data_name))
+    scores = pd.concat(tables, ignore_index=True)
+    folder = experiment.results_cleaned_up
+    devices = provenance.device_names(record.device for record in records)
+    write_csv(folder / COMPARISON.name, experiment.stamp(compare(scores), devices))
+    write_csv(folder / SUMMARY.name, summarise(scores))
+    write_csv(folder / SCORES.name, scores)
+    provenance.record(folder, provenance.origin_of(experiment, records), devices)
+    return folder
 
 
 def score_on(run: Path, data: Path, clean_up: bool = False) -> Path:
@@ -85,6 +108,38 @@ def score_on(run: Path, data: Path, clean_up: bool = False) -> Path:
     return folder
 
 
+def _tested(run: Path) -> RunRecord:
+    """The record of a run that has test cases."""
+    record = load_record(run)
+    if not record.test:
+        raise UserError.at(
+            run, "trained on every case, so none is held out", "score it with --data"
+        )
+    return record
+
+
+def _only_experiment(records: Sequence[RunRecord]) -> Experiment:
+    names = {record.experiment for record in records}
+    if len(names) > 1:
+        what = f"are of {len(names)} experiments: {', '.join(sorted(names))}"
+        raise UserError.at("these runs", what, "give those of one")
+    return records[0].as_experiment
+
+
+def _on_test_cases(
+    run: Path,
+    record: RunRecord,
+    cache: Cache,
+    levels: Sequence[int] = (CLEAN,),
+    clean_up: bool = False,
+) -> RunScores:
+    from spineseg.training.device import claim_gpu
+
+    cases = _test_cases(record, cache, clean_up)
+    with claim_gpu() as gpu:
+        return score_cases(open_segmenter(run, gpu or 0), cases, len(record.test), levels)
+
+
 def _cache_of(record: RunRecord, run: Path) -> Cache:
     experiment = record.as_experiment
     cache = prepare(experiment)
@@ -94,14 +149,14 @@ def _cache_of(record: RunRecord, run: Path) -> Cache:
     return cache
 
 
-def _test_cases(record: RunRecord, cache: Cache):
+def _test_cases(record: RunRecord, cache: Cache, clean_up: bool):
     experiment = record.as_experiment
     if experiment.is_simulated:
-        return simulated_cases(cache, record)
+        return simulated_cases(cache, record, clean_up)
     from spineseg.data.prepare import open_scans
 
     cases = {case.id: case for case in open_scans(experiment).cases()}
-    return scan_cases([cases[case] for case in record.test], record.grid, cache)
+    return scan_cases([cases[case] for case in record.test], record.grid, cache, clean_up)
 
 
 def _nothing_labelled(data: Path) -> UserError:
