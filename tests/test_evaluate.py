@@ -199,6 +199,17 @@ def test_levels_of_simulated_patients_are_repaired_too(workspace):
     assert set(pd.read_csv(folder / "scores.csv")["case"]) == set(record.test)
 
 
+def test_runs_that_cannot_be_scored_are_all_named_before_any_is(run, workspace):
+    copies = [workspace / "runs" / "phantom-mini-smoke" / name for name in ("one", "two")]
+    for copy in copies:
+        shutil.copytree(run, copy)
+        (copy / "checkpoint.pt").unlink()
+    with pytest.raises(UserError) as error:
+        score_cleaned_up([run, *copies])
+    assert [problem.what for problem in error.value.problems] == 2 * ["no checkpoint"]
+    assert not (workspace / "results").exists()
+
+
 def test_runs_of_two_experiments_make_no_table(run, workspace, trained):
     other = train(Experiment.of("simulated-8", "smoke"), "unet", 0)
     with pytest.raises(UserError, match=r"are of 2 experiments: .*; give those of one"):

@@ -1,8 +1,10 @@
 """Score finished runs."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
@@ -16,14 +18,17 @@ from spineseg.evaluation.scores import identify
 from spineseg.evaluation.segmenters import open_segmenter
 from spineseg.evaluation.summary import summarise
 from spineseg.experiment import Experiment
+from spineseg.inference.segmenter import Segmenter
 from spineseg.labels import FOREGROUND
 from spineseg.methods import NOISE_METHODS
 from spineseg.paper.tables import compare
 from spineseg.runs import RunRecord, load_record
 from spineseg.utils import paths
-from spineseg.utils.errors import UserError
+from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.files import write_csv
 from spineseg.workflow.prepare import prepare
+
+T = TypeVar("T")
 
 
 def is_scored(run: Path) -> bool:
@@ -38,14 +43,18 @@ def score_run(run: Path) -> Path:
     noise.csv and noise.npz into the folder. Raises UserError for an unfinished run, for one that
     tests on no case, and if the scans changed since it was trained.
     """
+    from spineseg.training.device import claim_gpu
+
     record = _tested(run)
-    cache = _cache_of(record, run)
+    cache = prepare(record.as_experiment)
+    _require_own_scans(run, cache)
     labelled = cache.index["classes"]
     if not set(labelled) & set(FOREGROUND):
         raise _nothing_labelled(Path(record.data))
     _say_unlabelled(labelled)
     levels = LEVELS if record.model in NOISE_METHODS else (CLEAN,)
-    scores = _on_test_cases(run, record, cache, levels)
+    with claim_gpu() as gpu:
+        scores = _on_test_cases(open_segmenter(run, gpu or 0), cache, levels)
     write_scores(run, scores, record, labelled, record.data_name)
     return run
 
@@ -57,15 +66,18 @@ def score_cleaned_up(runs: Sequence[Path]) -> Path:
     summary.csv, comparison.csv and provenance.json into results/<experiment>-cleaned-up/ and
     returns that folder. Raises UserError for runs of several experiments and as `score_run`.
     """
-    records = [_tested(run) for run in runs]
+    from spineseg.training.device import claim_gpu
+
+    runs = list(dict.fromkeys(runs))
+    records = _of_each(runs, _tested)
     experiment = _only_experiment(records)
-    tables = []
-    for run, record in zip(runs, records, strict=True):
-        cache = _cache_of(record, run)
-        rows = pd.DataFrame(_on_test_cases(run, record, cache, clean_up=True).rows)
-        labelled = rows["class"].isin(cache.index["classes"])
-        volumes = rows[labelled & (rows["aggregation"] == "volume")]
-        tables.append(identify(volumes, record, record.data_name))
+    cache = prepare(experiment)
+    _of_each(runs, partial(_require_own_scans, cache=cache))
+    with claim_gpu() as gpu:
+        tables = [
+            _volumes(_on_test_cases(segmenter, cache, clean_up=True), segmenter.record, cache)
+            for segmenter in _of_each(runs, partial(open_segmenter, gpu=gpu or 0))
+        ]
     scores = pd.concat(tables, ignore_index=True)
     folder = experiment.results_cleaned_up
     devices = provenance.device_names(record.device for record in records)
@@ -126,27 +138,41 @@ def _only_experiment(records: Sequence[RunRecord]) -> Experiment:
     return records[0].as_experiment
 
 
+def _of_each(runs: Sequence[Path], make: Callable[[Path], T]) -> list[T]:
+    """What `make` returns for each run. Raises UserError that lists the problems of all runs."""
+    made: list[T] = []
+    problems: list[Problem] = []
+    for run in runs:
+        try:
+            made.append(make(run))
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(*problems)
+    return made
+
+
 def _on_test_cases(
-    run: Path,
-    record: RunRecord,
-    cache: Cache,
-    levels: Sequence[int] = (CLEAN,),
-    clean_up: bool = False,
+    segmenter: Segmenter, cache: Cache, levels: Sequence[int] = (CLEAN,), clean_up: bool = False
 ) -> RunScores:
-    from spineseg.training.device import claim_gpu
-
+    record = segmenter.record
     cases = _test_cases(record, cache, clean_up)
-    with claim_gpu() as gpu:
-        return score_cases(open_segmenter(run, gpu or 0), cases, len(record.test), levels)
+    return score_cases(segmenter, cases, len(record.test), levels)
 
 
-def _cache_of(record: RunRecord, run: Path) -> Cache:
-    experiment = record.as_experiment
-    cache = prepare(experiment)
+def _volumes(scores: RunScores, record: RunRecord, cache: Cache) -> pd.DataFrame:
+    """The scores of whole volumes in the labelled classes."""
+    rows = pd.DataFrame(scores.rows)
+    labelled = rows["class"].isin(cache.index["classes"])
+    return identify(rows[labelled & (rows["aggregation"] == "volume")], record)
+
+
+def _require_own_scans(run: Path, cache: Cache) -> None:
+    """Raise UserError if a run was trained on other scans than those of the cache."""
+    record = load_record(run)
     if cache.index["key"] != record.data_key:
         what = f"the scans changed since {run} was trained"
-        raise UserError.at(experiment.data, what, "remove that folder")
-    return cache
+        raise UserError.at(record.as_experiment.data, what, "remove that folder")
 
 
 def _test_cases(record: RunRecord, cache: Cache, clean_up: bool):
