@@ -63,8 +63,9 @@ def score_cleaned_up(runs: Sequence[Path]) -> Path:
     """Score finished runs of one experiment on their test cases, with levels repaired.
 
     Levels that cannot be are repaired as `predict` does. Writes scores.csv (of volumes),
-    summary.csv, comparison.csv and provenance.json into results/<experiment>-cleaned-up/ and
-    returns that folder. Raises UserError for runs of several experiments and as `score_run`.
+    summary.csv, provenance.json and, if ASPP-UNet and another method are there, comparison.csv into
+    results/<experiment>-cleaned-up/ and returns that folder. Raises UserError for runs of several
+    experiments and as `score_run`.
     """
     from spineseg.training.device import claim_gpu
 
@@ -81,7 +82,8 @@ def score_cleaned_up(runs: Sequence[Path]) -> Path:
     scores = pd.concat(tables, ignore_index=True)
     folder = experiment.results_cleaned_up
     devices = provenance.device_names(record.device for record in records)
-    write_csv(folder / COMPARISON.name, experiment.stamp(compare(scores), devices))
+    if len(compared := compare(scores)):
+        write_csv(folder / COMPARISON.name, experiment.stamp(compared, devices))
     write_csv(folder / SUMMARY.name, summarise(scores))
     write_csv(folder / SCORES.name, scores)
     provenance.record(folder, provenance.origin_of(experiment, records), devices)
