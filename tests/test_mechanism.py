@@ -376,6 +376,23 @@ def test_what_speaks_against_the_finding():
     assert len(findings.against(scores, records, deeper[:0], useless)) == 2
 
 
+def test_repaired_levels_are_compared_with_the_same_seeds():
+    scores = scored(**AT_TWO_STAGES, unet_depth_4=0.8, aspp_unet_depth_4=0.8)
+    scores.loc[(scores["seed"] > 0) & (scores["model"] == "unet_depth_2"), "value"] = 0
+    repaired = scored(1, unet_depth_2=0.7, aspp_unet_depth_2=0.8, unet_depth_4=0.8)
+    table = mechanism.repair_table(scores, repaired, LAPTOP)
+    (row,) = table.to_dict("records")  # ASPP-UNet with four stages was not scored again
+    found = {name: row[name] for name in ("stages", "seeds", "unet", "lead", "lead_repaired")}
+    assert found == pytest.approx(
+        {"stages": 2, "seeds": 1, "unet": 60, "lead": 20, "lead_repaired": 10}
+    )
+    assert findings.on_repair(table).endswith(
+        "ASPP's lead is then +10.0 (+10.0 to +10.0) points instead of +20.0 (+20.0 to +20.0) if "
+        "the plain network sees 25 % of the image (one seed)."
+    )
+    assert findings.on_repair(table.assign(lead_low=-1.0)) == ""
+
+
 def test_figures_show_their_tables(classes, confusion):
     scores = scored(**AT_TWO_STAGES, unet_depth_1=0.3, aspp_unet_depth_1=0.7, control_rows=0.75)
     depths = mechanism.depth_table(scores, LAPTOP)

@@ -28,6 +28,7 @@ from spineseg.methods import TABLE3 as METHODS_OF_TABLE3
 from spineseg.models.receptive_field import rows_seen
 from spineseg.paper import findings, mechanism
 from spineseg.paper import printed as paper
+from spineseg.paper.findings.words import points
 from spineseg.paper.tables import compare, with_interval
 from spineseg.profiles import load_profile
 from spineseg.utils.paths import REPOSITORY
@@ -465,25 +466,26 @@ def repaired_table() -> str:
     experiment = next(iter(MECHANISM))
     profile = load_profile(MECHANISM[experiment])
     repaired = scores_of(f"{experiment}{CLEANED_UP}")
-    seeds = set(repaired["seed"])
-    labelled = scores_of(experiment).query("seed in @seeds")
-    words = ("as the network labels", "repaired levels")
-    heads = [f"{what}, {which}" for which in words for what in ("U-Net-2D", "ASPP-UNet", "lead")]
+    table = mechanism.repair_table(scores_of(experiment), repaired, profile)
+    endings = {"as the network labels": "", "repaired levels": "_repaired"}
+    heads = [f"{what}, {which}" for which in endings for what in ("U-Net-2D", "ASPP-UNet", "lead")]
     lines = [f"| sees | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
-    tables = [mechanism.depth_table(scores, profile) for scores in (labelled, repaired)]
-    for rows in zip(*(table.to_dict("records") for table in tables), strict=True):
-        cells = [f"{rows[0]['rows_seen']} of {rows[0]['image_rows']} rows"]
-        for row in rows:
-            cells += [f"{row[name]:.1f}" for name in (PLAIN, PROPOSED)]
-            cells.append(with_interval(row["lead"], row["lead_low"], row["lead_high"], "+.1f"))
+    for row in table.to_dict("records"):
+        cells = [f"{row['rows_seen']} of {row['image_rows']} rows"]
+        for end in endings.values():
+            cells += [f"{row[f'{name}{end}']:.1f}" for name in (PLAIN, PROPOSED)]
+            cells.append(points(row, "lead", end))
         lines.append(f"| {' | '.join(cells)} |")
-    cases = tables[0]["cases"].max()
-    devices = device_names(repaired["device"])
     lines.append(
-        f"\nMean DSC, %. {cases} simulated patients, profile {profile.name}, {len(seeds)} seed, so "
-        f"the intervals are over patients alone. Device: {devices}.\n\n{_repaired_phantom()}"
+        f"\nMean DSC, %. {table['cases'].max()} simulated patients, profile {profile.name}, seed "
+        f"{_only(repaired['seed'])}, so the intervals are over patients alone. Device: "
+        f"{device_names(repaired['device'])}.\n\n{_repaired_phantom()}"
     )
     return "\n".join(lines)
+
+
+def _only(values: pd.Series) -> str:
+    return ", ".join(map(str, sorted(values.unique())))
 
 
 def _repaired_phantom() -> str:

@@ -111,6 +111,19 @@ def depth_table(scores: pd.DataFrame, profile: Profile) -> pd.DataFrame:
     return _typed(pd.DataFrame(rows, columns=columns))
 
 
+def repair_table(scores: pd.DataFrame, repaired: pd.DataFrame, profile: Profile) -> pd.DataFrame:
+    """`depth_table` of the runs that were also scored with repaired levels.
+
+    `scores` and `repaired` are the scores.csv of an experiment with this profile, without and with
+    repair. The columns with repaired levels have the same names and end in `_repaired`.
+    """
+    runs = ["model", "fold", "seed"]
+    same = scores.merge(repaired[runs].drop_duplicates(), on=runs)
+    keys = ["image_rows", "stages", "rows_seen", "ratio", "seeds", "cases"]
+    tables = (depth_table(each, profile) for each in (same, repaired))
+    return next(tables).merge(next(tables), on=keys, suffixes=("", "_repaired"))
+
+
 def same_ratio(depths: pd.DataFrame) -> pd.DataFrame:
     """Rows of `depth_table` of two image sizes at nearly the same ratio, side by side.
 

@@ -1,7 +1,7 @@
 """What tables of results say, in sentences whose words are chosen by the numbers."""
 
 from spineseg.paper.findings.ablation import on_ablation
-from spineseg.paper.findings.caveats import against, on_one_more_stage
+from spineseg.paper.findings.caveats import against, on_one_more_stage, on_repair
 from spineseg.paper.findings.claims import on_audit, on_needs, on_outcome, on_verdicts
 from spineseg.paper.findings.comparison import (
     on_best,
@@ -57,6 +57,7 @@ __all__ = [
     "on_peak",
     "on_printed_times",
     "on_reach",
+    "on_repair",
     "on_resampling",
     "on_scale",
     "on_scans",

@@ -94,3 +94,20 @@ def _row(controls: pd.DataFrame) -> str:
         "be had from the position in the image, which tells the level if all images show the same "
         "part of the spine."
     )
+
+
+def on_repair(repairs: pd.DataFrame) -> str:
+    """How much of ASPP's lead is left after a rule repaired the levels; see `repair_table`."""
+    rows = repairs[repairs["lead_low"] > 0].to_dict("records")
+    if not rows:
+        return ""
+    parts = [
+        f"{points(row, 'lead', '_repaired')} points instead of {points(row, 'lead')} if the plain "
+        f"network sees {100 * row['ratio']:.0f} % of the image"
+        for row in rows
+    ]
+    seeds = int(repairs["seeds"].max())
+    return (
+        "A rule that knows the order of the levels can repair masks after any network. ASPP's lead "
+        f"is then {joined(parts)} ({NUMBERS[seeds]} seed{'s' * (seeds > 1)})."
+    )
