@@ -253,10 +253,10 @@ def _reproduce(options: argparse.Namespace) -> int:
 
 def copy_stored_results() -> None:
     """Copy the stored results to where SPINESEG_ROOT keeps results, if they are not there yet."""
-    for runs in (ROOT / "results").glob("*/runs.json"):
-        target = _output_root() / "results" / runs.parent.name
+    for scores in (ROOT / "results").glob("*/scores.csv"):
+        target = _output_root() / "results" / scores.parent.name
         if not target.exists():
-            shutil.copytree(runs.parent, target)
+            shutil.copytree(scores.parent, target)
 
 
 def first_step(options: argparse.Namespace) -> tuple[list[str], str]:

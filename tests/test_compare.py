@@ -1,6 +1,5 @@
 """Whether a new run is what the spread of the stored ones lets one expect."""
 
-import json
 import shutil
 
 import numpy as np
@@ -69,12 +68,3 @@ def test_too_few_stored_runs_give_no_verdict(experiment):
     store(experiment)  # none
     (line,) = compare.compare(experiment, [Run(MODEL, 0)])
     assert line.startswith("ASPP-UNet: fewer than two stored runs to compare with; DSC ")
-
-
-def test_results_of_several_seeds_are_told_from_those_of_one(experiment):
-    assert not compare.has_seeds(Experiment.of("simulated", "smoke"))
-    assert not compare.has_seeds(experiment)
-    path = experiment.results / "runs.json"
-    (run,) = json.loads(path.read_text())
-    path.write_text(json.dumps([run, run | {"seed": 1}]))
-    assert compare.has_seeds(experiment)

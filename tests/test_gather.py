@@ -11,7 +11,7 @@ from spineseg.fingerprint import training_code
 from spineseg.paper import tables
 from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_json, write_json
-from spineseg.workflow.gather import Run, gather, results_of
+from spineseg.workflow.gather import Run, gather, has_seeds, results_of
 from spineseg.workflow.tables import write_tables
 
 RUN = "phantom-mini-smoke/aspp_unet-fold-0-seed-0"
@@ -64,6 +64,16 @@ def test_whole_results_are_read(experiment):
             "confusion.csv: aspp_unet fold 0 seed 0 lacks BG L3, S L3, L5 L3 and 6 more",
         ),
         ("noise.csv", lambda t: t[t["k"] != 50], "noise.csv: aspp_unet fold 0 seed 0 lacks Case"),
+        (
+            "scores.csv",
+            lambda t: t.assign(value=t["value"].where(t["metric"] != "DSC", 7.5)),
+            "scores.csv: holds a DSC of 7.5 (aspp_unet fold 0 seed 0 Case",
+        ),
+        (
+            "scores.csv",
+            lambda t: t.assign(value=t["value"].where(t["metric"] != "HD95", -1)),
+            "scores.csv: holds a HD95 of -1 (aspp_unet fold 0 seed 0 Case",
+        ),
     ],
 )
 def test_gaps_and_foreign_rows_are_named(experiment, name, change, words):
@@ -134,6 +144,15 @@ def test_runs_of_several_seeds_are_gathered(experiment, with_a_seed):
     assert [run["seed"] for run in read_json(folder / "runs.json")] == [0, 0, 1, 0]
     drawn = np.load(folder / "examples.npz")
     assert {"best_predicted_unet", "worst_predicted_aspp_unet"} <= set(drawn)
+
+
+def test_results_of_several_seeds_are_told_from_those_of_one(experiment):
+    assert not has_seeds(Experiment.of("simulated", "smoke"))
+    assert not has_seeds(experiment)
+    path = experiment.results / "runs.json"
+    (run,) = read_json(path)
+    write_json(path, [run, run | {"seed": 1}])
+    assert has_seeds(experiment)
 
 
 def test_runs_of_several_seeds_are_not_replaced_by_fewer(experiment, with_a_seed):

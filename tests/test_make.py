@@ -265,9 +265,9 @@ def test_stored_results_are_copied_to_another_root_once(commands, monkeypatch, t
     folders = [root / "results" / "a" for root in (make.ROOT, tmp_path / "root")]
     folders[0].mkdir(parents=True)
     for text in ("stored", "changed"):
-        (folders[0] / "runs.json").write_text(text)
+        (folders[0] / "scores.csv").write_text(text)
         assert make.main(["figures"]) == 0
-        assert (folders[1] / "runs.json").read_text() == "stored"
+        assert (folders[1] / "scores.csv").read_text() == "stored"
 
 
 def test_figures_trains_nothing(commands):

@@ -15,9 +15,12 @@ import pandas as pd
 import pytest
 import yaml
 
+from spineseg.evaluation.provenance import changed_files
+from spineseg.evaluation.summary import summarise
 from spineseg.methods import ABLATION, NNUNET, NOISE_METHODS
 from spineseg.utils.paths import REPOSITORY
 
+STORED = REPOSITORY / "results"
 COMMITTED = "phantom-mini-smoke"
 SHOWN = "phantom-laptop"  # what README and notebooks show
 MODELS = [name for name in dict.fromkeys([*NOISE_METHODS, *ABLATION]) if name != NNUNET]
@@ -44,9 +47,9 @@ def config(phantom) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def reproduced(config, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("reproduced")
-    for runs in (REPOSITORY / "results").glob("*/runs.json"):  # as make.py does
-        if runs.parent.name != COMMITTED:
-            shutil.copytree(runs.parent, root / "results" / runs.parent.name)
+    for scores in STORED.glob("*/scores.csv"):  # as make.py does
+        if scores.parent.name != COMMITTED:
+            shutil.copytree(scores.parent, root / "results" / scores.parent.name)
     run_graph(root, **config)
     return root
 
@@ -78,12 +81,12 @@ def differences(new: pd.DataFrame, old: pd.DataFrame, tolerances: dict) -> list[
 @pytest.mark.parametrize("table", TOLERANCES)
 def test_numbers_are_the_committed_ones(table, reproduced):
     new = pd.read_csv(reproduced / "results" / COMMITTED / table)
-    old = pd.read_csv(REPOSITORY / "results" / COMMITTED / table)
+    old = pd.read_csv(STORED / COMMITTED / table)
     assert differences(new, old, TOLERANCES[table]) == []
 
 
 def test_each_committed_table_has_tolerances():
-    tables = {path.name for path in (REPOSITORY / "results" / COMMITTED).glob("*.csv")}
+    tables = {path.name for path in (STORED / COMMITTED).glob("*.csv")}
     assert tables - {"times.csv"} == set(TOLERANCES)
 
 
@@ -136,7 +139,7 @@ def test_notebooks_ran_with_the_parameters_given(config, reproduced):
 def test_lessons_run_on_methods_without_the_proposed_one(lesson, config, reproduced, tmp_path):
     for name in ("runs", "cache"):
         (tmp_path / name).symlink_to(reproduced / name)
-    shutil.copytree(REPOSITORY / "results" / SHOWN, tmp_path / "results" / SHOWN)
+    shutil.copytree(STORED / SHOWN, tmp_path / "results" / SHOWN)
     runs = (reproduced / "runs" / COMMITTED).glob("unet-fold-*")
     folds = sorted({path.name.split("-")[2] for path in runs})
     where = ["--data", str(config["data"]), "--profile", "smoke"]
@@ -171,3 +174,12 @@ def test_scores_in_the_readme_are_those_in_results():
         pytest.skip("results were regenerated here; tools/update_readme.py takes them over")
     script = REPOSITORY / "tools" / "update_readme.py"
     assert subprocess.run([sys.executable, str(script), "--check"]).returncode == 0
+
+
+@pytest.mark.parametrize("name", [f"{name}-cleaned-up" for name in (SHOWN, "simulated-laptop")])
+def test_means_with_repaired_levels_follow_from_the_stored_scores(name):
+    scores = pd.read_csv(STORED / name / "scores.csv", dtype={"fold": str})
+    stored = pd.read_csv(STORED / name / "summary.csv")
+    again = summarise(scores).astype({"aggregation": str, "metric": str, "class": str})
+    pd.testing.assert_frame_equal(again, stored, rtol=1e-5)  # six digits are stored
+    assert changed_files(STORED / name) == {}

@@ -233,6 +233,19 @@ def test_a_failed_run_stops_its_chain_and_no_other(trainer):
     assert trainer.done == [first[1], *second]
 
 
+def test_a_chain_that_cannot_go_on_stops_no_other(trainer):
+    """Its search ends in scores that cannot be read."""
+
+    def damaged():
+        yield jobs(1, "unet")
+        raise UserError.at("scores.csv", "damaged", "remove it")
+
+    second = jobs(3, "segnet")
+    failed = run_chains([damaged(), iter([second])], 1)
+    assert failed == ["scores.csv: damaged; remove it"]
+    assert trainer.done == [*jobs(1, "unet"), *second]
+
+
 def test_a_killed_process_ends_the_study_with_one_line(trainer, monkeypatch):
     def killed(job: Job, until: float) -> bool:
         raise BrokenProcessPool("A process in the process pool was terminated abruptly")

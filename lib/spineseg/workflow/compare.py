@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from spineseg.evaluation.result_files import RUNS, SCORES, ResultTable
+from spineseg.evaluation.result_files import SCORES, ResultTable
 from spineseg.experiment import Experiment
 from spineseg.methods import METHODS
 from spineseg.paper.tables import PAPER_METRICS, case_means
 from spineseg.runs import load_record
 from spineseg.utils.files import write_csv
-from spineseg.workflow.gather import Run, read_runs
+from spineseg.workflow.gather import Run
 
 CONFIDENCE = 0.95
 REPRODUCTION = ResultTable(
@@ -20,13 +20,6 @@ REPRODUCTION = ResultTable(
     ("model", "fold", "seed", "metric", "ours", "seeds"),
     ("stored", "low", "high", "reproduced"),
 )
-
-
-def has_seeds(experiment: Experiment) -> bool:
-    """Whether results/ holds runs of several seeds of this experiment, as the study's does."""
-    if not (experiment.results / RUNS).is_file():
-        return False
-    return len({record.seed for record in read_runs(experiment)}) > 1
 
 
 def compare(experiment: Experiment, runs: Sequence[Run]) -> list[str]:

@@ -174,18 +174,22 @@ def _examples(
     return arrays
 
 
+def has_seeds(experiment: Experiment) -> bool:
+    """Whether results/ holds runs of several seeds of this experiment, as the study's does."""
+    if not (experiment.results / RUNS).is_file():
+        return False
+    return len({record.seed for record in read_runs(experiment)}) > 1
+
+
 def _lost_runs(experiment: Experiment, runs: Sequence[Run]) -> list[str]:
     """The stored runs that are not among these, if runs of several seeds are stored."""
-    if not (experiment.results / RUNS).is_file():
-        return []
+    kept = {str(experiment.run(*run)) for run in runs}
     with suppress(UserError):  # damaged results are made again
-        stored = [Run(each.model, each.fold, each.seed) for each in read_runs(experiment)]
-        if len({run.seed for run in stored}) > 1:
-            kept = {str(experiment.run(*run)) for run in runs}
+        if has_seeds(experiment):
             return [
-                f"{run.model} fold {run.fold} seed {run.seed}"
-                for run in stored
-                if str(experiment.run(*run)) not in kept
+                f"{each.model} fold {each.fold} seed {each.seed}"
+                for each in read_runs(experiment)
+                if str(experiment.run(each.model, each.fold, each.seed)) not in kept
             ]
     return []
 
@@ -207,6 +211,7 @@ def results_of(experiment: Experiment) -> Path:
     records = read_runs(experiment)
     tables = {table: table.read(folder, remedy, dtype={"fold": str}) for table in read}
     faults = [*_foreign(experiment, records, tables), *_gaps(records, tables)]
+    faults += _out_of_range(tables[SCORES])
     if faults:
         raise UserError(*(Problem(f"{folder}/{file}", what, remedy) for file, what in faults))
     return folder
@@ -255,6 +260,15 @@ def _foreign(
         if record.experiment != experiment.name or others:
             words = f" with other {', '.join(sorted(others))}" if others else ""
             yield RUNS, f"{record.title} is of {record.experiment}{words}"
+
+
+def _out_of_range(scores: pd.DataFrame) -> Faults:
+    """The first score that cannot be: distances are not negative, other scores from 0 to 1."""
+    highest = scores["metric"].map({"HD95": np.inf}).fillna(1.0)
+    wrong = scores[(scores["value"] < 0) | (scores["value"] > highest)]
+    for row in wrong.head(1).to_dict("records"):
+        where = f"{row['model']} fold {row['fold']} seed {row['seed']} {row['case']} {row['class']}"
+        yield SCORES.name, f"holds a {row['metric']} of {row['value']:g} ({where})"
 
 
 def _gaps(records: Sequence[RunRecord], tables: dict[ResultTable, pd.DataFrame]) -> Faults:

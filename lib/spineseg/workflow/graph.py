@@ -45,8 +45,8 @@ from spineseg.profiles import load_profile
 from spineseg.utils import paths
 from spineseg.utils.errors import UserError
 from spineseg.utils.locks import acquire, new_lock
-from spineseg.workflow.compare import REPRODUCTION, has_seeds
-from spineseg.workflow.gather import GATHERED, Run
+from spineseg.workflow.compare import REPRODUCTION
+from spineseg.workflow.gather import GATHERED, Run, has_seeds
 from spineseg.workflow.prepare import SPLIT, folds_to_run
 from spineseg.workflow.study import CROSS_VALIDATED
 from spineseg.workflow.study_results import stored_beside
@@ -112,6 +112,7 @@ NOTEBOOKS = {
                 f"simulated-laptop/{name}"
                 for name in (SCORES.name, CONFUSION.name, RUNS, TRAINED_FIELDS.name)
             ),
+            f"simulated-laptop-cleaned-up/{SCORES.name}",
             f"simulated-laptop-220/{SCORES.name}",
         ],
     ),

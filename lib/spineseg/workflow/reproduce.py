@@ -12,9 +12,8 @@ from spineseg.methods import TABLE3
 from spineseg.runs import is_finished, load_record
 from spineseg.utils.errors import UserError
 from spineseg.utils.locks import folder_lock
-from spineseg.workflow.compare import has_seeds
 from spineseg.workflow.cost import write_cost
-from spineseg.workflow.gather import Run, gather, record_origin
+from spineseg.workflow.gather import Run, gather, has_seeds, record_origin
 from spineseg.workflow.prepare import prepare
 from spineseg.workflow.score import is_scored, score_run
 from spineseg.workflow.tables import write_tables

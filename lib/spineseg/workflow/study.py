@@ -215,7 +215,13 @@ def run_chains(chains: Sequence[Chain], workers: int, until: float = math.inf) -
     failed: list[str] = []
 
     def advance(number: int) -> None:
-        """Queue the next step of a chain that has runs to do."""
+        """Queue the next step of a chain that has runs to do, if it can go on."""
+        try:
+            queue_next_step(number)
+        except UserError as error:  # scores that choose the next runs cannot be read
+            failed.append(str(error))
+
+    def queue_next_step(number: int) -> None:
         for step in chains[number]:
             if todo := [job for job in dict.fromkeys(step) if not job.is_done]:
                 waiting[number] = set(todo)

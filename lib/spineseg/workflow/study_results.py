@@ -51,7 +51,7 @@ def carry_out(workers: int, minutes: float) -> tuple[bool, list[str]]:
     for experiment in experiments():
         prepare(experiment)
     failed = study.run_chains(study.chains(), workers, until)
-    complete = all(_finished_part(chain)[1] for chain in study.chains())
+    complete = not failed and all(_finished_part(chain)[1] for chain in study.chains())
     if complete:
         store_results()
     return complete, failed
