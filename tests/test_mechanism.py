@@ -14,7 +14,7 @@ from spineseg.figures import mechanism as figures
 from spineseg.labels import CLASSES
 from spineseg.methods import METHODS
 from spineseg.models import build_model
-from spineseg.models.counting import count_parameters
+from spineseg.models.counting import count_parameters, parameters
 from spineseg.models.receptive_field import field_extent, receptive_field
 from spineseg.paper import findings, mechanism
 from spineseg.profiles import load_profile
@@ -310,8 +310,8 @@ def test_the_words_on_the_lead_are_chosen_by_the_intervals():
 @pytest.mark.parametrize(
     ("no_pooling", "wide", "words"),
     [
-        (0.8, 0.6, "So ASPP helps by its atrous branches. More parameters without reach give at"),
-        (0.82, 0.6, "So ASPP helps by its atrous branches. More"),
+        (0.8, 0.6, "So ASPP's atrous branches do it. More parameters without reach, but fewer"),
+        (0.82, 0.6, "So ASPP's atrous branches do it. More"),
         (0.65, 0.7, "So ASPP helps at least in part by its parameters."),
         (0.8, 0.7, "So these networks do not single out one cause."),
     ],
@@ -391,6 +391,31 @@ def test_repaired_levels_are_compared_with_the_same_seeds():
         "the plain network sees 25 % of the image (one seed)."
     )
     assert findings.on_repair(table.assign(lead_low=-1.0)) == ""
+    behind = findings.on_repair(table.assign(lead_high_repaired=-1.0))
+    assert behind.endswith("If it sees 25 % of the image, ASPP-UNet is then behind.")
+
+
+def test_what_twice_the_epochs_give_both_networks():
+    columns = ["model", "learning_rate", "epochs", "chosen", "DSC"]
+    rows = [
+        ("unet", 0.01, 60, False, 1.0),
+        ("unet", 0.003, 60, False, 80.0),
+        ("unet", 0.003, 120, True, 81.0),
+        ("aspp_unet", 0.01, 60, False, 82.0),
+        ("aspp_unet", 0.01, 120, True, 84.5),
+    ]
+    search = pd.DataFrame(rows, columns=columns)
+    found = findings.on_longer(search, 60)
+    assert "U-Net-2D +1.0 and ASPP-UNet +2.5 points on validation patients (one seed)" in found
+    assert findings.on_longer(search[:3], 60) == ""
+    assert findings.on_longer(search, 30) == ""
+
+
+def test_the_control_without_reach_has_fewer_parameters_than_aspp():
+    plain, wide, aspp = (
+        parameters(name) for name in ("unet_depth_2", "control_wide", "aspp_unet_depth_2")
+    )
+    assert plain < wide < aspp
 
 
 def test_figures_show_their_tables(classes, confusion):

@@ -39,7 +39,9 @@ SCORES = ResultTable(
     (*NAMES, "value"),
 )
 NOISE = ResultTable("noise.csv", (*OF_A_RUN, "case", "k"), (*NAMES, "DSC", "IoU"))
-CURVES = ResultTable("curves.csv", (*OF_A_RUN, "epoch", "train_loss"), (*NAMES, "test_loss"))
+CURVES = ResultTable(
+    "curves.csv", (*OF_A_RUN, "epoch", "train_loss", "learning_rate"), (*NAMES, "test_loss")
+)
 CONFUSION = ResultTable("confusion.csv", (*OF_A_RUN, "truth", "predicted", "voxels"), NAMES)
 VALIDATION_SCORES = ResultTable(  # on validation patients, for each setting that was tried
     "validation.csv",
@@ -48,7 +50,7 @@ VALIDATION_SCORES = ResultTable(  # on validation patients, for each setting tha
 )
 SEARCH = ResultTable("search.csv", ("model", "learning_rate", "epochs", "chosen"), ("DSC",))
 CONVERGENCE = ResultTable("convergence.csv", ("model", "epochs", "trained_out"), ("DSC", "change"))
-COST = ResultTable("cost.csv", ("model",), ("parameters", "gflops", "seconds", "note"))
+COST = ResultTable("cost.csv", ("device", "model"), ("parameters", "gflops", "seconds", "note"))
 SUMMARY = ResultTable(
     "summary.csv",
     ("device", "model", "class", "aggregation", "metric", "cases"),

@@ -32,6 +32,12 @@ def common_runs(scores: pd.DataFrame, models: Iterable[str]) -> pd.DataFrame:
     return rows[pd.MultiIndex.from_frame(rows[RUN]).isin(shared)]
 
 
+def same_runs(scores: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the runs (model, fold and seed) that the table `others` has too."""
+    keys = ["model", *RUN]
+    return scores.merge(others[keys].drop_duplicates(), on=keys)
+
+
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     """Summarise scores (scores.csv of an experiment, or rows of it), in the units of the scores.
 

@@ -33,7 +33,9 @@ def ablation(table2: pd.DataFrame, data: str, metric: str = "DSC") -> Figure:
     `table2` is that of `paper.tables.beside_table2`.
     """
     rows = table2.query("metric == @metric")
-    return _beside(rows, list(rows["positions"]), f"mean {metric} (%)", data)
+    figure = _beside(rows, list(rows["positions"]), f"mean {metric} (%)", data)
+    figure.axes[0].set_ylabel("positions with ASPP")
+    return figure
 
 
 def _beside(rows: pd.DataFrame, names: Sequence[str], label: str, data: str) -> Figure:

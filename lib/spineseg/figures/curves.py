@@ -95,6 +95,7 @@ def noise(curves: pd.DataFrame) -> Figure:
             curve["k"], curve["DSC"], errors, **method_line(name), elinewidth=1, capsize=3
         )
     axes.set(xlabel="k (Eq. 5)", ylabel="mean DSC (%)", ylim=(0, 100))
+    axes.set_xticks(sorted(curves["k"].unique()))
     figure.legend(loc="outside lower center", ncols=2)
     sns.despine(ax=axes)
     return figure

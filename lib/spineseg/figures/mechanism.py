@@ -85,7 +85,9 @@ def controls(table: pd.DataFrame) -> Figure:
     names = [METHODS[name].title for name in shown["model"]]
     heights = np.arange(len(shown))
     figure, axes = plt.subplots(figsize=(PAGE_WIDTH, 1.2 + 0.45 * len(shown)), layout="constrained")
-    axes.axvspan(lead["gain_low"], lead["gain_high"], color="#D55E00", alpha=0.15, linewidth=0)
+    words = f"{METHODS[PROPOSED].title} with its interval"
+    ends = lead["gain_low"], lead["gain_high"]
+    axes.axvspan(*ends, color="#D55E00", alpha=0.15, linewidth=0, label=words)
     axes.axvline(lead["gain"], color="#D55E00", linewidth=0.8)
     colours = ["#0072B2"] * (len(shown) - 1) + ["#D55E00"]
     axes.barh(heights, shown["gain"], color=colours, height=0.6, alpha=0.8)
@@ -97,6 +99,7 @@ def controls(table: pd.DataFrame) -> Figure:
     axes.set(yticks=heights, yticklabels=names)
     axes.set_xlabel("gain over U-Net-2D with two stages (points of DSC)")
     axes.invert_yaxis()
+    figure.legend(loc="outside lower center")
     sns.despine(ax=axes)
     return figure
 

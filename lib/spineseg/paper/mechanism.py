@@ -13,7 +13,7 @@ import pandas as pd
 
 from spineseg.evaluation.result_files import ResultTable
 from spineseg.evaluation.statistics import FAILED, interval, interval_of_difference, mean
-from spineseg.evaluation.summary import common_runs, summarise
+from spineseg.evaluation.summary import common_runs, same_runs, summarise
 from spineseg.labels import CLASSES, FOREGROUND
 from spineseg.methods import (
     CONTROL_DEPTH,
@@ -117,8 +117,7 @@ def repair_table(scores: pd.DataFrame, repaired: pd.DataFrame, profile: Profile)
     `scores` and `repaired` are the scores.csv of an experiment with this profile, without and with
     repair. The columns with repaired levels have the same names and end in `_repaired`.
     """
-    runs = ["model", "fold", "seed"]
-    same = scores.merge(repaired[runs].drop_duplicates(), on=runs)
+    same = same_runs(scores, repaired)
     keys = ["image_rows", "stages", "rows_seen", "ratio", "seeds", "cases"]
     tables = (depth_table(each, profile) for each in (same, repaired))
     return next(tables).merge(next(tables), on=keys, suffixes=("", "_repaired"))

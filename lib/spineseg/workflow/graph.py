@@ -90,6 +90,7 @@ NOTEBOOKS = {
     "04_training": Notebook(
         [*VALIDATED, SEARCH.name, CONVERGENCE.name, TABLE3.name],
         figures=["training", "scores", "examples"],
+        stored=[f"{name}/{SCORES.name}" for name in ("phantom-laptop", "phantom-laptop-sgd")],
     ),
     "05_ablation": Notebook(
         [*VALIDATED, VERDICTS.name],
@@ -113,6 +114,7 @@ NOTEBOOKS = {
                 for name in (SCORES.name, CONFUSION.name, RUNS, TRAINED_FIELDS.name)
             ),
             f"simulated-laptop-cleaned-up/{SCORES.name}",
+            f"phantom-laptop/{SEARCH.name}",
             f"simulated-laptop-220/{SCORES.name}",
         ],
     ),

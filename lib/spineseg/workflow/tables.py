@@ -31,7 +31,7 @@ from spineseg.evaluation.result_files import (
 from spineseg.evaluation.statistics import failures
 from spineseg.evaluation.summary import common_runs, summarise
 from spineseg.experiment import Experiment
-from spineseg.methods import ABLATION, NNUNET, NOISE_METHODS
+from spineseg.methods import ABLATION, NNUNET, NOISE_METHODS, PLAIN, PROPOSED
 from spineseg.methods import TABLE3 as METHODS_OF_TABLE3
 from spineseg.paper import consistency, printed, tables
 from spineseg.paper.search import convergence_table, search_table
@@ -105,7 +105,8 @@ def _comparison(
 
 
 def _five_folds(experiment: Experiment, scores: pd.DataFrame) -> pd.DataFrame:
-    return experiment.stamp(tables.five_folds(scores), device_names(scores["device"]))
+    compared = scores[scores["model"].isin([PLAIN, PROPOSED])]
+    return experiment.stamp(tables.five_folds(scores), device_names(compared["device"]))
 
 
 def _noise_curves(

@@ -1,7 +1,7 @@
 """What tables of results say, in sentences whose words are chosen by the numbers."""
 
 from spineseg.paper.findings.ablation import on_ablation
-from spineseg.paper.findings.caveats import against, on_one_more_stage, on_repair
+from spineseg.paper.findings.caveats import against, on_longer, on_one_more_stage, on_repair
 from spineseg.paper.findings.claims import on_audit, on_needs, on_outcome, on_verdicts
 from spineseg.paper.findings.comparison import (
     on_best,
@@ -25,7 +25,13 @@ from spineseg.paper.findings.mechanism import (
 )
 from spineseg.paper.findings.noise import on_noise, on_noise_training, on_scale
 from spineseg.paper.findings.scans import on_brightness, on_patches, on_resampling, on_scans
-from spineseg.paper.findings.training import on_losses, on_more_epochs, on_scores, on_worst_class
+from spineseg.paper.findings.training import (
+    on_letter,
+    on_losses,
+    on_more_epochs,
+    on_scores,
+    on_worst_class,
+)
 from spineseg.paper.findings.view import on_reach, on_view
 
 __all__ = [
@@ -44,6 +50,8 @@ __all__ = [
     "on_folds",
     "on_lead",
     "on_leads",
+    "on_letter",
+    "on_longer",
     "on_losses",
     "on_means",
     "on_more_epochs",

@@ -160,8 +160,9 @@ def _cause(controls: Mapping[str, Row]) -> list[str]:
     if branches and not size:
         most = controls["control_wide"]["share_high"]
         return [
-            "So ASPP helps by its atrous branches. More parameters without reach give at most "
-            f"{most:.0f} % of its lead."
+            "So ASPP's atrous branches do it. More parameters without reach, but fewer than ASPP "
+            f"adds, give at most {most:.0f} % of its lead. How far a branch must reach is open: "
+            "rates 1, 2, 3 were tried only together with image pooling."
         ]
     if size and not branches:
         return ["So ASPP helps at least in part by its parameters."]

@@ -2,10 +2,11 @@
 
 import pandas as pd
 
+from spineseg.evaluation.summary import same_runs
 from spineseg.labels import ALL_CLASSES
-from spineseg.methods import METHODS, PROPOSED
+from spineseg.methods import METHODS, PLAIN, PROPOSED
 from spineseg.paper.mechanism import FAILING
-from spineseg.paper.tables import with_interval
+from spineseg.paper.tables import case_means, compare, with_interval
 
 
 def on_losses(curves: pd.DataFrame) -> str:
@@ -38,6 +39,33 @@ def on_more_epochs(convergence: pd.DataFrame, model: str = PROPOSED) -> str:
         f"With {row['epochs']} epochs, the DSC on validation patients is {row['DSC']:.1f} %. Twice "
         f"as many epochs change it by {row['change']:+.1f} points, so {METHODS[model].title} "
         f"counts as {verdict}."
+    )
+
+
+def on_letter(letter: pd.DataFrame, own: pd.DataFrame) -> str:
+    """How far the paper's recipe to the letter gets, and ours with the same folds and seeds.
+
+    Both are the scores.csv of an experiment.
+    """
+    pair = (PLAIN, PROPOSED)
+    letter, own = (each[each["model"].isin(pair)] for each in (letter, own))
+    own = same_runs(own, letter)
+    if any(set(each["model"]) != set(pair) for each in (letter, own)):
+        return ""
+    recipes = {"the paper's recipe to the letter": letter, "this study's recipe": own}
+    sentences = [f"With {words}, {_pair(scores)}." for words, scores in recipes.items()]
+    seeds, cases = (own[column].nunique() for column in ("seed", "case"))
+    return " ".join(sentences) + f" ({cases} held-out patients, {seeds} seed{'s' * (seeds > 1)}.)"
+
+
+def _pair(scores: pd.DataFrame) -> str:
+    """The mean DSC of U-Net-2D and ASPP-UNet and their difference, in words."""
+    dsc = case_means(scores).query("metric == 'DSC'").groupby("model")["value"].mean()
+    (row,) = compare(scores, (PLAIN, PROPOSED)).query("metric == 'DSC'").to_dict("records")
+    lead = with_interval(row["difference"], row["low"], row["high"], "+.1f")
+    return (
+        f"{METHODS[PLAIN].title} reaches {dsc[PLAIN]:.1f} % and {METHODS[PROPOSED].title} "
+        f"{dsc[PROPOSED]:.1f} %, and the lead is {lead} points"
     )
 
 
