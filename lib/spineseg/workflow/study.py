@@ -135,7 +135,7 @@ def mechanism_chain(experiment: Experiment, model: str) -> Chain:
 def letter_chain() -> Chain:
     """The paper's recipe to the letter."""
     letter = Experiment.of(None, LETTER)
-    yield [Job(letter, model, 0) for model in CROSS_VALIDATED]
+    yield [Job(letter, model, 0, seed) for seed in SEEDS for model in CROSS_VALIDATED]
 
 
 def choose_rate(experiment: Experiment, model: str) -> Generator[list[Job], None, float]:

@@ -93,8 +93,8 @@ def _store(experiment: Experiment, jobs: Sequence[Job]) -> Path | None:
     if trials := [job for job in jobs if job.model in models and _is_trial(job, experiment)]:
         table = pd.concat(map(_scores_of_trial, trials), ignore_index=True)
         write_csv(folder / VALIDATION_SCORES.name, table)
-    if not experiment.is_simulated and not (folder / COST.name).is_file():
-        write_cost(experiment)
+    if experiment == experiments()[0] and not (folder / COST.name).is_file():
+        write_cost(experiment)  # the other experiments have the same networks
     if first := [job.folder for job in own if job.model in MECHANISM and job.seed == SEEDS[0]]:
         write_csv(folder / TRAINED_FIELDS.name, experiment.stamp(trained_fields(first)))
     write_tables(experiment)
