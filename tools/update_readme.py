@@ -280,7 +280,8 @@ def _letter() -> str:
     """How far the paper's recipe gets, if it was trained."""
     if not (RESULTS / LETTER / SCORES.name).is_file():
         return ""
-    return findings.on_letter(scores_of(LETTER), scores_of(SHOWN))
+    found = findings.on_letter(scores_of(LETTER), scores_of(SHOWN))
+    return f"Also on the phantom: {found[0].lower()}{found[1:]}"
 
 
 def _five_folds() -> str:

@@ -207,7 +207,7 @@ def _cases(
         for axis, model in zip(row[2:], models, strict=True):
             predicted = arrays[f"{rank}_predicted_{model}"][window]
             overlay(axis, image[window], predicted, spacing, scale_bar=False)
-            axis.set_xlabel(f"DSC of the volume: {100 * arrays[f'{rank}_dsc_{model}']:.0f} %")
+            axis.set_xlabel(f"DSC {100 * arrays[f'{rank}_dsc_{model}']:.0f} %\n(volume)")
     for axis, title in zip(axes[0], ("scan", "truth", *titles), strict=True):
         axis.set_title(title)
     class_legend(figure)

@@ -5,6 +5,7 @@ import pandas as pd
 from spineseg.evaluation.summary import same_runs
 from spineseg.labels import ALL_CLASSES
 from spineseg.methods import METHODS, PLAIN, PROPOSED
+from spineseg.paper.findings.words import joined
 from spineseg.paper.mechanism import FAILING
 from spineseg.paper.tables import case_means, compare, with_interval
 
@@ -48,19 +49,31 @@ def on_letter(letter: pd.DataFrame, own: pd.DataFrame) -> str:
     Both are the scores.csv of an experiment.
     """
     pair = (PLAIN, PROPOSED)
-    letter, own = (each[each["model"].isin(pair)] for each in (letter, own))
+    letter, own = (
+        each[each["model"].isin(pair) & (each["aggregation"] == "volume")] for each in (letter, own)
+    )
     own = same_runs(own, letter)
     if any(set(each["model"]) != set(pair) for each in (letter, own)):
         return ""
     recipes = {"the paper's recipe to the letter": letter, "this study's recipe": own}
     sentences = [f"With {words}, {_pair(scores)}." for words, scores in recipes.items()]
+    gains = _mean_dsc(own) - _mean_dsc(letter)
+    given = joined(f"{METHODS[name].title} {gains[name]:+.1f}" for name in pair)
     seeds, cases = (own[column].nunique() for column in ("seed", "case"))
-    return " ".join(sentences) + f" ({cases} held-out patients, {seeds} seed{'s' * (seeds > 1)}.)"
+    return (
+        f"{' '.join(sentences)} So the recipe gives {given} points ({cases} held-out patients, "
+        f"{seeds} seed{'s' * (seeds > 1)})."
+    )
+
+
+def _mean_dsc(scores: pd.DataFrame) -> pd.Series:
+    """By model, in per cent."""
+    return case_means(scores).query("metric == 'DSC'").groupby("model")["value"].mean()
 
 
 def _pair(scores: pd.DataFrame) -> str:
     """The mean DSC of U-Net-2D and ASPP-UNet and their difference, in words."""
-    dsc = case_means(scores).query("metric == 'DSC'").groupby("model")["value"].mean()
+    dsc = _mean_dsc(scores)
     (row,) = compare(scores, (PLAIN, PROPOSED)).query("metric == 'DSC'").to_dict("records")
     lead = with_interval(row["difference"], row["low"], row["high"], "+.1f")
     return (
