@@ -20,7 +20,7 @@ from spineseg.labels import ALL_CLASSES, CLASSES, FOREGROUND, NUM_CLASSES
 from spineseg.runs import load_record
 from spineseg.training.checkpoint import load_network
 from spineseg.utils.errors import UserError
-from spineseg.utils.files import read_json
+from spineseg.utils.files import read_json, write_json
 from spineseg.workflow.predict import predict_scan
 from spineseg.workflow.prepare import prepare
 from spineseg.workflow.score import score_cleaned_up, score_on, score_run
@@ -200,13 +200,35 @@ def test_levels_of_simulated_patients_are_repaired_too(workspace):
 
 
 def test_runs_that_cannot_be_scored_are_all_named_before_any_is(run, workspace):
-    copies = [workspace / "runs" / "phantom-mini-smoke" / name for name in ("one", "two")]
-    for copy in copies:
+    copies = {seed: workspace / f"seed-{seed}" for seed in (1, 2)}
+    for seed, copy in copies.items():
         shutil.copytree(run, copy)
         (copy / "checkpoint.pt").unlink()
+        write_json(copy / "run.json", read_json(copy / "run.json") | {"seed": seed})
     with pytest.raises(UserError) as error:
-        score_cleaned_up([run, *copies])
+        score_cleaned_up([run, *copies.values()])
     assert [problem.what for problem in error.value.problems] == 2 * ["no checkpoint"]
+    assert not (workspace / "results").exists()
+
+
+def test_a_second_call_leaves_no_file_of_the_first(run, phantom, workspace, tmp_path):
+    other = train(Experiment.of(phantom, "smoke"), "unet", 0)
+    folder = score_cleaned_up([run, other])
+    assert (folder / "comparison.csv").is_file()
+    (tmp_path / "link").symlink_to(other)
+    assert score_cleaned_up([other, tmp_path / "link"]) == folder
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"scores.csv", "summary.csv", "provenance.json"}
+    assert changed_files(folder) == {}
+
+
+def test_runs_that_cannot_be_compared_are_refused_before_any_is_scored(run, phantom, workspace):
+    copy = shutil.copytree(run, workspace / "copy")
+    with pytest.raises(UserError, match="hold aspp_unet fold 0 seed 0 twice; give each run once"):
+        score_cleaned_up([run, copy])
+    other = train(Experiment.of(phantom, "smoke"), "unet", 1)
+    with pytest.raises(UserError, match=r"no fold and seed that all of .* have; give runs of"):
+        score_cleaned_up([run, other])
     assert not (workspace / "results").exists()
 
 

@@ -77,6 +77,10 @@ def test_the_papers_recipe_is_compared_with_the_same_folds_and_seeds():
     )
     assert findings.on_letter(letter.query("model != 'unet'"), pd.concat(own)) == ""
     assert findings.on_letter(letter, own[1]) == ""
+    with_one_more = pd.concat([letter, scored("0", 1, unet=0.0), scored("0", 9, aspp_unet=0.0)])
+    assert findings.on_letter(with_one_more, pd.concat(own)) == findings.on_letter(
+        letter, pd.concat(own)
+    )
 
 
 def test_scores_beside_the_paper():

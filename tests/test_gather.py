@@ -72,7 +72,7 @@ def test_whole_results_are_read(experiment):
         (
             "scores.csv",
             lambda t: t.assign(value=t["value"].where(t["metric"] != "HD95", -1)),
-            "scores.csv: holds a HD95 of -1 (aspp_unet fold 0 seed 0 Case",
+            "scores.csv: holds a HD95 of -1.0 (aspp_unet fold 0 seed 0 Case",
         ),
     ],
 )

@@ -391,6 +391,7 @@ def test_repaired_levels_are_compared_with_the_same_seeds():
         "the plain network sees 25 % of the image (one seed)."
     )
     assert findings.on_repair(table.assign(lead_low=-1.0)) == ""
+    assert "behind" not in findings.on_repair(table.assign(lead_high_repaired=-1, lead_high=-1))
     behind = findings.on_repair(table.assign(lead_high_repaired=-1.0))
     assert behind.endswith("If it sees 25 % of the image, ASPP-UNet is then behind.")
 

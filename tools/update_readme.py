@@ -281,7 +281,7 @@ def _letter() -> str:
     if not (RESULTS / LETTER / SCORES.name).is_file():
         return ""
     found = findings.on_letter(scores_of(LETTER), scores_of(SHOWN))
-    return f"Also on the phantom: {found[0].lower()}{found[1:]}"
+    return found and f"Also on the phantom: {found[0].lower()}{found[1:]}"
 
 
 def _five_folds() -> str:

@@ -265,10 +265,11 @@ def _foreign(
 def _out_of_range(scores: pd.DataFrame) -> Faults:
     """The first score that cannot be: distances are not negative, other scores from 0 to 1."""
     highest = scores["metric"].map({"HD95": np.inf}).fillna(1.0)
-    wrong = scores[(scores["value"] < 0) | (scores["value"] > highest)]
-    for row in wrong.head(1).to_dict("records"):
+    values = pd.to_numeric(scores["value"], errors="coerce")
+    wrong = (values < 0) | (values > highest) | (values.isna() & scores["value"].notna())
+    for row in scores[wrong].head(1).to_dict("records"):
         where = f"{row['model']} fold {row['fold']} seed {row['seed']} {row['case']} {row['class']}"
-        yield SCORES.name, f"holds a {row['metric']} of {row['value']:g} ({where})"
+        yield SCORES.name, f"holds a {row['metric']} of {row['value']} ({where})"
 
 
 def _gaps(records: Sequence[RunRecord], tables: dict[ResultTable, pd.DataFrame]) -> Faults:

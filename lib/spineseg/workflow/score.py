@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -12,20 +13,22 @@ from spineseg.data.cache import Cache
 from spineseg.evaluation import provenance
 from spineseg.evaluation.cases import scan_cases, simulated_cases
 from spineseg.evaluation.noise import LEVELS
-from spineseg.evaluation.result_files import COMPARISON, SCORES, SUMMARY
+from spineseg.evaluation.result_files import COMPARISON, PROVENANCE, SCORES, SUMMARY
 from spineseg.evaluation.score_run import CLEAN, RunScores, score_cases, write_scores
 from spineseg.evaluation.scores import identify
 from spineseg.evaluation.segmenters import open_segmenter
-from spineseg.evaluation.summary import summarise
+from spineseg.evaluation.summary import common_runs, summarise
 from spineseg.experiment import Experiment
 from spineseg.inference.segmenter import Segmenter
 from spineseg.labels import FOREGROUND
 from spineseg.methods import NOISE_METHODS
-from spineseg.paper.tables import compare
+from spineseg.paper.tables import compare, devices
+from spineseg.profiles import load_profile
 from spineseg.runs import RunRecord, load_record
 from spineseg.utils import paths
 from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.files import write_csv
+from spineseg.utils.paths import PROFILES
 from spineseg.workflow.prepare import prepare
 
 T = TypeVar("T")
@@ -48,10 +51,7 @@ def score_run(run: Path) -> Path:
     record = _tested(run)
     cache = prepare(record.as_experiment)
     _require_own_scans(run, cache)
-    labelled = cache.index["classes"]
-    if not set(labelled) & set(FOREGROUND):
-        raise _nothing_labelled(Path(record.data))
-    _say_unlabelled(labelled)
+    labelled = _labelled(cache, Path(record.data))
     levels = LEVELS if record.model in NOISE_METHODS else (CLEAN,)
     with claim_gpu() as gpu:
         scores = _on_test_cases(open_segmenter(run, gpu or 0), cache, levels)
@@ -62,31 +62,43 @@ def score_run(run: Path) -> Path:
 def score_cleaned_up(runs: Sequence[Path]) -> Path:
     """Score finished runs of one experiment on their test cases, with levels repaired.
 
-    Levels that cannot be are repaired as `predict` does. Writes scores.csv (of volumes),
-    summary.csv, provenance.json and, if ASPP-UNet and another method are there, comparison.csv into
+    Levels that cannot be are repaired as `predict` does. Replaces scores.csv (of volumes),
+    summary.csv, provenance.json and, if ASPP-UNet and another method are there, comparison.csv in
     results/<experiment>-cleaned-up/ and returns that folder. Raises UserError for runs of several
-    experiments and as `score_run`.
+    experiments, for methods without a fold and seed in common, and as `score_run`.
     """
     from spineseg.training.device import claim_gpu
 
-    runs = list(dict.fromkeys(runs))
+    runs = list({run.resolve(): run for run in runs}.values())
     records = _of_each(runs, _tested)
     experiment = _only_experiment(records)
+    _require_comparable(records)
     cache = prepare(experiment)
     _of_each(runs, partial(_require_own_scans, cache=cache))
+    labelled = _labelled(cache, experiment.data)
     with claim_gpu() as gpu:
         tables = [
-            _volumes(_on_test_cases(segmenter, cache, clean_up=True), segmenter.record, cache)
+            _volumes(_on_test_cases(segmenter, cache, clean_up=True), segmenter.record, labelled)
             for segmenter in _of_each(runs, partial(open_segmenter, gpu=gpu or 0))
         ]
-    scores = pd.concat(tables, ignore_index=True)
+    return _write_cleaned_up(experiment, records, pd.concat(tables, ignore_index=True))
+
+
+def _write_cleaned_up(
+    experiment: Experiment, records: Sequence[RunRecord], scores: pd.DataFrame
+) -> Path:
     folder = experiment.results_cleaned_up
-    devices = provenance.device_names(record.device for record in records)
-    if len(compared := compare(scores)):
-        write_csv(folder / COMPARISON.name, experiment.stamp(compared, devices))
-    write_csv(folder / SUMMARY.name, summarise(scores))
+    summary, compared = summarise(scores), compare(scores)
+    origin = provenance.origin_of(experiment, records)
+    for name in (SCORES.name, SUMMARY.name, COMPARISON.name, PROVENANCE):
+        (folder / name).unlink(missing_ok=True)  # no file of an earlier call is left
+    if len(compared):
+        compared = experiment.stamp(compared, devices(compared, summary))
+        write_csv(folder / COMPARISON.name, compared)
+    write_csv(folder / SUMMARY.name, summary)
     write_csv(folder / SCORES.name, scores)
-    provenance.record(folder, provenance.origin_of(experiment, records), devices)
+    names = provenance.device_names(record.device for record in records)
+    provenance.record(folder, origin, names)
     return folder
 
 
@@ -133,11 +145,28 @@ def _tested(run: Path) -> RunRecord:
 
 
 def _only_experiment(records: Sequence[RunRecord]) -> Experiment:
+    """The experiment of these runs, without the settings that were chosen for one method."""
     names = {record.experiment for record in records}
     if len(names) > 1:
         what = f"are of {len(names)} experiments: {', '.join(sorted(names))}"
         raise UserError.at("these runs", what, "give those of one")
-    return records[0].as_experiment
+    experiment = records[0].as_experiment
+    if (PROFILES / f"{experiment.profile.name}.yaml").is_file():
+        experiment = replace(experiment, profile=load_profile(experiment.profile.name))
+    return experiment
+
+
+def _require_comparable(records: Sequence[RunRecord]) -> None:
+    """Raise UserError if a run is there twice or if the methods share no fold and seed."""
+    runs = pd.DataFrame([(each.model, each.fold, each.seed) for each in records])
+    runs.columns = ["model", "fold", "seed"]
+    if runs.duplicated().any():
+        twice = records[int(runs.duplicated().to_numpy().argmax())].title
+        raise UserError.at("these runs", f"hold {twice} twice", "give each run once")
+    try:
+        common_runs(runs, runs["model"].unique())
+    except ValueError as error:
+        raise UserError.at("these runs", f"have {error}", "give runs of the same folds") from None
 
 
 def _of_each(runs: Sequence[Path], make: Callable[[Path], T]) -> list[T]:
@@ -162,19 +191,28 @@ def _on_test_cases(
     return score_cases(segmenter, cases, len(record.test), levels)
 
 
-def _volumes(scores: RunScores, record: RunRecord, cache: Cache) -> pd.DataFrame:
+def _volumes(scores: RunScores, record: RunRecord, labelled: Sequence[str]) -> pd.DataFrame:
     """The scores of whole volumes in the labelled classes."""
     rows = pd.DataFrame(scores.rows)
-    labelled = rows["class"].isin(cache.index["classes"])
-    return identify(rows[labelled & (rows["aggregation"] == "volume")], record)
+    shown = rows["class"].isin(labelled) & (rows["aggregation"] == "volume")
+    return identify(rows[shown], record)
+
+
+def _labelled(cache: Cache, data: Path) -> list[str]:
+    """The classes that the data label, which are scored; the others are said."""
+    labelled = cache.index["classes"]
+    if not set(labelled) & set(FOREGROUND):
+        raise _nothing_labelled(data)
+    _say_unlabelled(labelled)
+    return labelled
 
 
 def _require_own_scans(run: Path, cache: Cache) -> None:
     """Raise UserError if a run was trained on other scans than those of the cache."""
     record = load_record(run)
     if cache.index["key"] != record.data_key:
-        what = f"the scans changed since {run} was trained"
-        raise UserError.at(record.as_experiment.data, what, "remove that folder")
+        what = f"the scans in {record.as_experiment.data} changed since it was trained"
+        raise UserError.at(run, what, "remove this run's folder and train it again")
 
 
 def _test_cases(record: RunRecord, cache: Cache, clean_up: bool):

@@ -130,7 +130,8 @@ def on_repair(repairs: pd.DataFrame) -> str:
         "A rule that knows the order of the levels can repair masks after any network. ASPP's lead "
         f"is then {joined(parts)} ({NUMBERS[seeds]} seed{'s' * (seeds > 1)})."
     ]
-    behind = repairs[repairs["lead_high_repaired"] < 0].to_dict("records")
+    turned = (repairs["lead_high"] >= 0) & (repairs["lead_high_repaired"] < 0)
+    behind = repairs[turned].to_dict("records")
     if behind:
         sentences.append(
             f"If it sees {joined(map(_share, behind), 'or')}, ASPP-UNet is then behind."

@@ -140,13 +140,15 @@ def amount_of_lead(control: Row) -> str:
 
 
 def part_of_lead(control: Row) -> str:
+    amount = amount_of_lead(control)
+    if amount == "unknown":
+        return "an unknown part of the lead"
     words = {
-        "unknown": "an unknown part of the lead",
         "nothing": "nothing that can be told from chance",
         "more": "more than the lead",
         "all": "no less than the lead, as far as these runs can tell",
         "part": "part of the lead",
-    }[amount_of_lead(control)]
+    }[amount]
     ends = (f"{control[f'share{end}']:.0f}" for end in ("", "_low", "_high"))
     return "{} ({} %, {} to {})".format(words, *ends)
 
@@ -155,10 +157,13 @@ def _cause(controls: Mapping[str, Row]) -> list[str]:
     """The cause that the controls, by model, single out."""
     if not {"control_no_pooling", "control_wide"} <= set(controls):
         return []
-    branches = amount_of_lead(controls["control_no_pooling"]) in ("all", "more")
-    size = amount_of_lead(controls["control_wide"]) != "nothing"
+    amounts = {name: amount_of_lead(row) for name, row in controls.items()}
+    if "unknown" in (amounts["control_no_pooling"], amounts["control_wide"]):
+        return []
+    branches = amounts["control_no_pooling"] in ("all", "more")
+    size = amounts["control_wide"] != "nothing"
     if branches and not size:
-        most = controls["control_wide"]["share_high"]
+        most = max(controls["control_wide"]["share_high"], 0)
         return [
             "So ASPP's atrous branches do it. More parameters without reach, but fewer than ASPP "
             f"adds, give at most {most:.0f} % of its lead. How far a branch must reach is open: "

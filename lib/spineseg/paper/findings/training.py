@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from spineseg.evaluation.summary import same_runs
+from spineseg.evaluation.summary import common_runs, same_runs
 from spineseg.labels import ALL_CLASSES
 from spineseg.methods import METHODS, PLAIN, PROPOSED
 from spineseg.paper.findings.words import joined
@@ -52,9 +52,10 @@ def on_letter(letter: pd.DataFrame, own: pd.DataFrame) -> str:
     letter, own = (
         each[each["model"].isin(pair) & (each["aggregation"] == "volume")] for each in (letter, own)
     )
-    own = same_runs(own, letter)
+    letter, own = same_runs(letter, own), same_runs(own, letter)
     if any(set(each["model"]) != set(pair) for each in (letter, own)):
         return ""
+    letter, own = (common_runs(each, pair) for each in (letter, own))
     recipes = {"the paper's recipe to the letter": letter, "this study's recipe": own}
     sentences = [f"With {words}, {_pair(scores)}." for words, scores in recipes.items()]
     gains = _mean_dsc(own) - _mean_dsc(letter)
