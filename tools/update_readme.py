@@ -226,7 +226,7 @@ def outcome() -> str:
         f"{leads[METHODS[PLAIN].title]:.2f} points above {METHODS[PLAIN].title} and "
         f"{leads.min():.2f} above {leads.idxmin()}, the second best. It explains this by a larger "
         "receptive field, which it does not test.\n",
-        "**What came out here**, in terms of the [glossary](notebooks/00_start.ipynb#Glossary). "
+        "**What came out here**, in the terms of the [glossary](notebooks/00_start.ipynb). "
         "The *phantom* is a set of simulated scans. *Simulated patients* are the same patients, "
         "drawn straight onto the grid that the networks see.\n",
         f"- {_lead()}",
