@@ -7,7 +7,7 @@ import SimpleITK as sitk
 
 from spineseg.data.layouts import ChallengeFolder
 from spineseg.data.volume import to_canonical
-from spineseg.evaluation.cases import simulated_cases
+from spineseg.evaluation.cases import simulated_cases, with_repaired_levels
 from spineseg.evaluation.provenance import changed_files
 from spineseg.evaluation.scores import surface_rows
 from spineseg.evaluation.segmenters import open_segmenter
@@ -190,8 +190,8 @@ def test_levels_of_simulated_patients_are_repaired_too(workspace):
     run = train(experiment, "unet", 0)
     cache, record = prepare(experiment), load_record(run)
     segmenter = open_segmenter(run)
-    plain, repaired = (simulated_cases(cache, record, clean) for clean in (False, True))
-    for one, other in zip(plain, repaired, strict=True):
+    for one in simulated_cases(cache, record):
+        other = with_repaired_levels(one)
         probabilities = segmenter.probabilities(one.gray)
         expected = clean_levels(one.to_scan_grid(probabilities), one.spacing)
         assert np.array_equal(other.to_scan_grid(probabilities), expected)

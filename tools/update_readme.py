@@ -24,6 +24,7 @@ from spineseg.evaluation.result_files import (
     VERDICTS,
 )
 from spineseg.evaluation.summary import same_runs
+from spineseg.experiment import CLEANED_UP
 from spineseg.labels import ALL_CLASSES, FOREGROUND
 from spineseg.methods import METHODS, PLAIN, PROPOSED
 from spineseg.methods import TABLE3 as METHODS_OF_TABLE3
@@ -50,7 +51,6 @@ SHOWN_PROFILE = "laptop"
 LETTER = "phantom-laptop-sgd"  # the paper's recipe to the letter
 MECHANISM = {"simulated-laptop": "laptop", "simulated-laptop-220": "laptop-220"}  # and profiles
 JUDGED = (SHOWN, "simulated-laptop-220")  # experiments whose verdicts are counted
-CLEANED_UP = "-cleaned-up"  # ends the name of the results with repaired levels
 BUNDLED_ON_PATIENTS = "randomised-1000-bundled-on-real-t2-lumbar"
 TRAINED_ON_PATIENTS = {  # where the training starts from, and the experiment
     "simulated patients": "real-t2-lumbar-patients",

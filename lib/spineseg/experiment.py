@@ -22,6 +22,7 @@ VALIDATION = "validation"  # fold 0 with its test cases left out, and those of f
 # as the phantom shows them or with any contrast (see `phantom/randomised.py`).
 SIMULATED = re.compile(r"(simulated|randomised)(?:-([1-9][0-9]{0,3}))?")
 PATIENTS = 172  # of the paper
+CLEANED_UP = "-cleaned-up"  # ends the name of a results folder with repaired levels
 
 
 @dataclass(frozen=True)
@@ -111,13 +112,13 @@ class Experiment:
 
     def results_on(self, data: str, clean_up: bool) -> Path:
         """The folder of the scores of the experiment's runs on the data set of that name."""
-        ending = "-cleaned-up" if clean_up else ""
+        ending = CLEANED_UP if clean_up else ""
         return paths.root() / "results" / f"{self.name}-on-{data}{ending}"
 
     @property
     def results_cleaned_up(self) -> Path:
         """The folder of the scores of the experiment's test cases with repaired levels."""
-        return paths.root() / "results" / f"{self.name}-cleaned-up"
+        return paths.root() / "results" / f"{self.name}{CLEANED_UP}"
 
     @property
     def figures(self) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,13 +11,8 @@ import numpy as np
 
 from spineseg.data.cache import Cache, Grid
 from spineseg.data.overview import slice_to_draw
-from spineseg.inference.segmenter import (
-    cleaned_at_full_width,
-    cleaned_on_scan_grid,
-    network_input,
-    to_full_width,
-    to_scan_grid,
-)
+from spineseg.inference.cleanup import clean_levels
+from spineseg.inference.segmenter import network_input, to_full_width, to_scan_grid
 from spineseg.runs import RunRecord
 
 if TYPE_CHECKING:
@@ -49,19 +44,27 @@ class ScoredCase:
         return slice_to_draw(self.image, self.truth, self.spacing, predicted=predicted)
 
 
+def with_repaired_levels(case: ScoredCase) -> ScoredCase:
+    """The same case, with levels that cannot be repaired in what is predicted for it."""
+
+    def back(probabilities: np.ndarray) -> np.ndarray:
+        return clean_levels(case.to_scan_grid(probabilities), case.spacing)
+
+    return replace(case, to_scan_grid=back)
+
+
 def scan_cases(
-    cases: Sequence[Case], grid: Grid, cache: Cache | None = None, clean_up: bool = False
+    cases: Sequence[Case], grid: Grid, cache: Cache | None = None
 ) -> Iterator[ScoredCase]:
     """Read scans with masks one by one.
 
-    What the network sees comes from the cache, or for scans of another data set from the scan. With
-    `clean_up`, levels that cannot be are repaired. Raises UserError for a scan that cannot be used.
+    What the network sees comes from the cache, or for scans of another data set from the scan.
+    Raises UserError for a scan that cannot be used.
     """
     import SimpleITK as sitk
 
     from spineseg.data.layouts import read_labelled
 
-    back = cleaned_on_scan_grid if clean_up else to_scan_grid
     for case in cases:
         scan, truth = read_labelled(case)
         yield ScoredCase(
@@ -70,31 +73,26 @@ def scan_cases(
             sitk.GetArrayViewFromImage(scan),
             truth,
             scan.GetSpacing()[::-1],
-            partial(back, grid=grid, scan=scan),
+            partial(to_scan_grid, grid=grid, scan=scan),
             has_surfaces=True,
             on_grid=None if cache is None else _on_grid(cache, case.id, grid),
         )
 
 
-def simulated_cases(
-    cache: Cache, record: RunRecord, clean_up: bool = False
-) -> Iterator[ScoredCase]:
+def simulated_cases(cache: Cache, record: RunRecord) -> Iterator[ScoredCase]:
     """The test cases of a run on patients simulated on the target grid, which is their own grid.
 
-    With `clean_up`, levels that cannot be are repaired. Surface distances are not scored, so that
-    neither SimpleITK nor MONAI is needed.
+    Surface distances are not scored, so that neither SimpleITK nor MONAI is needed.
     """
     for case in record.test:
         (row,) = cache.rows([case])
-        spacing = cache.spacing(case)
-        back = partial(cleaned_at_full_width, spacing=spacing) if clean_up else to_full_width
         yield ScoredCase(
             case,
             _gray(cache, case, record.grid),
             cache.images[row],
             cache.masks[row],
-            spacing,
-            partial(back, grid=record.grid),
+            cache.spacing(case),
+            partial(to_full_width, grid=record.grid),
             has_surfaces=False,
             on_grid=_on_grid(cache, case, record.grid),
         )

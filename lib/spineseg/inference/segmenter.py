@@ -28,8 +28,9 @@ class Segmenter(ABC):
 
     def __call__(self, scan: sitk.Image) -> np.ndarray:
         """The class of each voxel of a canonical scan: uint8 (slices, rows, columns)."""
-        back = cleaned_on_scan_grid if self.clean else to_scan_grid
-        return back(self.probabilities(network_input(scan, self.grid)), self.grid, scan)
+        probabilities = self.probabilities(network_input(scan, self.grid))
+        classes = to_scan_grid(probabilities, self.grid, scan)
+        return clean_levels(classes, scan.GetSpacing()[::-1]) if self.clean else classes
 
     @abstractmethod
     def probabilities(self, gray: np.ndarray) -> np.ndarray:
@@ -76,15 +77,3 @@ def to_scan_grid(cropped: np.ndarray, grid: Grid, scan: sitk.Image) -> np.ndarra
     if part := image_part(scan):
         part.clear_outside(classes)
     return classes
-
-
-def cleaned_on_scan_grid(cropped: np.ndarray, grid: Grid, scan: sitk.Image) -> np.ndarray:
-    """`to_scan_grid`, and then levels that cannot be are repaired."""
-    return clean_levels(to_scan_grid(cropped, grid, scan), scan.GetSpacing()[::-1])
-
-
-def cleaned_at_full_width(
-    cropped: np.ndarray, grid: Grid, spacing: tuple[float, ...]
-) -> np.ndarray:
-    """`to_full_width`, and then levels that cannot be are repaired; `spacing` is in mm."""
-    return clean_levels(to_full_width(cropped, grid), spacing)

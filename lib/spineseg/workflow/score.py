@@ -1,7 +1,7 @@
 """Score finished runs."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,12 @@ import pandas as pd
 
 from spineseg.data.cache import Cache
 from spineseg.evaluation import provenance
-from spineseg.evaluation.cases import scan_cases, simulated_cases
+from spineseg.evaluation.cases import (
+    ScoredCase,
+    scan_cases,
+    simulated_cases,
+    with_repaired_levels,
+)
 from spineseg.evaluation.noise import LEVELS
 from spineseg.evaluation.result_files import COMPARISON, PROVENANCE, SCORES, SUMMARY
 from spineseg.evaluation.score_run import CLEAN, RunScores, score_cases, write_scores
@@ -118,7 +123,9 @@ def score_on(run: Path, data: Path, clean_up: bool = False) -> Path:
     cases = require_valid(data, progress=True)
     with claim_gpu() as gpu:
         segmenter = open_segmenter(run, gpu or 0)
-        scored = scan_cases(cases, record.grid, clean_up=clean_up)
+        scored = scan_cases(cases, record.grid)
+        if clean_up:
+            scored = map(with_repaired_levels, scored)
         scores = score_cases(segmenter, scored, len(cases))
     labelled = scores.classes_in_truth()
     if not set(labelled) & set(FOREGROUND):
@@ -187,7 +194,9 @@ def _on_test_cases(
     segmenter: Segmenter, cache: Cache, levels: Sequence[int] = (CLEAN,), clean_up: bool = False
 ) -> RunScores:
     record = segmenter.record
-    cases = _test_cases(record, cache, clean_up)
+    cases = _test_cases(record, cache)
+    if clean_up:
+        cases = map(with_repaired_levels, cases)
     return score_cases(segmenter, cases, len(record.test), levels)
 
 
@@ -215,14 +224,14 @@ def _require_own_scans(run: Path, cache: Cache) -> None:
         raise UserError.at(run, what, "remove this run's folder and train it again")
 
 
-def _test_cases(record: RunRecord, cache: Cache, clean_up: bool):
+def _test_cases(record: RunRecord, cache: Cache) -> Iterator[ScoredCase]:
     experiment = record.as_experiment
     if experiment.is_simulated:
-        return simulated_cases(cache, record, clean_up)
+        return simulated_cases(cache, record)
     from spineseg.data.prepare import open_scans
 
     cases = {case.id: case for case in open_scans(experiment).cases()}
-    return scan_cases([cases[case] for case in record.test], record.grid, cache, clean_up)
+    return scan_cases([cases[case] for case in record.test], record.grid, cache)
 
 
 def _nothing_labelled(data: Path) -> UserError:
