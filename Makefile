@@ -107,7 +107,7 @@ notebooks: #- execute the notebooks on the stored scores and keep their outputs 
 	rm -rf runs/phantom-laptop/notebooks figures/phantom-laptop
 	$(MAKE) figures DATA= PROFILE=laptop
 	$(BIN)/python tools/adopt_notebook.py runs/phantom-laptop/notebooks $(NOTEBOOKS)
-	$(BIN)/python tools/update_readme.py
+	$(BIN)/python -m tools.readme
 
 study: setup #- train everything behind the stored results (many hours)  [MINUTES=60]
 	$(BIN)/spineseg study $(if $(MINUTES),--minutes="$$MINUTES")

@@ -307,6 +307,20 @@ def test_the_words_on_the_lead_are_chosen_by_the_intervals():
     assert findings.on_lead(leads()) == ""
 
 
+def test_the_words_on_the_fall_of_the_lead_are_of_each_size_of_image():
+    falls = leads((2, -3, -4, -2), (0.1, 30, 28, 32), (1, 0.5, -1, 2))
+    alone = leads((0.6, 3, 2, 4)).assign(image_rows=220)
+    found = findings.on_fall(pd.concat([falls, alone]))
+    assert found == (
+        "In images of 110 rows, the mean lead of ASPP gets smaller with each step of the share "
+        "that a plain network sees. It is +30.0 (+28.0 to +32.0) points if this network sees 10 % "
+        "of the rows, and -3.0 (-4.0 to -2.0) if it sees 200 %."
+    )
+    rises = leads((0.1, 3, 2, 4), (0.2, 5, 4, 6), (0.3, 1, 0, 2))
+    assert "does not get smaller with every step" in findings.on_fall(rises)
+    assert findings.on_fall(alone) == findings.on_fall(leads()) == ""
+
+
 @pytest.mark.parametrize(
     ("no_pooling", "wide", "words"),
     [
@@ -323,6 +337,7 @@ def test_the_words_on_the_controls_are_chosen_by_the_intervals(no_pooling, wide,
     found = findings.on_controls(mechanism.control_table(scores))
     assert found.startswith("With two stages ASPP's lead is +20.0 (")
     assert words in found
+    assert found.endswith(f"So {findings.on_cause(mechanism.control_table(scores))}")
     assert ("more than the lead" in found) == (no_pooling > 0.81)
 
 
@@ -347,6 +362,7 @@ def test_without_a_lead_nothing_is_said_about_its_causes():
     found = findings.on_controls(mechanism.control_table(equal))
     assert "an unknown part of the lead" in found
     assert "So" not in found
+    assert findings.on_cause(mechanism.control_table(equal)) == ""
     assert findings.on_controls(controls_of()[:0]) == ""
 
 

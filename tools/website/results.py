@@ -1,22 +1,19 @@
 """Pages made from the stored results: the tables, the audit of the paper, and its errata."""
 
-import re
-from collections.abc import Iterable, Sequence
-
 import pandas as pd
-from tools.update_readme import MECHANISM, RESULTS, SHOWN, scores_of
+from tools.readme import stored
+from tools.readme.markdown import table
+from tools.readme.stored import ABLATED, RESULTS, SHOWN
+from tools.readme.tables import controls_table, depths_table
 
-from spineseg.evaluation.result_files import SCORES, TABLE3, VERDICTS
+from spineseg.evaluation.result_files import TABLE3, VERDICTS
 from spineseg.labels import ALL_CLASSES
 from spineseg.methods import CONTROL_DEPTH, METHODS
 from spineseg.methods import TABLE3 as METHODS_OF_TABLE3
-from spineseg.paper import consistency, findings, mechanism, printed
+from spineseg.paper import consistency, findings, printed
 from spineseg.paper.tables import with_interval
-from spineseg.profiles import load_profile
 
-ABLATED = "simulated-laptop-220"  # Table 2
 NOT_RUN = "not run"
-NUMBERS = re.compile(r"[-+0-9.,()% ]+( to [-+0-9.,()% ]+)?")
 
 SECTIONS = {  # of audit.csv: what is checked, and how
     "volumes": ("The numbers of volumes", "Table 1 and the text are added up."),
@@ -31,17 +28,6 @@ SECTIONS = {  # of audit.csv: what is checked, and how
     "time": ("Time", "The times of Table 4 are compared with what the K80 can compute."),
     "curves": ("The loss curves", "Fig. 8 and 9 are compared with what the text says of them."),
 }
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; "|" in cells is escaped, and numbers with their intervals stay whole."""
-    lines = [head, ["---"] * len(head), *([_cell(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    text = str(value).replace("|", "\\|")
-    return text.replace(" ", "\u00a0") if NUMBERS.fullmatch(text) else text
 
 
 def results_page() -> str:
@@ -101,40 +87,15 @@ def table2(rows: pd.DataFrame) -> str:
 
 def depths() -> list[str]:
     """ASPP's lead by the share of the image that a plain network sees, and what it says."""
-    found = [
-        mechanism.depth_table(scores_of(name), load_profile(profile))
-        for name, profile in MECHANISM.items()
-        if (RESULTS / name / SCORES.name).is_file()
-    ]
-    rows = pd.concat(found).sort_values(["image_rows", "stages"])
-    lines = [
-        (
-            f"{row['rows_seen']:.0f} of {row['image_rows']:.0f} ({row['ratio']:.0%})",
-            f"{row['unet']:.1f}",
-            f"{row['aspp_unet']:.1f}",
-            with_interval(row["lead"], row["lead_low"], row["lead_high"], "+.1f"),
-        )
-        for _, row in rows.iterrows()
-    ]
-    head = ("Rows that U-Net-2D sees", "U-Net-2D", "ASPP-UNet", "Lead of ASPP-UNet, points")
-    return [table(head, lines), findings.on_lead(rows), findings.on_sizes(rows)]
+    rows = stored.depths()
+    return [depths_table(rows), findings.on_lead(rows), findings.on_sizes(rows)]
 
 
 def controls() -> list[str]:
     """How much of ASPP's lead each control network gains, and what it says."""
-    rows = mechanism.control_table(scores_of(next(iter(MECHANISM))))
-    lines = [
-        (
-            METHODS[row["model"]].title,
-            f"{row['DSC']:.1f}",
-            _interval(row, "gain", "+.1f"),
-            _interval(row, "share", ".0f"),
-        )
-        for _, row in rows.iterrows()
-    ]
-    head = ("Network", "DSC", "Gain over U-Net-2D, points", "Part of the lead, %")
+    rows = stored.controls()
     intro = f"All networks have {CONTROL_DEPTH} stages."
-    return [intro, table(head, lines), findings.on_controls(rows)]
+    return [intro, controls_table(rows), findings.on_controls(rows)]
 
 
 def verdicts(rows: pd.DataFrame) -> str:

@@ -1,7 +1,5 @@
 """When ASPP helps, and why."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
@@ -89,10 +87,28 @@ def _fall(depths: pd.DataFrame) -> list[str]:
     """Whether the lead gets smaller from each ratio to the next, in images of each size."""
     sizes = [size.sort_values("ratio")["lead"] for _, size in depths.groupby("image_rows")]
     steps = np.concatenate([size.diff().dropna() for size in sizes]) if sizes else np.array([])
-    if not len(steps):
-        return []
-    words = "gets smaller with each" if (steps < 0).all() else "does not get smaller with every"
-    return [f"The mean lead {words} step of this share."]
+    return [f"The mean lead {_each_step(steps)} step of this share."] if len(steps) else []
+
+
+def _each_step(steps: np.ndarray | pd.Series) -> str:
+    falls = (steps < 0).all()
+    return "gets smaller with each" if falls else "does not get smaller with every"
+
+
+def on_fall(depths: pd.DataFrame) -> str:
+    """From where to where ASPP's lead falls, for each number of rows; `depths` as in `on_lead`."""
+    sentences = []
+    for rows, size in depths.sort_values("ratio").groupby("image_rows"):
+        if len(size) > 1:
+            first, *_, last = size.to_dict("records")
+            sentences.append(
+                f"In images of {rows} rows, the mean lead of ASPP "
+                f"{_each_step(size['lead'].diff().dropna())} step of the share that a plain "
+                f"network sees. It is {points(first, 'lead')} points if this network sees "
+                f"{100 * first['ratio']:.0f} % of the rows, and {points(last, 'lead')} if it sees "
+                f"{100 * last['ratio']:.0f} %."
+            )
+    return " ".join(sentences)
 
 
 def on_sizes(depths: pd.DataFrame) -> str:
@@ -121,7 +137,9 @@ def on_controls(controls: pd.DataFrame) -> str:
         for name, network in CONTROLLED.items()
         if name in rows
     ]
-    return " ".join([f"With {stages} ASPP's lead is {lead} points.", *parts, *_cause(rows)])
+    cause = on_cause(controls)
+    conclusion = [f"So {cause}"] if cause else []
+    return " ".join([f"With {stages} ASPP's lead is {lead} points.", *parts, *conclusion])
 
 
 def rows_by_model(controls: pd.DataFrame) -> dict[str, Row]:
@@ -153,25 +171,29 @@ def part_of_lead(control: Row) -> str:
     return "{} ({} %, {} to {})".format(words, *ends)
 
 
-def _cause(controls: Mapping[str, Row]) -> list[str]:
-    """The cause that the controls, by model, single out."""
-    if not {"control_no_pooling", "control_wide"} <= set(controls):
-        return []
-    amounts = {name: amount_of_lead(row) for name, row in controls.items()}
+def on_cause(controls: pd.DataFrame) -> str:
+    """The cause that the controls single out, from the middle of a sentence on; empty if unknown.
+
+    `controls` is that of `control_table`.
+    """
+    rows = rows_by_model(controls)
+    if not {"control_no_pooling", "control_wide"} <= set(rows):
+        return ""
+    amounts = {name: amount_of_lead(row) for name, row in rows.items()}
     if "unknown" in (amounts["control_no_pooling"], amounts["control_wide"]):
-        return []
+        return ""
     branches = amounts["control_no_pooling"] in ("all", "more")
     size = amounts["control_wide"] != "nothing"
     if branches and not size:
-        most = max(controls["control_wide"]["share_high"], 0)
-        return [
-            "So ASPP's atrous branches do it. More parameters without reach, but fewer than ASPP "
+        most = max(rows["control_wide"]["share_high"], 0)
+        return (
+            "ASPP's atrous branches do it. More parameters without reach, but fewer than ASPP "
             f"adds, give at most {most:.0f} % of its lead. How far a branch must reach is open: "
             "rates 1, 2, 3 were tried only together with image pooling."
-        ]
+        )
     if size and not branches:
-        return ["So ASPP helps at least in part by its parameters."]
-    return ["So these networks do not single out one cause."]
+        return "ASPP helps at least in part by its parameters."
+    return "these networks do not single out one cause."
 
 
 def on_classes(classes: pd.DataFrame) -> str:

@@ -1,0 +1,1 @@
+"""The numbers in README.md and docs/, written from results/."""

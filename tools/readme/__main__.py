@@ -1,0 +1,46 @@
+"""Write the numbers in README.md and docs/ from results/.
+
+With `--check`, write nothing; the exit code is 1 if a page is out of date.
+"""
+
+import sys
+from functools import partial
+
+from tools.readme import tables
+from tools.readme.notebooks import notebooks_table
+from tools.readme.outcome import outcome
+
+from spineseg.course import course_plan
+from spineseg.utils.paths import REPOSITORY
+
+PAGES = {
+    "README.md": {
+        "outcome": outcome,
+        "course": partial(course_plan, "notebooks/", minutes=False),
+        "mechanism": tables.mechanism_tables,
+        "scores": tables.scores_table,
+        "notebooks": notebooks_table,
+    },
+    "docs/predict.md": {"bundled": tables.bundled_table},
+    "docs/speed.md": {"speed": tables.speed_table},
+    "docs/study.md": {"repaired": tables.repaired_table, "patients": tables.patients_table},
+    "docs/reliability.md": {"fuzz": tables.fuzz_table},
+}
+
+
+def updated(page: str) -> str:
+    """The page with the numbers that are in results/ now."""
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    for name, table in PAGES[page].items():
+        start, end = f"<!-- {name}: tools/readme -->", f"<!-- end of {name} -->"
+        before, rest = text.split(start)
+        text = f"{before}{start}\n{table()}\n{end}{rest.split(end)[1]}"
+    return text
+
+
+if __name__ == "__main__":
+    texts = {REPOSITORY / page: updated(page) for page in PAGES}
+    if "--check" in sys.argv[1:]:
+        sys.exit(any(page.read_text(encoding="utf-8") != text for page, text in texts.items()))
+    for page, text in texts.items():
+        page.write_text(text, encoding="utf-8", newline="\n")

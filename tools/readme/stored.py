@@ -1,0 +1,85 @@
+"""What the pages read from results/: which experiments, and their scores."""
+
+import pandas as pd
+
+from spineseg.evaluation.result_files import COMPARISON, SCORES, SUMMARY
+from spineseg.evaluation.summary import same_runs
+from spineseg.experiment import CLEANED_UP
+from spineseg.labels import FOREGROUND
+from spineseg.methods import PLAIN, PROPOSED
+from spineseg.paper import mechanism
+from spineseg.paper.tables import compare, with_interval
+from spineseg.profiles import load_profile
+from spineseg.utils.paths import REPOSITORY
+
+RESULTS = REPOSITORY / "results"
+SHOWN = "phantom-laptop"  # the experiment whose figures and tables are committed
+SHOWN_PROFILE = "laptop"
+LETTER = "phantom-laptop-sgd"  # the paper's recipe to the letter
+MECHANISM = {"simulated-laptop": "laptop", "simulated-laptop-220": "laptop-220"}  # and profiles
+CONTROLLED = "simulated-laptop"  # the experiment with the control networks
+ABLATED = "simulated-laptop-220"  # Table 2
+BUNDLED_ON_PATIENTS = "randomised-1000-bundled-on-real-t2-lumbar"
+TRAINED_ON_PATIENTS = {  # where the training starts from, and the experiment
+    "simulated patients": "real-t2-lumbar-patients",
+    "random weights": "real-t2-lumbar-patients-scratch",
+}
+
+
+def scores_of(experiment: str) -> pd.DataFrame:
+    """The scores of each case that an experiment stores."""
+    return pd.read_csv(RESULTS / experiment / SCORES.name, dtype={"fold": str})
+
+
+def dsc_of(experiment: str) -> pd.DataFrame:
+    """The mean DSC of volumes, a fraction, by model and class, with interval and counts."""
+    summary = pd.read_csv(RESULTS / experiment / SUMMARY.name)
+    rows = summary.query("aggregation == 'volume' and metric == 'DSC'")
+    return rows.set_index(["model", "class"])
+
+
+def classes_of(experiment: str) -> list[str]:
+    """The classes that an experiment scores, from the sacrum upwards."""
+    scored = dsc_of(experiment).index
+    return [name for name in FOREGROUND if (PROPOSED, name) in scored]
+
+
+def lead_over(model: str, experiment: str = SHOWN) -> pd.Series:
+    """ASPP-UNet's lead in DSC over another method: the row of comparison.csv."""
+    table = pd.read_csv(RESULTS / experiment / COMPARISON.name)
+    return table.query("metric == 'DSC' and model == @model").iloc[0]
+
+
+def leads_on_phantom() -> tuple[pd.Series, pd.Series]:
+    """ASPP's lead as the networks label, and with repaired levels, in the runs that have both."""
+    repaired = scores_of(f"{SHOWN}{CLEANED_UP}")
+    labelled = same_runs(scores_of(SHOWN), repaired)
+    before, after = (
+        compare(scores, (PLAIN, PROPOSED)).query("metric == 'DSC'").iloc[0]
+        for scores in (labelled, repaired)
+    )
+    return before, after
+
+
+def depths() -> pd.DataFrame:
+    """`mechanism.depth_table` of all image sizes, the smaller first."""
+    tables = [
+        mechanism.depth_table(scores_of(name), load_profile(profile))
+        for name, profile in MECHANISM.items()
+    ]
+    return pd.concat(tables).sort_values(["image_rows", "stages"], ignore_index=True)
+
+
+def controls() -> pd.DataFrame:
+    """`mechanism.control_table` of the control networks."""
+    return mechanism.control_table(scores_of(CONTROLLED))
+
+
+def in_per_cent(row: pd.Series) -> str:
+    """The mean of a row of `dsc_of` with its interval."""
+    return with_interval(*(100 * float(row[column]) for column in ("mean", "low", "high")))
+
+
+def in_points(row: pd.Series) -> str:
+    """The difference of a comparison with its interval."""
+    return with_interval(*(float(row[column]) for column in ("difference", "low", "high")), ".2f")

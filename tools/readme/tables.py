@@ -1,0 +1,240 @@
+"""The tables of README.md and docs/."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from tools.readme import stored
+from tools.readme.markdown import table
+from tools.readme.stored import RESULTS, SHOWN, SHOWN_PROFILE, in_per_cent
+
+from spineseg.evaluation.provenance import device_names
+from spineseg.evaluation.result_files import CONVERGENCE, SEARCH, SUMMARY, TABLE3
+from spineseg.experiment import CLEANED_UP
+from spineseg.labels import ALL_CLASSES, FOREGROUND
+from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED
+from spineseg.methods import TABLE3 as METHODS_OF_TABLE3
+from spineseg.paper import findings, mechanism, printed
+from spineseg.paper.findings.words import Row, in_stages, points
+from spineseg.paper.tables import with_interval
+from spineseg.profiles import load_profile
+
+TITLES = METHODS[PLAIN].title, METHODS[PROPOSED].title
+LEVELS = {"as the network labels": "", "repaired levels": CLEANED_UP}  # and endings of folders
+
+# What the speed table shows: (part, what) of speed.csv.
+SPEED_ROWS = (
+    ("training step", PROPOSED),
+    ("inference", PROPOSED),
+    ("training iteration", ""),
+    ("preprocessing", ""),
+)
+
+
+def scores_table() -> str:
+    """Mean DSC of the six methods: paper, ours, the difference, and whether it is trained out."""
+    rows = pd.read_csv(RESULTS / SHOWN / TABLE3.name).query("metric == 'DSC'")
+    rows = rows[rows["class"] == ALL_CLASSES].set_index("model")
+    ours = rows.loc[PROPOSED]
+    head = (
+        "mean DSC, %",
+        "paper: 172 patients, five folds",
+        f"ours: phantom, {ours['cases']:.0f} tested, {ours['seeds']:.0f} seeds",
+        "difference",
+        "change with twice the epochs",
+    )
+    changes = pd.read_csv(RESULTS / SHOWN / CONVERGENCE.name).set_index("model")["change"]
+    lines = []
+    for name in METHODS_OF_TABLE3:
+        title = METHODS[name].title
+        title = f"**{title}**" if name == PROPOSED else title
+        paper = f"{_printed(name, FOREGROUND):.1f}"
+        lines.append((title, paper, *_cells(rows.loc[name]), _signed(changes.get(name))))
+    return (
+        f"{table(head, lines)}\n\nProfile {SHOWN_PROFILE}. Devices: "
+        f"{device_names(rows['device'].dropna())}; the paper's is a K80. The change is on "
+        "validation patients, with one seed."
+    )
+
+
+def _cells(row: pd.Series) -> tuple[str, str]:
+    """Our mean and its difference to the paper's."""
+    if pd.isna(row["ours"]):
+        return "not run", ""
+    mean = with_interval(*(float(row[column]) for column in ("ours", "low", "high")))
+    return mean, f"{row['difference']:+.1f}"
+
+
+def _signed(change: float | None) -> str:
+    return "not known" if change is None or pd.isna(change) else f"{change:+.1f}"
+
+
+def _printed(name: str, classes: Sequence[str]) -> float:
+    """The paper's DSC of a method, averaged over these classes, in per cent."""
+    means = printed.table3().query("metric == 'DSC'").set_index(["model", "class"])["mean"]
+    return sum(means[METHODS[name].title, each] for each in classes) / len(classes)
+
+
+def mechanism_tables() -> str:
+    """ASPP's lead by the share that a plain network sees, and what the controls gain."""
+    depths, controls = stored.depths(), stored.controls()
+    search = pd.read_csv(RESULTS / SHOWN / SEARCH.name)
+    scores = pd.concat(map(stored.scores_of, stored.MECHANISM))
+    profiles = " and ".join(sorted(scores["profile"].unique()))
+    remarks = [
+        f"Mean DSC, %. {depths['cases'].max()} simulated patients, profile {profiles}, "
+        f"{depths['seeds'].min()} seeds. Devices: {device_names(scores['device'])}.",
+        findings.on_sizes(depths),
+        findings.on_longer(search, load_profile(SHOWN_PROFILE).epochs),
+    ]
+    parts = [
+        depths_table(depths),
+        " ".join(filter(None, remarks)),
+        f"The same with {in_stages(CONTROL_DEPTH)} and one part of what ASPP adds:",
+        controls_table(controls),
+    ]
+    return "\n\n".join(parts)
+
+
+def depths_table(depths: pd.DataFrame) -> str:
+    """`depths` is that of `stored.depths`."""
+    head = (f"rows that {TITLES[0]} sees", *TITLES, f"lead of {TITLES[1]}, points")
+    lines = [
+        (
+            f"{row['rows_seen']} of {row['image_rows']} ({100 * row['ratio']:.0f} %)",
+            f"{row['unet']:.1f}",
+            f"{row['aspp_unet']:.1f}",
+            points(row, "lead"),
+        )
+        for row in depths.to_dict("records")
+    ]
+    return table(head, lines)
+
+
+def controls_table(controls: pd.DataFrame) -> str:
+    """`controls` is that of `stored.controls`."""
+    head = ("network", "DSC", f"gain over {TITLES[0]}, points", "part of the lead, %")
+    lines = [
+        (
+            METHODS[row["model"]].title,
+            f"{row['DSC']:.1f}",
+            _known(row, "gain", "+.1f"),
+            _known(row, "share", ".0f"),
+        )
+        for row in controls.to_dict("records")
+    ]
+    return table(head, lines)
+
+
+def _known(row: Row, what: str, number: str) -> str:
+    """A mean with its interval; empty if there is none."""
+    if pd.isna(row[what]):
+        return ""
+    return with_interval(row[what], row[f"{what}_low"], row[f"{what}_high"], number)
+
+
+def repaired_table() -> str:
+    """ASPP's lead by the share that a plain network sees, with levels as labelled and repaired."""
+    experiment, profile = stored.CONTROLLED, load_profile(SHOWN_PROFILE)
+    repaired = stored.scores_of(f"{experiment}{CLEANED_UP}")
+    rows = mechanism.repair_table(stored.scores_of(experiment), repaired, profile)
+    heads = [f"{what}, {levels}" for levels in LEVELS for what in (*TITLES, "lead")]
+    lines = []
+    for row in rows.to_dict("records"):
+        cells = [f"{row['rows_seen']} of {row['image_rows']} rows"]
+        for end in ("", "_repaired"):
+            cells += [f"{row[f'{name}{end}']:.1f}" for name in (PLAIN, PROPOSED)]
+            cells.append(points(row, "lead", end))
+        lines.append(cells)
+    seeds = ", ".join(map(str, sorted(repaired["seed"].unique())))
+    return (
+        f"{table(('sees', *heads), lines)}\n\nMean DSC, %. {rows['cases'].max()} simulated "
+        f"patients, profile {profile.name}, seed {seeds}, so the intervals are over patients "
+        f"alone. Device: {device_names(repaired['device'])}.\n\n{_repaired_phantom()}"
+    )
+
+
+def _repaired_phantom() -> str:
+    """ASPP's lead on the phantom, with levels as labelled and repaired, in words."""
+    rows = stored.leads_on_phantom()
+    before, after = map(stored.in_points, rows)
+    return (
+        f"On the phantom's scans, with the same profile and seed ({rows[1]['cases']} tested), "
+        f"ASPP-UNet's lead is {before} points as the networks label, and {after} with repaired "
+        "levels."
+    )
+
+
+def patients_table() -> str:
+    """Mean DSC of the networks that were trained and tested on real patients, in turn."""
+    found = {
+        (start, levels): stored.dsc_of(f"{name}{ending}")
+        for start, name in stored.TRAINED_ON_PATIENTS.items()
+        for levels, ending in LEVELS.items()
+        if (RESULTS / f"{name}{ending}" / SUMMARY.name).is_file()
+    }
+    first = next(iter(stored.TRAINED_ON_PATIENTS.values()))
+    classes = stored.classes_of(first)[::-1]
+    lines = []
+    for (start, levels), rows in found.items():
+        for name in (name for name in METHODS_OF_TABLE3 if (name, ALL_CLASSES) in rows.index):
+            means = [f"{100 * rows.loc[(name, each), 'mean']:.1f}" for each in classes]
+            overall = in_per_cent(rows.loc[(name, ALL_CLASSES)])
+            lines.append((METHODS[name].title, start, levels, *means, overall))
+    devices = device_names(device for rows in found.values() for device in rows["device"])
+    head = ("mean DSC, %", "starts from", "scored", *classes, ALL_CLASSES)
+    one = next(iter(found.values()))
+    return (
+        f"{table(head, lines)}\n\n{one['cases'].max()} patients ({one['data'].iloc[0]}), each "
+        f"tested once, by a network that did not train on it; one seed. Device: {devices}."
+    )
+
+
+def bundled_table() -> str:
+    """Mean DSC of the network in weights/ on real patients, class by class."""
+    experiments = {
+        "as the network labels": stored.BUNDLED_ON_PATIENTS,
+        "with repaired levels (as `predict` writes)": f"{stored.BUNDLED_ON_PATIENTS}{CLEANED_UP}",
+    }
+    classes = [*reversed(stored.classes_of(stored.BUNDLED_ON_PATIENTS)), ALL_CLASSES]
+    lines = []
+    for words, experiment in experiments.items():
+        rows = stored.dsc_of(experiment)
+        lines.append((words, *(in_per_cent(rows.loc[(PROPOSED, name)]) for name in classes)))
+    row = rows.loc[(PROPOSED, ALL_CLASSES)]
+    return (
+        f"{table(('mean DSC, %', *classes), lines)}\n\nData: {row['data']}, {row['cases']} "
+        f"patients. Profile: bundled, one seed. Trained on: {row['device']}."
+    )
+
+
+def speed_table() -> str:
+    """How much longer ASPP-UNet's plain version, or another package, takes."""
+    speed = pd.read_csv(RESULTS / "benchmark" / "speed.csv")
+    speed["what"] = speed["what"].fillna("")
+    others = speed[~speed["version"].str.startswith("ours")]
+    lines = []
+    for part, what in SPEED_ROWS:
+        for row in others.query("part == @part and what == @what").to_dict("records"):
+            size = row["size"]
+            ours = speed.query("part == @part and size == @size and version == 'ours'")
+            share = ours.query("what == @what")["share_of_peak"].iloc[0]
+            words = f"{part} of {METHODS[what].title}" if what else part
+            share_words = "" if pd.isna(share) else f"{share:.0%}"
+            lines.append((words, size, row["version"], f"{row['ratio']:.1f}", share_words))
+    head = ("", "size", "compared with", "times as long", "share of peak")
+    return (
+        f"{table(head, lines)}\n\nMeasured on {speed['device'][0]}. At least "
+        f"{100 * speed['agreement'].min():.2f} % of held-out pixels get the label that the plain "
+        "version gives them."
+    )
+
+
+def fuzz_table() -> str:
+    """What happened to damaged files, by format."""
+    lines = []
+    for row in pd.read_csv(RESULTS / "reliability" / "fuzz.csv").to_dict("records"):
+        broke = sum(row[rule] for rule in ("crashes", "hangs", "over_memory", "other"))
+        cells = (row["format"], row["inputs"], row["refused"], row["accepted"], broke)
+        lines.append((*cells, f"{row['worst_seconds']:.2f} s", f"{row['worst_mib']:.0f} MiB"))
+    head = ("format", "inputs", "refused", "accepted", "broke a rule", "slowest", "most memory")
+    return table(head, lines)
