@@ -23,7 +23,8 @@ from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_json, write_json
 from spineseg.workflow.predict import predict_scan
 from spineseg.workflow.prepare import prepare
-from spineseg.workflow.score import score_cleaned_up, score_on, score_run
+from spineseg.workflow.score import score_on, score_run
+from spineseg.workflow.score_repaired import score_repaired
 from spineseg.workflow.targets import Outputs
 from spineseg.workflow.train import train
 
@@ -39,7 +40,7 @@ def run(trained, monkeypatch):
 @pytest.mark.parametrize("clean", [False, True])
 def test_scores_are_those_of_the_masks_on_disk(clean, run, phantom, tmp_path):
     """Each held-out case again, through files and SimpleITK's own overlap measures."""
-    folder = score_cleaned_up([run]) if clean else run
+    folder = score_repaired([run]) if clean else run
     scores = pd.read_csv(folder / "scores.csv").query("aggregation == 'volume'")
     cases = {case.id: case for case in ChallengeFolder(phantom).cases()}
     held_out = read_json(run / "run.json")["test"]
@@ -170,7 +171,7 @@ def test_a_class_that_other_data_never_labels_is_not_scored(run, phantom, tmp_pa
 def test_repaired_levels_have_a_folder_of_their_own(run, phantom, workspace):
     before = (run / "scores.csv").read_bytes()
     other = train(Experiment.of(phantom, "smoke"), "unet", 0)
-    folder = score_cleaned_up([run, other])
+    folder = score_repaired([run, other])
     assert folder == workspace / "results" / "phantom-mini-smoke-cleaned-up"
     assert (run / "scores.csv").read_bytes() == before
     assert changed_files(folder) == {}
@@ -195,7 +196,7 @@ def test_levels_of_simulated_patients_are_repaired_too(workspace):
         probabilities = segmenter.probabilities(one.gray)
         expected = clean_levels(one.to_scan_grid(probabilities), one.spacing)
         assert np.array_equal(other.to_scan_grid(probabilities), expected)
-    folder = score_cleaned_up([run])
+    folder = score_repaired([run])
     assert set(pd.read_csv(folder / "scores.csv")["case"]) == set(record.test)
 
 
@@ -206,17 +207,17 @@ def test_runs_that_cannot_be_scored_are_all_named_before_any_is(run, workspace):
         (copy / "checkpoint.pt").unlink()
         write_json(copy / "run.json", read_json(copy / "run.json") | {"seed": seed})
     with pytest.raises(UserError) as error:
-        score_cleaned_up([run, *copies.values()])
+        score_repaired([run, *copies.values()])
     assert [problem.what for problem in error.value.problems] == 2 * ["no checkpoint"]
     assert not (workspace / "results").exists()
 
 
 def test_a_second_call_leaves_no_file_of_the_first(run, phantom, workspace, tmp_path):
     other = train(Experiment.of(phantom, "smoke"), "unet", 0)
-    folder = score_cleaned_up([run, other])
+    folder = score_repaired([run, other])
     assert (folder / "comparison.csv").is_file()
     (tmp_path / "link").symlink_to(other)
-    assert score_cleaned_up([other, tmp_path / "link"]) == folder
+    assert score_repaired([other, tmp_path / "link"]) == folder
     names = {path.name for path in folder.iterdir()}
     assert names == {"scores.csv", "summary.csv", "provenance.json"}
     assert changed_files(folder) == {}
@@ -225,20 +226,20 @@ def test_a_second_call_leaves_no_file_of_the_first(run, phantom, workspace, tmp_
 def test_runs_that_cannot_be_compared_are_refused_before_any_is_scored(run, phantom, workspace):
     copy = shutil.copytree(run, workspace / "copy")
     with pytest.raises(UserError, match="hold aspp_unet fold 0 seed 0 twice; give each run once"):
-        score_cleaned_up([run, copy])
+        score_repaired([run, copy])
     other = train(Experiment.of(phantom, "smoke"), "unet", 1)
     with pytest.raises(UserError, match=r"no fold and seed that all of .* have; give runs of"):
-        score_cleaned_up([run, other])
+        score_repaired([run, other])
     assert not (workspace / "results").exists()
 
 
 def test_runs_of_two_experiments_make_no_table(run, workspace, trained):
     other = train(Experiment.of("simulated-8", "smoke"), "unet", 0)
     with pytest.raises(UserError, match=r"are of 2 experiments: .*; give those of one"):
-        score_cleaned_up([trained / "runs" / RUN, other])
+        score_repaired([trained / "runs" / RUN, other])
 
 
-@pytest.mark.parametrize("score", [score_run, lambda run: score_cleaned_up([run])])
+@pytest.mark.parametrize("score", [score_run, lambda run: score_repaired([run])])
 def test_a_run_on_everything_holds_nothing_out(score, phantom, workspace):
     run = train(Experiment.of(phantom, "smoke"), "unet", "all")
     with pytest.raises(UserError, match="none is held out"):

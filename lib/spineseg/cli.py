@@ -115,7 +115,8 @@ def _train(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     """Score each run on its test cases, without and with noise, or one run on every case of another
     folder. A line on stdout is a folder of scores."""
-    from spineseg.workflow.score import score_cleaned_up, score_on, score_run
+    from spineseg.workflow.score import score_on, score_run
+    from spineseg.workflow.score_repaired import score_repaired
 
     if options.data and len(options.runs) > 1:
         print("--data takes one run", file=sys.stderr)
@@ -123,7 +124,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.data:
         print(score_on(options.runs[0], options.data, options.clean_up))
     elif options.clean_up:
-        print(score_cleaned_up(options.runs))
+        print(score_repaired(options.runs))
     else:
         for run in options.runs:
             print(score_run(run))

@@ -176,22 +176,26 @@ def _examples(
 
 def has_seeds(experiment: Experiment) -> bool:
     """Whether results/ holds runs of several seeds of this experiment, as the study's does."""
-    if not (experiment.results / RUNS).is_file():
-        return False
-    return len({record.seed for record in read_runs(experiment)}) > 1
+    return (experiment.results / RUNS).is_file() and _of_several_seeds(read_runs(experiment))
+
+
+def _of_several_seeds(records: Sequence[RunRecord]) -> bool:
+    return len({record.seed for record in records}) > 1
 
 
 def _lost_runs(experiment: Experiment, runs: Sequence[Run]) -> list[str]:
     """The stored runs that are not among these, if runs of several seeds are stored."""
     kept = {str(experiment.run(*run)) for run in runs}
-    with suppress(UserError):  # damaged results are made again
-        if has_seeds(experiment):
-            return [
-                f"{each.model} fold {each.fold} seed {each.seed}"
-                for each in read_runs(experiment)
-                if str(experiment.run(each.model, each.fold, each.seed)) not in kept
-            ]
-    return []
+    stored: list[RunRecord] = []
+    with suppress(UserError):  # missing or damaged results are made again
+        stored = read_runs(experiment)
+    if not _of_several_seeds(stored):
+        return []
+    return [
+        f"{each.model} fold {each.fold} seed {each.seed}"
+        for each in stored
+        if str(experiment.run(each.model, each.fold, each.seed)) not in kept
+    ]
 
 
 def results_of(experiment: Experiment) -> Path:
