@@ -368,28 +368,26 @@ def test_without_a_lead_nothing_is_said_about_its_causes():
 
 def test_what_speaks_against_the_finding():
     scores = scored(**AT_TWO_STAGES, unet_depth_1=0.3, aspp_unet_depth_1=0.7, control_rows=0.75)
-    records = [SimpleNamespace(epochs=60)]
     deeper = mechanism.deeper_table(scores, LAPTOP)
     controls = mechanism.control_table(scores)
-    patients, epochs, depth, row = findings.against(scores, records, deeper, controls)
+    patients, depth, row = findings.against(scores, deeper, controls)
     assert patients == (
         "The 12 test patients are simulated ones of one fold. The sacrum, from which one counts, "
         "is in the images of all of them."
     )
-    assert "trained for 60 epochs" in epochs
     assert "behind ASPP-UNet in 1 of 1 comparisons and ahead of it in 0." in depth
     assert "with one stage over U-Net-2D with two is +10.0 (+10.0 to +10.0) points" in depth
     assert row.startswith("A plain network that gets the row coordinate gains part of the lead (75")
     level = deeper.assign(difference_low=-1.0)
-    said = findings.against(scores, [], level, controls)[1]
+    said = findings.against(scores, level, controls)[1]
     assert "in 0 of 1 comparisons and ahead of it in 0. In 1 the difference cannot" in said
     ahead = deeper.assign(difference_low=-2.0, difference_high=-1.0)
-    said = findings.against(scores, [], ahead, controls)[1]
+    said = findings.against(scores, ahead, controls)[1]
     assert "in 0 of 1 comparisons and ahead of it in 1. In 0 the difference cannot" in said
     others = pd.concat([scores, scores.assign(device="gpu")])
-    assert "device: cpu and gpu." in findings.against(others, records, deeper, controls)[2]
+    assert "device: cpu and gpu." in findings.against(others, deeper, controls)[1]
     useless = mechanism.control_table(scored(**AT_TWO_STAGES, control_rows=0.6))
-    assert len(findings.against(scores, records, deeper[:0], useless)) == 2
+    assert len(findings.against(scores, deeper[:0], useless)) == 1
 
 
 def test_repaired_levels_are_compared_with_the_same_seeds():
@@ -412,20 +410,37 @@ def test_repaired_levels_are_compared_with_the_same_seeds():
     assert behind.endswith("If it sees 25 % of the image, ASPP-UNet is then behind.")
 
 
-def test_what_twice_the_epochs_give_both_networks():
+def searched(*rows: tuple[str, float, int, bool, float]) -> pd.DataFrame:
     columns = ["model", "learning_rate", "epochs", "chosen", "DSC"]
-    rows = [
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_twice_the_epochs_are_compared_at_the_rate_that_was_chosen():
+    search = searched(
         ("unet", 0.01, 60, False, 1.0),
         ("unet", 0.003, 60, False, 80.0),
         ("unet", 0.003, 120, True, 81.0),
         ("aspp_unet", 0.01, 60, False, 82.0),
         ("aspp_unet", 0.01, 120, True, 84.5),
-    ]
-    search = pd.DataFrame(rows, columns=columns)
-    found = findings.on_longer(search, 60)
-    assert "U-Net-2D +1.0 and ASPP-UNet +2.5 points on validation patients (one seed)" in found
-    assert findings.on_longer(search[:3], 60) == ""
-    assert findings.on_longer(search, 30) == ""
+        ("unet_depth_2", 0.01, 30, False, 65.0),
+        ("unet_depth_2", 0.01, 60, True, 70.0),
+        ("unet_depth_2", 0.01, 120, False, 75.0),
+        ("aspp_unet_depth_2", 0.01, 60, True, 90.0),
+    )
+    longer = mechanism.longer_table(search, LAPTOP)
+    assert longer.to_numpy().tolist() == [[3, 80.0, 82.0, 81.0, 84.5]]
+    assert findings.on_longer(longer, 60) == (
+        "The networks were trained for 60 epochs, whatever their depth. On validation patients "
+        "(one seed), 120 epochs change U-Net-2D by +1.0 and ASPP-UNet by +2.5 points with three "
+        "stages, so the lead is +3.5 instead of +2.0. Other numbers of stages were not tried."
+    )
+    last = searched(("aspp_unet_depth_2", 0.01, 120, False, 91.0))
+    both = mechanism.longer_table(pd.concat([search, last]), LAPTOP)
+    assert both["stages"].tolist() == [2, 3]
+    assert "with two stages, so the lead is +16.0 instead of +20.0; U-" in findings.on_longer(
+        both, 60
+    )
+    assert findings.on_longer(longer[:0], 60).endswith("change the lead was not tried.")
 
 
 def test_the_control_without_reach_has_fewer_parameters_than_aspp():

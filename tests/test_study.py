@@ -123,6 +123,15 @@ def test_the_best_rate_is_chosen(trainer, laptop, best):
     assert runs == [Job(laptop, "control_near", 0, seed) for seed in study.SEEDS]
 
 
+@pytest.mark.parametrize("model", ["unet_depth_2", "aspp_unet_depth_1"])
+def test_networks_of_few_stages_are_also_trained_for_twice_the_epochs(trainer, laptop, model):
+    trainer.dsc = lambda job: 90 - 1000 * abs(rate_of(job) - 0.003)
+    assert run_chains([study.mechanism_chain(laptop, model)], 1) == []
+    longer = trainer.done[-2:]
+    assert longer == [study.trial(laptop, model, 0.003, epochs) for epochs in (60, 120)]
+    assert tuned_settings()["laptop", model]["epochs"] == 60
+
+
 @pytest.mark.parametrize(
     ("dsc", "chosen", "tried"),
     [

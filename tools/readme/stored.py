@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from spineseg.evaluation.result_files import COMPARISON, SCORES, SUMMARY
+from spineseg.evaluation.result_files import COMPARISON, SCORES, SEARCH, SUMMARY
 from spineseg.evaluation.summary import same_runs
 from spineseg.experiment import CLEANED_UP
 from spineseg.labels import FOREGROUND
@@ -68,6 +68,12 @@ def depths() -> pd.DataFrame:
         for name, profile in MECHANISM.items()
     ]
     return pd.concat(tables).sort_values(["image_rows", "stages"], ignore_index=True)
+
+
+def searched() -> pd.DataFrame:
+    """Which settings were tried for the networks of the mechanism: rows of search.csv."""
+    tables = (RESULTS / name / SEARCH.name for name in (SHOWN, CONTROLLED))
+    return pd.concat(map(pd.read_csv, tables), ignore_index=True)
 
 
 def controls() -> pd.DataFrame:

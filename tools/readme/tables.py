@@ -8,7 +8,7 @@ from tools.readme.markdown import table
 from tools.readme.stored import RESULTS, SHOWN, SHOWN_PROFILE, in_per_cent
 
 from spineseg.evaluation.provenance import device_names
-from spineseg.evaluation.result_files import CONVERGENCE, SEARCH, SUMMARY, TABLE3
+from spineseg.evaluation.result_files import CONVERGENCE, SUMMARY, TABLE3
 from spineseg.experiment import CLEANED_UP
 from spineseg.labels import ALL_CLASSES, FOREGROUND
 from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED
@@ -77,14 +77,14 @@ def _printed(name: str, classes: Sequence[str]) -> float:
 def mechanism_tables() -> str:
     """ASPP's lead by the share that a plain network sees, and what the controls gain."""
     depths, controls = stored.depths(), stored.controls()
-    search = pd.read_csv(RESULTS / SHOWN / SEARCH.name)
+    profile = load_profile(SHOWN_PROFILE)
     scores = pd.concat(map(stored.scores_of, stored.MECHANISM))
     profiles = " and ".join(sorted(scores["profile"].unique()))
     remarks = [
         f"Mean DSC, %. {depths['cases'].max()} simulated patients, profile {profiles}, "
         f"{depths['seeds'].min()} seeds. Devices: {device_names(scores['device'])}.",
         findings.on_sizes(depths),
-        findings.on_longer(search, load_profile(SHOWN_PROFILE).epochs),
+        findings.on_longer(mechanism.longer_table(stored.searched(), profile), profile.epochs),
     ]
     parts = [
         depths_table(depths),

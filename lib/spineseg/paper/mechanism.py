@@ -111,6 +111,27 @@ def depth_table(scores: pd.DataFrame, profile: Profile) -> pd.DataFrame:
     return _typed(pd.DataFrame(rows, columns=columns))
 
 
+def longer_table(search: pd.DataFrame, profile: Profile) -> pd.DataFrame:
+    """What twice the profile's epochs change, on validation patients.
+
+    `search` holds rows of search.csv: those of an experiment with this profile and, for the methods
+    of Table 3, those of the phantom. Returns one row per number of stages with which both networks
+    were trained for both numbers of epochs: `stages`, the mean DSC of `unet` and `aspp_unet` after
+    the profile's epochs, and both after twice as many (`unet_twice`, `aspp_unet_twice`), all with
+    the learning rate that was chosen.
+    """
+    chosen = search.loc[search["chosen"], ["model", "learning_rate"]]
+    tried = search.merge(chosen).pivot_table("DSC", "model", "epochs")
+    lengths = [profile.epochs, 2 * profile.epochs]
+    both = tried.reindex(columns=lengths).dropna()
+    rows = [
+        (stages, *both.loc[list(pair)].to_numpy().ravel("F"))
+        for stages, pair in pairs(both.index, profile).items()
+    ]
+    means = [f"{name}{end}" for end in ("", "_twice") for name in (PLAIN, PROPOSED)]
+    return pd.DataFrame(rows, columns=["stages", *means])
+
+
 def repair_table(scores: pd.DataFrame, repaired: pd.DataFrame, profile: Profile) -> pd.DataFrame:
     """`depth_table` of the runs that were also scored with repaired levels.
 

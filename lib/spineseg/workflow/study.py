@@ -56,6 +56,7 @@ KILLED = UserError.at(
     "run the same command again, with fewer --workers",
 )
 MORE_ROWS_DEPTH = 3  # stages of the networks that are trained at both sizes
+FEW_STAGES = (1, 2)  # with which twice the epochs are tried: there ASPP's lead is large
 
 
 @dataclass(frozen=True)
@@ -122,14 +123,17 @@ def table3_chain(searched_on: Experiment, model: str) -> Chain:
 
 
 def mechanism_chain(experiment: Experiment, model: str) -> Chain:
-    """Search, then train on simulated patients.
+    """Search, then train on simulated patients; some also for twice the epochs, as trials.
 
     A network that Table 3 has too, under the same profile, takes the learning rate found there.
     """
+    epochs = experiment.profile.epochs
     same_network = model.removesuffix(at_depth("", experiment.profile.stages))
     rate = yield from choose_rate(experiment, same_network)
-    write_tuned(experiment.profile.name, model, rate, experiment.profile.epochs)
+    write_tuned(experiment.profile.name, model, rate, epochs)
     yield [Job(experiment, model, 0, seed) for seed in SEEDS]
+    if model in {at_depth(name, stages) for name in CROSS_VALIDATED for stages in FEW_STAGES}:
+        yield [trial(experiment, model, rate, number) for number in (epochs, 2 * epochs)]
 
 
 def letter_chain() -> Chain:

@@ -1,7 +1,5 @@
 """What speaks against the mechanism."""
 
-from collections.abc import Sequence
-
 import pandas as pd
 
 from spineseg.experiment import SIMULATED
@@ -14,20 +12,19 @@ from spineseg.paper.findings.mechanism import (
     rows_by_model,
 )
 from spineseg.paper.findings.words import NUMBERS, Row, in_stages, joined, points
-from spineseg.runs import RunRecord
 
 
 def against(
     scores: pd.DataFrame,
-    records: Sequence[RunRecord],
     deeper: pd.DataFrame,
     controls: pd.DataFrame,
 ) -> list[str]:
     """What speaks against the finding, as far as the tables tell; one or two sentences each.
 
-    `scores` and `records` are those of an experiment, `deeper` is that of `deeper_table`.
+    `scores` is that of an experiment, `deeper` that of `deeper_table`, `controls` that of
+    `control_table`.
     """
-    found = _scans(scores), _epochs(records), _devices(scores), _depth(deeper), _row(controls)
+    found = _scans(scores), _devices(scores), _depth(deeper), _row(controls)
     return [each for each in found if each]
 
 
@@ -39,17 +36,6 @@ def _scans(scores: pd.DataFrame) -> str:
         f"The {patients} test patients are {'simulated ones' * simulated or 'those'} of "
         f"{NUMBERS[folds]} fold{'s' * (folds > 1)}. The sacrum, from which one counts, is in the "
         f"images of {'all' if seen == patients else seen} of them."
-    )
-
-
-def _epochs(records: Sequence[RunRecord]) -> str:
-    epochs = sorted({record.epochs for record in records})
-    if not epochs:
-        return ""
-    span = f"{epochs[0]}" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
-    return (
-        f"The networks were trained for {span} epochs, whatever their depth. Whether a plain "
-        "network of few stages catches up with more epochs was not tried."
     )
 
 
@@ -97,21 +83,27 @@ def _row(controls: pd.DataFrame) -> str:
     )
 
 
-def on_longer(search: pd.DataFrame, epochs: int) -> str:
-    """What twice these epochs give both networks on validation patients; `search` is search.csv."""
-    gains = {}
-    for name in (PLAIN, PROPOSED):
-        tried = search[search["model"] == name]
-        rate = tried["learning_rate"][tried["chosen"]]
-        dsc = tried[tried["learning_rate"].isin(rate)].set_index("epochs")["DSC"]
-        if {epochs, 2 * epochs} <= set(dsc.index):
-            gains[METHODS[name].title] = dsc[2 * epochs] - dsc[epochs]
-    if len(gains) < 2:
-        return ""
-    found = joined(f"{title} {gain:+.1f}" for title, gain in gains.items())
+def on_longer(longer: pd.DataFrame, epochs: int) -> str:
+    """What twice these epochs change; `longer` is that of `longer_table`."""
+    first = f"The networks were trained for {epochs} epochs, whatever their depth."
+    if longer.empty:
+        return f"{first} Whether more epochs change the lead was not tried."
+    changes = "; ".join(map(_longer, longer.to_dict("records")))
     return (
-        f"The networks were trained for {epochs} epochs. Twice as many give, with the number of "
-        f"stages of the profile, {found} points on validation patients (one seed)."
+        f"{first} On validation patients (one seed), {2 * epochs} epochs change {changes}. Other "
+        "numbers of stages were not tried."
+    )
+
+
+def _longer(row: Row) -> str:
+    changes = (
+        f"{METHODS[name].title} by {row[f'{name}_twice'] - row[name]:+.1f}"
+        for name in (PLAIN, PROPOSED)
+    )
+    before, after = (row[f"{PROPOSED}{end}"] - row[f"{PLAIN}{end}"] for end in ("", "_twice"))
+    return (
+        f"{joined(changes)} points with {in_stages(row['stages'])}, so the lead is {after:+.1f} "
+        f"instead of {before:+.1f}"
     )
 
 
