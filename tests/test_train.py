@@ -43,6 +43,20 @@ def test_a_finished_run_is_a_fact(trained, phantom, monkeypatch):
     assert log["test_loss"].notna().all()
 
 
+def test_bad_scans_are_refused_before_weights_to_start_from_are_trained(
+    phantom, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SPINESEG_ROOT", str(tmp_path / "root"))
+    bad = tmp_path / "bad"
+    shutil.copytree(phantom, bad)
+    (bad / "train" / "MR" / "Case1.nii.gz").write_bytes(b"x")
+    experiment = Experiment.of(bad, "patients")
+    assert experiment.starts_from_phantom
+    with pytest.raises(UserError, match="Case1"):
+        train(experiment)
+    assert not experiment.pretraining.runs.exists()
+
+
 def test_other_data_or_settings_are_refused(trained, phantom, tmp_path, monkeypatch):
     shutil.copytree(trained / "runs", tmp_path / "runs")
     monkeypatch.setenv("SPINESEG_ROOT", str(tmp_path))

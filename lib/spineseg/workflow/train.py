@@ -56,10 +56,10 @@ def train(
     if model not in METHODS:
         raise UserError.at(model, "no such method", f"choose one of {', '.join(METHODS)}")
     train_run = _trainer(model)
+    cache = prepare(experiment)  # before anything is trained: scans can be bad
     start = None
     if starts_from_phantom(experiment, model):
         start = train(experiment.pretraining, model, ALL, until, seed)
-    cache = prepare(experiment)
     folder = experiment.run(model, fold, seed)
     if start and not is_finished(start):
         return folder
