@@ -255,6 +255,7 @@ def test_new_runs_are_compared_with_stored_ones_which_stay(stored, planned):
     assert graph.runs == [Run("segnet", 0), Run("aspp_unet", 0)]
     assert (graph.gathers, graph.compares) == (False, True)
     assert graph.compared == str(stored.runs / "reproduced.csv")
+    assert graph.compared not in graph.sources_of_tables  # tables do not wait for the training
     jobs = planned("smoke", "")
     assert {"train unet", "train aspp_unet", "compare", "tables"} <= set(jobs)
     assert not {"gather", "cost"} & set(jobs)

@@ -270,10 +270,11 @@ class Graph:
     def sources_of_tables(self) -> list[str]:
         """What the tables are computed from, and what tells that they are out of date in a clone.
 
-        There, all committed files are as old as each other.
+        There, all committed files are as old as each other. Stored scores are tabulated, and the
+        notebooks executed, beside the training of new runs.
         """
         sources = self.results([name for name in self._sources if name in SOURCES_OF_TABLES])
-        return [*sources, self.compared if self.compares else self.split]
+        return [*sources, self.split]
 
     @cached_property
     def derived(self) -> list[str]:
