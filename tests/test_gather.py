@@ -198,8 +198,8 @@ def test_tables_say_what_was_not_run(experiment):
     scores = pd.read_csv(experiment.results / "scores.csv")
     table = tables.beside_table3(scores).set_index("model")
     assert table.loc["aspp_unet", "note"].eq("").all()
-    assert table.loc["unet", "note"].eq("not run: `make reproduce`").all()
-    assert table.loc["nnunet", "note"].eq("not run: `make nnunet`, then `make reproduce`").all()
+    assert table.loc["unet", "note"].eq("not run: name it in MODELS").all()
+    assert table.loc["nnunet", "note"].eq("not run: `make nnunet`, then name it in MODELS").all()
     assert table.loc["unet", "ours"].isna().all()
     assert table.query("metric == 'DSC'")["paper"].notna().all()
 

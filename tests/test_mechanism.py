@@ -324,8 +324,8 @@ def test_the_words_on_the_fall_of_the_lead_are_of_each_size_of_image():
 @pytest.mark.parametrize(
     ("no_pooling", "wide", "words"),
     [
-        (0.8, 0.6, "So ASPP's atrous branches do it. More parameters without reach, but fewer"),
-        (0.82, 0.6, "So ASPP's atrous branches do it. More"),
+        (0.8, 0.6, "So the lead comes from ASPP's atrous branches. A control network with more"),
+        (0.82, 0.6, "So the lead comes from ASPP's atrous branches."),
         (0.65, 0.7, "So ASPP helps at least in part by its parameters."),
         (0.8, 0.7, "So these networks do not single out one cause."),
     ],
@@ -439,6 +439,10 @@ def test_twice_the_epochs_are_compared_at_the_rate_that_was_chosen():
     assert both["stages"].tolist() == [2, 3]
     assert "with two stages, so the lead is +16.0 instead of +20.0; U-" in findings.on_longer(
         both, 60
+    )
+    same = longer.assign(aspp_unet_twice=83.0)
+    assert findings.on_longer(same, 60).endswith(
+        "points with three stages, so the lead stays +2.0. Other numbers of stages were not tried."
     )
     assert findings.on_longer(longer[:0], 60).endswith("change the lead was not tried.")
 

@@ -193,8 +193,8 @@ def test_table3_uses_the_runs_that_all_methods_have():
     assert ran[["seeds", "cases"]].to_numpy().tolist() == [[3, 8]] * 3
     assert ran["note"].eq("").all()
     assert (ran["low"] < ran["ours"]).all()
-    assert rows.loc["nnunet", "note"] == "not run: `make nnunet`, then `make reproduce`"
-    assert rows.loc["unet3d", "note"] == "not run: `make reproduce`"
+    assert rows.loc["nnunet", "note"] == "not run: `make nnunet`, then name it in MODELS"
+    assert rows.loc["unet3d", "note"] == "not run: name it in MODELS"
     assert rows.loc["unet3d", ["ours", "seeds", "cases"]].isna().all()
 
 

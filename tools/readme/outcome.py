@@ -47,7 +47,7 @@ VERDICT_WORDS = {
 
 def outcome() -> str:
     """The paper's main claim, and what came out, in words."""
-    stated = paper.stated().query("metric == 'DSC'").set_index(["claim", "subject"])["value"]
+    stated = _stated()
     leads = stated["lead"]
     title = METHODS[PROPOSED].title
     lines = [
@@ -75,20 +75,28 @@ def _lead() -> str:
     row = stored.lead_over(PLAIN)
     profile = load_profile(SHOWN_PROFILE)
     seen = f"{rows_seen(profile.stages)} of {profile.image_size} rows"
+    claimed = _stated()["lead", METHODS[PLAIN].title]
     labelled, repaired = stored.leads_on_phantom()
     return (
         f"**On the phantom**, {METHODS[PROPOSED].title} reaches {means[PROPOSED]:.1f} % and "
         f"{METHODS[PLAIN].title}, which sees {seen}, {means[PLAIN]:.1f} %: {in_points(row)} "
-        f"points more ({row['seeds']} seeds, {row['cases']} tested). {_judged(row)} A rule that "
-        "knows the order of the levels can repair masks after any network. It turns the lead of "
-        f"the first seed from {in_points(labelled)} into {in_points(repaired)} points "
+        f"points more ({row['seeds']} seeds, {row['cases']} tested). {_judged(row, claimed)} "
+        "A rule that knows the order of the levels can repair masks after any network. It turns "
+        f"the lead of the first seed from {in_points(labelled)} into {in_points(repaired)} points "
         "([more](docs/study.md#with-repaired-levels))."
     )
 
 
-def _judged(row: pd.Series) -> str:
+def _stated() -> pd.Series:
+    """What the paper says of DSC, by claim and subject."""
+    return paper.stated().query("metric == 'DSC'").set_index(["claim", "subject"])["value"]
+
+
+def _judged(row: pd.Series, claimed: float) -> str:
     if row["low"] > 0:
-        return "The lead is reproduced; its size is another."
+        same = row["low"] <= claimed <= row["high"]
+        size = "and so is its size" if same else f"but not its size (the paper's: {claimed:.2f})"
+        return f"So the lead is reproduced, {size}."
     return "The lead is not reproduced." if row["high"] < 0 else "This may be chance."
 
 

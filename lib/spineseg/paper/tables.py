@@ -99,7 +99,7 @@ def beside_table3(scores: pd.DataFrame, aggregation: str = "volume") -> pd.DataF
     `paper_sd` (over folds), `ours`, `sd` (over cases), `low` and `high` (the 95 % interval of our
     mean over seeds and patients), `difference`, the numbers of `seeds` and `cases`, and `note`.
     Values that the paper, the data or the runs lack are empty. `note` tells how to get a missing
-    run.
+    run: MODELS is that of `make reproduce`.
     """
     rows = scores[scores["aggregation"] == aggregation]
     summary = summarise(common_runs(rows, TABLE3))
@@ -110,7 +110,7 @@ def beside_table3(scores: pd.DataFrame, aggregation: str = "volume") -> pd.DataF
     cells = pd.MultiIndex.from_product([TABLE3, METRICS, [*FOREGROUND, ALL_CLASSES]], names=keys)
     both = cells.to_frame(index=False).merge(paper, how="left").merge(ours, how="left")
     both["difference"] = _difference(both, summary, overall=both["class"] == ALL_CLASSES)
-    both["note"] = _notes(both["model"], summary, missing="not run: {install}`make reproduce`")
+    both["note"] = _notes(both["model"], summary, missing="not run: {install}name it in MODELS")
     columns = ["paper", "paper_sd", "ours", "sd", "low", "high", "difference"]
     columns += ["seeds", "cases", "note"]
     return both[[*keys, *columns]].round(2)

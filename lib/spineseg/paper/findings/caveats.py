@@ -100,11 +100,11 @@ def _longer(row: Row) -> str:
         f"{METHODS[name].title} by {row[f'{name}_twice'] - row[name]:+.1f}"
         for name in (PLAIN, PROPOSED)
     )
-    before, after = (row[f"{PROPOSED}{end}"] - row[f"{PLAIN}{end}"] for end in ("", "_twice"))
-    return (
-        f"{joined(changes)} points with {in_stages(row['stages'])}, so the lead is {after:+.1f} "
-        f"instead of {before:+.1f}"
+    before, after = (
+        f"{row[f'{PROPOSED}{end}'] - row[f'{PLAIN}{end}']:+.1f}" for end in ("", "_twice")
     )
+    lead = f"stays {before}" if before == after else f"is {after} instead of {before}"
+    return f"{joined(changes)} points with {in_stages(row['stages'])}, so the lead {lead}"
 
 
 def on_repair(repairs: pd.DataFrame) -> str:

@@ -187,9 +187,10 @@ def on_cause(controls: pd.DataFrame) -> str:
     if branches and not size:
         most = max(rows["control_wide"]["share_high"], 0)
         return (
-            "ASPP's atrous branches do it. More parameters without reach, but fewer than ASPP "
-            f"adds, give at most {most:.0f} % of its lead. How far a branch must reach is open: "
-            "rates 1, 2, 3 were tried only together with image pooling."
+            "the lead comes from ASPP's atrous branches. A control network with more parameters "
+            f"than U-Net-2D, but no more reach, gains at most {most:.0f} % of it. That network has "
+            "fewer parameters than ASPP-UNet. How far a branch must reach is open: rates 1, 2, 3 "
+            "were tried only together with image pooling."
         )
     if size and not branches:
         return "ASPP helps at least in part by its parameters."
