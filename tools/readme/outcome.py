@@ -16,6 +16,7 @@ from tools.readme.stored import (
     scores_of,
 )
 
+from spineseg.course.score_tables import ablation_rows
 from spineseg.evaluation.result_files import FIVE_FOLDS, SCORES, TABLE3, VERDICTS
 from spineseg.experiment import CLEANED_UP
 from spineseg.labels import ALL_CLASSES
@@ -101,7 +102,7 @@ def _judged(row: pd.Series, claimed: float) -> str:
 
 
 def _findings() -> list[str]:
-    return [_five_folds(), _letter(), _mechanism(), _cause(), _one_more_stage()]
+    return [_five_folds(), _letter(), _mechanism(), _cause(), _one_more_stage(), _ablation()]
 
 
 def _letter() -> str:
@@ -152,6 +153,17 @@ def _one_more_stage() -> str:
     return (
         f"{findings.on_one_more_stage(deeper)} It has {times.min():.1f} to {times.max():.1f} times "
         "as many parameters ([what else speaks against the finding](notebooks/09_mechanism.ipynb))."
+    )
+
+
+def _ablation() -> str:
+    """Which positions of ASPP modules are best, in the rows of Table 2 that were run."""
+    rows = ablation_rows(scores_of(ABLATED))
+    found = " ".join(findings.on_ablation(rows))
+    size = load_profile(MECHANISM[ABLATED]).image_size
+    return (
+        f"**Table 2**, on simulated patients in images of {size} rows ({rows['seeds'].max():.0f} "
+        f"seeds): {found[0].lower()}{found[1:]}"
     )
 
 

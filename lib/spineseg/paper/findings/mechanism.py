@@ -1,5 +1,7 @@
 """When ASPP helps, and why."""
 
+from collections.abc import Hashable
+
 import numpy as np
 import pandas as pd
 
@@ -96,19 +98,23 @@ def _each_step(steps: np.ndarray | pd.Series) -> str:
 
 
 def on_fall(depths: pd.DataFrame) -> str:
-    """From where to where ASPP's lead falls, for each number of rows; `depths` as in `on_lead`."""
-    sentences = []
-    for rows, size in depths.sort_values("ratio").groupby("image_rows"):
-        if len(size) > 1:
-            first, *_, last = size.to_dict("records")
-            sentences.append(
-                f"In images of {rows} rows, the mean lead of ASPP "
-                f"{_each_step(size['lead'].diff().dropna())} step of the share that a plain "
-                f"network sees. It is {points(first, 'lead')} points if this network sees "
-                f"{100 * first['ratio']:.0f} % of the rows, and {points(last, 'lead')} if it sees "
-                f"{100 * last['ratio']:.0f} %."
-            )
-    return " ".join(sentences)
+    """How ASPP's lead changes with the share, for each number of rows; `depths` as in `on_lead`."""
+    sizes = depths.sort_values("ratio").groupby("image_rows")
+    return " ".join(_fall_of(rows, size) for rows, size in sizes)
+
+
+def _fall_of(rows: Hashable, size: pd.DataFrame) -> str:
+    """The lead in images of one size, from the smallest share to the largest."""
+    leads = [
+        f"{points(row, 'lead')} points if a plain network sees {100 * row['ratio']:.0f} % of them"
+        for row in size.to_dict("records")
+    ]
+    if len(leads) == 1:
+        return f"In images of {rows} rows, ASPP's lead is {leads[0]}."
+    return (
+        f"In images of {rows} rows, ASPP's lead is {leads[0]}, and {leads[-1]}. The mean lead "
+        f"{_each_step(size['lead'].diff().dropna())} step of this share."
+    )
 
 
 def on_sizes(depths: pd.DataFrame) -> str:
