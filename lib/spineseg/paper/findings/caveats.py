@@ -91,7 +91,7 @@ def on_longer(longer: pd.DataFrame, epochs: int) -> str:
     changes = "; ".join(map(_longer, longer.to_dict("records")))
     return (
         f"{first} On validation patients (one seed), {2 * epochs} epochs change {changes}. Other "
-        "numbers of stages were not tried."
+        "numbers of stages were not tried with both networks."
     )
 
 
