@@ -433,7 +433,8 @@ def test_twice_the_epochs_are_compared_at_the_rate_that_was_chosen():
     assert findings.on_longer(longer, 60) == (
         "The networks were trained for 60 epochs, whatever their depth. On validation patients "
         "(one seed), 120 epochs change U-Net-2D by +1.0 and ASPP-UNet by +2.5 points with three "
-        "stages, so the lead is +3.5 instead of +2.0. Other numbers of stages were not tried with both networks."
+        "stages, so the lead is +3.5 instead of +2.0. Other numbers of stages were not tried "
+        "with both networks."
     )
     last = searched(("aspp_unet_depth_2", 0.01, 120, False, 91.0))
     both = mechanism.longer_table(pd.concat([search, last]), LAPTOP)
@@ -443,7 +444,8 @@ def test_twice_the_epochs_are_compared_at_the_rate_that_was_chosen():
     )
     same = longer.assign(aspp_unet_twice=83.0)
     assert findings.on_longer(same, 60).endswith(
-        "points with three stages, so the lead stays +2.0. Other numbers of stages were not tried with both networks."
+        "points with three stages, so the lead stays +2.0. Other numbers of stages were not tried "
+        "with both networks."
     )
     assert findings.on_longer(longer[:0], 60).endswith("change the lead was not tried.")
 
