@@ -156,7 +156,7 @@ for name in graph.other_experiments:
         name:
             f"tables_of_{name}".replace("-", "_")
         input:
-            graph.sources_of_tables[-1],
+            graph.split,
         output:
             graph.other_tables(name),
         params:

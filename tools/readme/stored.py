@@ -1,5 +1,7 @@
 """What the pages read from results/: which experiments, and their scores."""
 
+from functools import cache
+
 import pandas as pd
 
 from spineseg.evaluation.result_files import COMPARISON, SCORES, SEARCH, SUMMARY
@@ -26,6 +28,7 @@ TRAINED_ON_PATIENTS = {  # where the training starts from, and the experiment
 }
 
 
+@cache
 def scores_of(experiment: str) -> pd.DataFrame:
     """The scores of each case that an experiment stores."""
     return pd.read_csv(RESULTS / experiment / SCORES.name, dtype={"fold": str})
@@ -50,6 +53,7 @@ def lead_over(model: str, experiment: str = SHOWN) -> pd.Series:
     return table.query("metric == 'DSC' and model == @model").iloc[0]
 
 
+@cache
 def leads_on_phantom() -> tuple[pd.Series, pd.Series]:
     """ASPP's lead as the networks label, and with repaired levels, in the runs that have both."""
     repaired = scores_of(f"{SHOWN}{CLEANED_UP}")
@@ -61,6 +65,7 @@ def leads_on_phantom() -> tuple[pd.Series, pd.Series]:
     return before, after
 
 
+@cache
 def depths() -> pd.DataFrame:
     """`mechanism.depth_table` of all image sizes, the smaller first."""
     tables = [
@@ -76,6 +81,7 @@ def searched() -> pd.DataFrame:
     return pd.concat(map(pd.read_csv, tables), ignore_index=True)
 
 
+@cache
 def controls() -> pd.DataFrame:
     """`mechanism.control_table` of the control networks."""
     return mechanism.control_table(scores_of(CONTROLLED))

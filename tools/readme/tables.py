@@ -117,16 +117,16 @@ def controls_table(controls: pd.DataFrame) -> str:
         (
             METHODS[row["model"]].title,
             f"{row['DSC']:.1f}",
-            _known(row, "gain", "+.1f"),
-            _known(row, "share", ".0f"),
+            interval_of(row, "gain", "+.1f"),
+            interval_of(row, "share", ".0f"),
         )
         for row in controls.to_dict("records")
     ]
     return table(head, lines)
 
 
-def _known(row: Row, what: str, number: str) -> str:
-    """A mean with its interval; empty if there is none."""
+def interval_of(row: Row, what: str, number: str) -> str:
+    """A mean with its interval, of the columns `what`, `what`_low, `what`_high; empty if unknown."""
     if pd.isna(row[what]):
         return ""
     return with_interval(row[what], row[f"{what}_low"], row[f"{what}_high"], number)

@@ -4,7 +4,7 @@ import pandas as pd
 from tools.readme import stored
 from tools.readme.markdown import table
 from tools.readme.stored import ABLATED, RESULTS, SHOWN
-from tools.readme.tables import controls_table, depths_table
+from tools.readme.tables import controls_table, depths_table, interval_of
 
 from spineseg.evaluation.result_files import TABLE3, VERDICTS
 from spineseg.labels import ALL_CLASSES
@@ -73,7 +73,7 @@ def table2(rows: pd.DataFrame) -> str:
     """Mean DSC by the positions of the ASPP modules in the paper and here."""
     means = rows[rows["metric"] == "DSC"]
     lines = [
-        (row["positions"], _number(row["paper"]), _ours(row), _interval(row, "loss", "+.1f"))
+        (row["positions"], _number(row["paper"]), _ours(row), interval_of(row, "loss", "+.1f"))
         for _, row in means.iterrows()
     ]
     ours = means.dropna(subset=["ours"])
@@ -235,12 +235,6 @@ def _ours(row: pd.Series) -> str:
     if pd.isna(row["ours"]):
         return NOT_RUN
     return with_interval(row["ours"], row["low"], row["high"])
-
-
-def _interval(row: pd.Series, what: str, number: str) -> str:
-    if pd.isna(row[what]):
-        return ""
-    return with_interval(row[what], row[f"{what}_low"], row[f"{what}_high"], number)
 
 
 def _number(value: float) -> str:
