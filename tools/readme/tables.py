@@ -126,7 +126,7 @@ def controls_table(controls: pd.DataFrame) -> str:
 
 
 def interval_of(row: Row, what: str, number: str) -> str:
-    """A mean with its interval, of the columns `what`, `what`_low, `what`_high; empty if unknown."""
+    """The columns `what`, `what`_low and `what`_high: a mean and its interval, or empty."""
     if pd.isna(row[what]):
         return ""
     return with_interval(row[what], row[f"{what}_low"], row[f"{what}_high"], number)
