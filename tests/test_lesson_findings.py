@@ -50,16 +50,16 @@ def test_ablation_is_compared_with_four_modules_or_with_none():
 def test_what_the_ablation_says():
     rows = score_tables.ablation_rows(scored(unet=0.5, aspp_unet_1=0.5, aspp_unet_4=0.6))
     said = " ".join(findings.on_ablation(rows))
-    assert "the row 4 has the highest mean DSC" in said
-    assert "Significantly better than the row none: 4." in said
-    assert "Cannot be told from the row none: 1." in said
+    assert "the one with ASPP at 4 has the highest mean DSC" in said
+    assert "Significantly better than the network without ASPP: with ASPP at 4." in said
+    assert "Cannot be told from the network without ASPP: with ASPP at 1." in said
     assert "rises with its position" in said
     assert "cannot tell whether four modules are better" in said
     assert "This is one seed." not in said
     one = scored(unet=0.5, aspp_unet_4=0.6).query("seed == 0")
     assert "This is one seed." in " ".join(findings.on_ablation(score_tables.ablation_rows(one)))
     nothing = findings.on_ablation(score_tables.ablation_rows(scored(unet=0.5)[:0]))
-    assert nothing == ["No row of the ablation was run."]
+    assert nothing == ["No network of the ablation was run."]
 
 
 def leads(**differences: tuple[float, float, float]) -> pd.DataFrame:

@@ -20,7 +20,6 @@ from spineseg.experiment import Experiment
 from spineseg.fingerprint import PACKAGE
 from spineseg.inference.segmenter import to_scan_grid
 from spineseg.labels import CLASSES
-from spineseg.paper.full_scale import with_full_scale
 from spineseg.phantom import plan_shapes
 from spineseg.profiles import load_profile
 from spineseg.runs import is_finished
@@ -246,11 +245,3 @@ def test_results_of_several_seeds_are_not_replaced(experiment):
     write_json(experiment.results / "runs.json", [run, run | {"seed": 1}])
     with pytest.raises(UserError, match="holds the results of several seeds"):
         reproduce(experiment, MODELS, [0])
-
-
-def test_results_are_found_beside_the_others(experiment, workspace, trained):
-    reproduce(experiment, ["unet"], [0])
-    experiment.results.rename(workspace / "results" / "simulated-6-paper")
-    own = pd.read_csv(trained / "results" / "phantom-mini-smoke" / "summary.csv")
-    both = with_full_scale(own, "summary.csv")
-    assert set(both["data"]) == {"phantom-mini", DATA}

@@ -116,20 +116,6 @@ def beside_table3(scores: pd.DataFrame, aggregation: str = "volume") -> pd.DataF
     return both[[*keys, *columns]].round(2)
 
 
-def as_printed(table3: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """One metric of `beside_table3` in the form of the print: one column per class.
-
-    Each method has three rows: paper, ours, difference.
-    """
-    rows = table3[table3["metric"] == metric].melt(
-        ["model", "class"], ["paper", "ours", "difference"], var_name="whose"
-    )
-    cells = rows.pivot(index=["model", "whose"], columns="class", values="value")
-    order = pd.MultiIndex.from_product([TABLE3, ["paper", "ours", "difference"]])
-    cells = cells.reindex(order)[[*FOREGROUND, ALL_CLASSES]]
-    return cells.rename(index={name: METHODS[name].title for name in TABLE3})
-
-
 def beside_table4(cost: pd.DataFrame) -> pd.DataFrame:
     """Table 4 beside our measurements (cost.csv), one row per network.
 

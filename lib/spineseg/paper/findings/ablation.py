@@ -13,13 +13,13 @@ def on_ablation(rows: pd.DataFrame) -> list[str]:
     """
     ran = rows.dropna(subset="ours").set_index("positions")
     absent = [str(name) for name in rows["positions"] if name not in ran.index]
-    not_run = f"Not run: {'; '.join(absent)}." if absent else "All rows were run."
+    not_run = f"Not run: {'; '.join(absent)}." if absent else "All networks were run."
     if ran.empty:
-        return ["No row of the ablation was run."]
+        return ["No network of the ablation was run."]
     best = ran.iloc[ran["ours"].argmax()]
     sentences = [
-        f"Of the {len(ran)} rows that were run, the row {best.name} has the highest mean DSC: "
-        f"{with_interval(best['ours'], best['low'], best['high'])} %.",
+        f"Of the {len(ran)} networks that were run, the one {_with_modules(str(best.name))} has "
+        f"the highest mean DSC: {with_interval(best['ours'], best['low'], best['high'])} %.",
         *_against_reference(ran),
         *_by_position(ran),
         not_run,
@@ -32,21 +32,27 @@ def on_ablation(rows: pd.DataFrame) -> list[str]:
 
 
 def _against_reference(ran: pd.DataFrame) -> list[str]:
-    """Which rows, indexed by positions, differ from the one with which they are compared."""
+    """Which networks, indexed by positions, differ from the one with which they are compared."""
     others, reference = ran.dropna(subset="above"), ran[ran["above"].isna()].index
     if others.empty or len(reference) != 1:
         return []
     low, high = others["above_low"], others["above_high"]
     groups = {
-        "Significantly better than the row {}: {}.": low > 0,
-        "Significantly worse than the row {}: {}.": high < 0,
-        "Cannot be told from the row {}: {}.": (low <= 0) & (high >= 0),
+        "Significantly better than the network {}: {}.": low > 0,
+        "Significantly worse than the network {}: {}.": high < 0,
+        "Cannot be told from the network {}: {}.": (low <= 0) & (high >= 0),
     }
     return [
-        words.format(reference[0], "; ".join(low.index[rows]))
+        words.format(
+            _with_modules(reference[0]), "; ".join(_with_modules(each) for each in low.index[rows])
+        )
         for words, rows in groups.items()
         if rows.any()
     ]
+
+
+def _with_modules(positions: str) -> str:
+    return "without ASPP" if positions == "none" else f"with ASPP at {positions}"
 
 
 def _by_position(ran: pd.DataFrame) -> list[str]:
