@@ -69,8 +69,10 @@ def seconds_per_epoch(experiment: Experiment, model: str) -> float:
     step = training_step(network, _batch_shape(model, profile), fabric)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    seconds = [timed(fabric, step) for _ in range(STEPS + 1)][1:]
-    torch.set_num_threads(threads)
+    try:
+        seconds = [timed(fabric, step) for _ in range(STEPS + 1)][1:]
+    finally:
+        torch.set_num_threads(threads)
     return min(seconds) * _slices(experiment) / _slices_per_batch(model, profile)
 
 
