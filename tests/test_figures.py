@@ -14,7 +14,7 @@ import torch
 from spineseg import figures
 from spineseg.figures import diagrams, mechanism, style
 from spineseg.labels import ALL_CLASSES, CLASSES, COLOURS
-from spineseg.methods import METHODS, NNUNET, NOISE_METHODS, TABLE3
+from spineseg.methods import ABLATION, METHODS, NNUNET, NOISE_METHODS, TABLE3
 from spineseg.models import build_model
 from spineseg.models.trace import trace_stages
 
@@ -212,9 +212,11 @@ DRAWN = {
 
 
 def beside_table2() -> pd.DataFrame:
-    positions = [method.positions for method in METHODS.values() if method.positions]
     row = {"metric": "DSC", "paper": 80.0, "ours": 85.0, "low": 80.0, "high": 90.0}
-    return pd.DataFrame([row | {"positions": each} for each in positions])
+    row |= {"loss": 2.0, "loss_low": -1.0, "loss_high": 5.0}
+    return pd.DataFrame(
+        [row | {"model": name, "positions": METHODS[name].positions} for name in ABLATION]
+    )
 
 
 @pytest.mark.parametrize("name", DRAWN)

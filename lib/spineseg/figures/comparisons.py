@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
@@ -23,32 +24,47 @@ def comparison(table3: pd.DataFrame, data: str, metric: str = "DSC") -> Figure:
     """
     rows = table3.query("metric == @metric")
     rows = rows[rows["class"] == ALL_CLASSES]
-    names = [METHODS[name].title for name in rows["model"]]
-    return _beside(rows, names, f"mean {metric} (%)", data)
-
-
-def ablation(table2: pd.DataFrame, data: str, metric: str = "DSC") -> Figure:
-    """Rows of Table 2: the paper's, and ours on `data` with 95 % intervals.
-
-    `table2` is that of `paper.tables.beside_table2`.
-    """
-    rows = table2.query("metric == @metric")
-    figure = _beside(rows, list(rows["positions"]), f"mean {metric} (%)", data)
-    figure.axes[0].set_ylabel("positions with ASPP")
+    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, _height(rows)), layout="constrained")
+    _beside(axes, rows, data)
+    _name_rows(axes, rows, [METHODS[name].title for name in rows["model"]])
+    axes.set_xlabel(f"mean {metric} (%)")
+    _finish(figure)
     return figure
 
 
-def _beside(rows: pd.DataFrame, names: Sequence[str], label: str, data: str) -> Figure:
-    """One line per row: the paper's value as a diamond, ours as a dot with its interval.
+def ablation(table2: pd.DataFrame, data: str, metric: str = "DSC") -> Figure:
+    """Rows of Table 2, the paper's and ours on `data` with 95 % intervals.
 
-    Rows without ours are marked as not run.
+    Left the means, right the differences to ASPP-UNet on the same patients. `table2` is that of
+    `paper.tables.beside_table2`.
     """
-    figure, axes = plt.subplots(
-        figsize=(COLUMN_WIDTH, 1.2 + 0.38 * len(rows)), layout="constrained"
+    rows = table2.query("metric == @metric")
+    (full,) = rows[rows["model"] == PROPOSED].to_dict("records")
+    differences = rows.assign(
+        paper=rows["paper"] - full["paper"],
+        **{"ours": -rows["loss"], "low": -rows["loss_high"], "high": -rows["loss_low"]},
     )
+    figure, (means, above) = plt.subplots(
+        1, 2, figsize=(PAGE_WIDTH, _height(rows)), sharey=True, layout="constrained"
+    )
+    above.axvline(0, color="gray", linewidth=0.8)
+    _beside(means, rows, data)
+    _beside(above, differences, data)
+    _name_rows(means, rows, list(rows["positions"]))
+    means.set(xlabel=f"mean {metric} (%)", ylabel="positions with ASPP")
+    above.set_xlabel(f"points of {metric} above {full['positions']}")
+    _finish(figure)
+    return figure
+
+
+def _height(rows: pd.DataFrame) -> float:
+    """Inches."""
+    return 1.2 + 0.38 * len(rows)
+
+
+def _beside(axes: Axes, rows: pd.DataFrame, data: str) -> None:
+    """One line per row: the paper's value as a diamond, ours as a dot with its interval."""
     heights = np.arange(len(rows))
-    ran = rows["ours"].notna()
-    names = [name if run else f"{name} (not run)" for name, run in zip(names, ran, strict=True)]
     axes.errorbar(
         rows["ours"],
         heights,
@@ -59,11 +75,21 @@ def _beside(rows: pd.DataFrame, names: Sequence[str], label: str, data: str) -> 
         label=f"ours, {data}",
     )
     axes.plot(rows["paper"], heights, "D", color="#D55E00", label="paper, patients")
-    axes.set(yticks=heights, yticklabels=names, xlabel=label, ylim=(len(rows) - 0.4, -0.6))
     axes.grid(axis="x", linewidth=0.6)
-    figure.legend(loc="outside lower center", ncols=2)
-    sns.despine(ax=axes)
-    return figure
+
+
+def _name_rows(axes: Axes, rows: pd.DataFrame, names: Sequence[str]) -> None:
+    """Name the lines of `_beside` from above. Rows without ours are marked as not run."""
+    ran = rows["ours"].notna()
+    names = [name if run else f"{name} (not run)" for name, run in zip(names, ran, strict=True)]
+    axes.set(yticks=np.arange(len(rows)), yticklabels=names, ylim=(len(rows) - 0.4, -0.6))
+
+
+def _finish(figure: Figure) -> None:
+    """One legend for all panels."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    sns.despine(figure)
 
 
 def convexity(table: pd.DataFrame) -> Figure:
