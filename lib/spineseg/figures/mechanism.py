@@ -36,9 +36,11 @@ def lead_over_ratio(depths: pd.DataFrame) -> Figure:
             "marker": SIZE_MARKERS[number],
             "capsize": 3,
         }
-        for name in NETWORKS:
+        for name in reversed(NETWORKS):
             label = f"{METHODS[name].title}, {rows} rows"
-            _curve(dsc, size, name, color=METHOD_COLOURS[name], label=label, **line)
+            fill = "none" if name == PLAIN else None  # both are seen where they are alike
+            style = {"color": METHOD_COLOURS[name], "markerfacecolor": fill, "label": label}
+            _curve(dsc, size, name, **style, **line)
         _curve(
             lead, size, "lead", color=SIZE_COLOURS[number], label=f"images of {rows} rows", **line
         )
