@@ -38,14 +38,12 @@ def _against_reference(ran: pd.DataFrame) -> list[str]:
         return []
     low, high = others["above_low"], others["above_high"]
     groups = {
-        "Significantly better than the network {}: {}.": low > 0,
-        "Significantly worse than the network {}: {}.": high < 0,
-        "Cannot be told from the network {}: {}.": (low <= 0) & (high >= 0),
+        "Significantly better than the network {}: ASPP at {}.": low > 0,
+        "Significantly worse than the network {}: ASPP at {}.": high < 0,
+        "Cannot be told from the network {}: ASPP at {}.": (low <= 0) & (high >= 0),
     }
     return [
-        words.format(
-            _with_modules(reference[0]), "; ".join(_with_modules(each) for each in low.index[rows])
-        )
+        words.format(_with_modules(reference[0]), "; ".join(low.index[rows]))
         for words, rows in groups.items()
         if rows.any()
     ]
