@@ -51,8 +51,8 @@ def test_what_the_ablation_says():
     rows = score_tables.ablation_rows(scored(unet=0.5, aspp_unet_1=0.5, aspp_unet_4=0.6))
     said = " ".join(findings.on_ablation(rows))
     assert "the one with ASPP at 4 has the highest mean DSC" in said
-    assert "Significantly better than the network without ASPP: ASPP at 4." in said
-    assert "Cannot be told from the network without ASPP: ASPP at 1." in said
+    assert "These are significantly better than the network without ASPP: ASPP at 4." in said
+    assert "These cannot be told from the network without ASPP: ASPP at 1." in said
     assert "rises with its position" in said
     assert "cannot tell whether four modules are better" in said
     assert "This is one seed." not in said

@@ -347,11 +347,11 @@ def test_the_words_on_the_outcome_count_the_verdicts_and_name_the_rivals():
         }
     )
     assert findings.on_outcome(judged, "the phantom") == (
-        "On the phantom, 3 of the claims can be measured: 1 reproduced, 1 cannot be told from "
-        "chance, 1 rival not trained out. The lead of ASPP-UNet in DSC is: reproduced for "
+        "On the phantom, 3 claims were looked at. Their verdicts: reproduced 1, cannot be told "
+        "from chance 1, rival not trained out 1. The lead of ASPP-UNet in DSC is: reproduced for "
         "U-Net-2D; rival not trained out for SegNet."
     )
-    assert findings.on_outcome(judged[:0], "x") == "On x, no claim can be measured yet."
+    assert findings.on_outcome(judged[:0], "x") == "On x, no claim can be looked at yet."
     assert "lead" not in findings.on_outcome(judged[2:], "x")
     untrained, chance = findings.on_needs(judged)
     assert untrained.startswith("1 claim (rival not trained out): train")

@@ -96,7 +96,7 @@ METHODS = {
     "control_wide": _control(
         "five full-width 1x1 branches", branch=1.0, rates=(0, 0, 0, 0), pooling=False
     ),
-    "control_rows": _control("U-Net-2D that sees the row", aspp=(), sees_rows=True),
+    "control_rows": _control("U-Net-2D with the row as input", aspp=(), sees_rows=True),
 }
 
 

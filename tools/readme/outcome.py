@@ -35,14 +35,20 @@ from spineseg.paper.verdicts import (
 )
 from spineseg.profiles import load_profile
 
-JUDGED = (SHOWN, ABLATED)  # experiments whose verdicts are counted
-VERDICT_WORDS = {
-    REPRODUCED: "are reproduced",
-    NOT_REPRODUCED: "are not reproduced",
-    CHANCE: "cannot be told from chance",
-    UNTRAINED: "compare with networks that are not shown to be trained out",
-    CANNOT_ACT: "are of effects that cannot act at this size",
-    NEEDS_PATIENTS: "need the paper's patients",
+JUDGED = {SHOWN: "on the phantom", ABLATED: "on simulated patients in images of 220 rows"}
+VERDICT_WORDS = {  # of one claim and of several
+    REPRODUCED: ("is reproduced", "are reproduced"),
+    NOT_REPRODUCED: ("is not reproduced", "are not reproduced"),
+    CHANCE: ("cannot be told from chance", "cannot be told from chance"),
+    UNTRAINED: (
+        "compares with a network that is not shown to be trained out",
+        "compare with networks that are not shown to be trained out",
+    ),
+    CANNOT_ACT: (
+        "is of an effect that cannot act at this size",
+        "are of effects that cannot act at this size",
+    ),
+    NEEDS_PATIENTS: ("needs the paper's patients", "need the paper's patients"),
 }
 
 
@@ -151,8 +157,9 @@ def _one_more_stage() -> str:
         return ""
     times = deeper["deeper_unet_parameters"] / deeper["aspp_unet_parameters"]
     return (
-        f"{findings.on_one_more_stage(deeper)} It has {times.min():.1f} to {times.max():.1f} times "
-        "as many parameters ([what else speaks against the finding](notebooks/09_mechanism.ipynb))."
+        f"{findings.on_one_more_stage(deeper)} The plain network has {times.min():.1f} to "
+        f"{times.max():.1f} times as many parameters "
+        "([what else speaks against the finding](notebooks/09_mechanism.ipynb))."
     )
 
 
@@ -163,17 +170,23 @@ def _ablation() -> str:
     size = load_profile(MECHANISM[ABLATED]).image_size
     return (
         f"**Table 2**, on simulated patients in images of {size} rows ({rows['seeds'].max():.0f} "
-        f"seeds): {found[0].lower()}{found[1:]}"
+        f"seeds): {found[0].lower()}{found[1:]} Twice the epochs were not tried for these networks."
     )
 
 
 def _verdicts() -> str:
-    tables = [RESULTS / name / VERDICTS.name for name in JUDGED]
-    verdicts = pd.concat(pd.read_csv(table) for table in tables if table.is_file())["verdict"]
-    counts = verdicts.value_counts()
-    parts = [f"{counts[name]} {words}" for name, words in VERDICT_WORDS.items() if name in counts]
-    where = "[claim by claim](notebooks/11_verdicts.ipynb)"
-    return f"Of {len(verdicts)} claims that were measured, {joined(parts)} ({where})."
+    found = [_verdicts_of(name, scans) for name, scans in JUDGED.items()]
+    return f"{' '.join(found)} ([Claim by claim](notebooks/11_verdicts.ipynb).)"
+
+
+def _verdicts_of(name: str, scans: str) -> str:
+    counts = pd.read_csv(RESULTS / name / VERDICTS.name)["verdict"].value_counts()
+    parts = [
+        f"{counts[verdict]} {words[int(counts[verdict] > 1)]}"
+        for verdict, words in VERDICT_WORDS.items()
+        if verdict in counts
+    ]
+    return f"Of {counts.sum()} claims that were looked at {scans}, {joined(parts)}."
 
 
 def _on_patients() -> str:

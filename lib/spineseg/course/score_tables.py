@@ -26,9 +26,10 @@ def ablation_rows(scores: pd.DataFrame) -> pd.DataFrame:
 
     `scores` is the scores.csv of an experiment, or no rows of it. Returns one row per method of the
     ablation: `model`, `positions`, `paper` (empty for our own rows), `ours` with its 95 % interval
-    (`low`, `high`), the number of `seeds`, `above`: our mean minus that of `reference_row`, on the
-    same patients, with its interval (`above_low`, `above_high`), and Wilcoxon's p, corrected by
-    Holm (`p_holm`).
+    (`low`, `high`), the number of `seeds`, and two differences on the same patients with their
+    intervals (`above_low`, ...): `above`, our mean minus that of `reference_row`, and `gain`, our
+    mean minus that of the network without ASPP. `p_holm` is Wilcoxon's p of `above`, corrected by
+    Holm.
     """
     paper = printed.table2().query("metric == 'DSC'")
     rows = pd.DataFrame({"model": ABLATION, "positions": [METHODS[m].positions for m in ABLATION]})
@@ -41,13 +42,23 @@ def ablation_rows(scores: pd.DataFrame) -> pd.DataFrame:
     ours = [(name, mean(values), *interval(values), len(values)) for name, values in own.items()]
     columns = ["model", "ours", "low", "high", "seeds"]
     rows = rows.merge(pd.DataFrame(ours, columns=columns), how="left")
-    columns = ["model", "above", "above_low", "above_high", "p_holm"]
-    differences = pd.DataFrame(columns=columns, dtype=float).astype({"model": object})
-    if len(ran) > 1 and (reference := reference_row(cases)) in ran:
-        below = paired(cases, reference)  # the reference minus each row
-        ends = {"above_low": -below["high"], "above_high": -below["low"]}
-        differences = below.assign(above=-below["difference"], **ends)[columns]
-    return rows.merge(differences, how="left")
+    above = _differences(cases, reference_row(cases), "above")
+    gains = _differences(cases, PLAIN, "gain").drop(columns="p_holm")
+    return rows.merge(above, how="left").merge(gains, how="left")
+
+
+def _differences(cases: pd.DataFrame, reference: str, name: str) -> pd.DataFrame:
+    """Each model minus `reference`: model, `name`, its interval and p_holm.
+
+    No rows if there is nothing to compare.
+    """
+    columns = ["model", name, f"{name}_low", f"{name}_high", "p_holm"]
+    models = set(cases["model"])
+    if reference not in models or len(models) == 1:
+        return pd.DataFrame(columns=columns, dtype=float).astype({"model": object})
+    below = paired(cases, reference)  # the reference minus each model
+    differences = (below["model"], -below["difference"], -below["high"], -below["low"])
+    return pd.DataFrame(dict(zip(columns, (*differences, below["p_holm"]), strict=True)))
 
 
 def ablation_table(rows: pd.DataFrame) -> pd.DataFrame:

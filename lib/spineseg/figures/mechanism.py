@@ -36,10 +36,10 @@ def lead_over_ratio(depths: pd.DataFrame) -> Figure:
             "marker": SIZE_MARKERS[number],
             "capsize": 3,
         }
-        for name in reversed(NETWORKS):
-            label = f"{METHODS[name].title}, {rows} rows"
-            fill = "none" if name == PLAIN else None  # both are seen where they are alike
-            style = {"color": METHOD_COLOURS[name], "markerfacecolor": fill, "label": label}
+        for name in NETWORKS:
+            style = {"color": METHOD_COLOURS[name], "label": f"{METHODS[name].title}, {rows} rows"}
+            if name == PLAIN:  # both are seen where they are alike
+                style |= {"markerfacecolor": "none", "zorder": 3}
             _curve(dsc, size, name, **style, **line)
         _curve(
             lead, size, "lead", color=SIZE_COLOURS[number], label=f"images of {rows} rows", **line

@@ -20,7 +20,8 @@ def on_ablation(rows: pd.DataFrame) -> list[str]:
     sentences = [
         f"Of the {len(ran)} networks that were run, the one {_with_modules(str(best.name))} has "
         f"the highest mean DSC: {with_interval(best['ours'], best['low'], best['high'])} %.",
-        *_against_reference(ran),
+        *_against(ran, "above", ran.index[ran["above"].isna()]),
+        *_against(ran, "gain", ran.index[ran["gain"].isna()]),
         *_by_position(ran),
         not_run,
     ]
@@ -31,22 +32,28 @@ def on_ablation(rows: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def _against_reference(ran: pd.DataFrame) -> list[str]:
-    """Which networks, indexed by positions, differ from the one with which they are compared."""
-    others, reference = ran.dropna(subset="above"), ran[ran["above"].isna()].index
+def _against(ran: pd.DataFrame, name: str, reference: pd.Index) -> list[str]:
+    """Which networks, indexed by positions, differ from `reference`; `name` is the difference's."""
+    others = ran.dropna(subset=name)
     if others.empty or len(reference) != 1:
         return []
-    low, high = others["above_low"], others["above_high"]
+    low, high = others[f"{name}_low"], others[f"{name}_high"]
     groups = {
-        "Significantly better than the network {}: ASPP at {}.": low > 0,
-        "Significantly worse than the network {}: ASPP at {}.": high < 0,
-        "Cannot be told from the network {}: ASPP at {}.": (low <= 0) & (high >= 0),
+        "These are significantly better than the network {}: {}.": low > 0,
+        "These are significantly worse than the network {}: {}.": high < 0,
+        "These cannot be told from the network {}: {}.": (low <= 0) & (high >= 0),
     }
     return [
-        words.format(_with_modules(reference[0]), "; ".join(low.index[rows]))
+        words.format(_with_modules(reference[0]), _listed(low.index[rows]))
         for words, rows in groups.items()
         if rows.any()
     ]
+
+
+def _listed(positions: pd.Index) -> str:
+    without = ["no ASPP"] * ("none" in positions)
+    modules = "; ".join(each for each in positions if each != "none")
+    return "; ".join([*without, *([f"ASPP at {modules}"] if modules else [])])
 
 
 def _with_modules(positions: str) -> str:
@@ -59,4 +66,4 @@ def _by_position(ran: pd.DataFrame) -> list[str]:
     if len(means) < 2:
         return []
     rises = "rises" if means.is_monotonic_increasing else "does not rise"
-    return [f"The mean of a single module {rises} with its position."]
+    return [f"The mean with a single module {rises} with its position."]

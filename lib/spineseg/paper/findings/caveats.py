@@ -12,6 +12,7 @@ from spineseg.paper.findings.mechanism import (
     rows_by_model,
 )
 from spineseg.paper.findings.words import NUMBERS, Row, in_stages, joined, points
+from spineseg.paper.search import TRAINED_OUT
 
 
 def against(
@@ -89,10 +90,33 @@ def on_longer(longer: pd.DataFrame, epochs: int) -> str:
     if longer.empty:
         return f"{first} Whether more epochs change the lead was not tried."
     changes = "; ".join(map(_longer, longer.to_dict("records")))
-    return (
-        f"{first} On validation patients (one seed), {2 * epochs} epochs change {changes}. Other "
-        "numbers of stages were not tried with both networks."
+    return " ".join(
+        [
+            f"{first} On validation patients (one seed), {2 * epochs} epochs change {changes}. "
+            "Other numbers of stages were not tried with both networks.",
+            *_not_trained_out(longer, epochs),
+        ]
     )
+
+
+def _not_trained_out(longer: pd.DataFrame, epochs: int) -> list[str]:
+    """Which networks change by too much to count as trained out."""
+    networks = []
+    for row in longer.to_dict("records"):
+        names = [
+            METHODS[name].title
+            for name in (PLAIN, PROPOSED)
+            if abs(row[f"{name}_twice"] - row[name]) >= TRAINED_OUT
+        ]
+        if names:
+            networks.append(f"{joined(names)} with {in_stages(row['stages'])}")
+    if not networks:
+        return []
+    return [
+        "A network is trained out if twice the epochs change it by less than "
+        f"{TRAINED_OUT:.0f} point. Not trained out: {'; '.join(networks)}. So these leads are "
+        f"those of networks after {epochs} epochs."
+    ]
 
 
 def _longer(row: Row) -> str:
@@ -104,7 +128,7 @@ def _longer(row: Row) -> str:
         f"{row[f'{PROPOSED}{end}'] - row[f'{PLAIN}{end}']:+.1f}" for end in ("", "_twice")
     )
     lead = f"stays {before}" if before == after else f"is {after} instead of {before}"
-    return f"{joined(changes)} points with {in_stages(row['stages'])}, so the lead {lead}"
+    return f"{joined(changes)} points with {in_stages(row['stages'])}, so the lead there {lead}"
 
 
 def on_repair(repairs: pd.DataFrame) -> str:

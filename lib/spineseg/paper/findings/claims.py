@@ -24,10 +24,10 @@ def on_outcome(judged: pd.DataFrame, scans: str) -> str:
     `judged` is that of `verdicts.judge`, and `scans` names what was measured on.
     """
     if judged.empty:
-        return f"On {scans}, no claim can be measured yet."
+        return f"On {scans}, no claim can be looked at yet."
     counts = judged["verdict"].value_counts()
-    listed = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if name in counts)
-    sentences = [f"On {scans}, {len(judged)} of the claims can be measured: {listed}."]
+    listed = ", ".join(f"{name} {counts[name]}" for name in VERDICTS if name in counts)
+    sentences = [f"On {scans}, {len(judged)} claims were looked at. Their verdicts: {listed}."]
     leads = judged[judged["claim"].str.startswith("ASPP-UNet above ")]
     leads = leads[leads["claim"].str.contains(" in DSC")]
     parts = []

@@ -1,6 +1,6 @@
 """When ASPP helps, and why."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ CONTROLLED = {  # what the control networks are, as the subject of a sentence
     "control_pooling": "A network with image pooling and no atrous branches",
     "control_near": "A network with image pooling and atrous branches of rates 1, 2, 3",
     "control_wide": "A network with more parameters and no more reach",
-    "control_rows": "A plain network that gets the row coordinate",
+    "control_rows": "A plain network that gets the row number as a second input",
 }
 
 
@@ -192,15 +192,33 @@ def on_cause(controls: pd.DataFrame) -> str:
     size = amounts["control_wide"] != "nothing"
     if branches and not size:
         most = max(rows["control_wide"]["share_high"], 0)
-        return (
-            "the lead comes from ASPP's atrous branches. A control network with more parameters "
-            f"than U-Net-2D, but no more reach, gains at most {most:.0f} % of it. That network has "
-            "fewer parameters than ASPP-UNet. How far a branch must reach is open: rates 1, 2, 3 "
-            "were tried only together with image pooling."
+        return " ".join(
+            [
+                "ASPP's atrous branches alone are enough for the lead.",
+                *_other_ways(rows),
+                "A control network with more parameters than U-Net-2D, but no more reach, gains at "
+                f"most {most:.0f} % of it. That network has fewer parameters than ASPP-UNet. How "
+                "far a branch must reach is open: rates 1, 2, 3 were tried only together with "
+                "image pooling.",
+            ]
         )
     if size and not branches:
         return "ASPP helps at least in part by its parameters."
     return "these networks do not single out one cause."
+
+
+def _other_ways(rows: Mapping[str, Row]) -> list[str]:
+    """What else gains a part of the lead; `rows` is that of `rows_by_model`."""
+    ways = {
+        "control_pooling": "image pooling without them",
+        "control_rows": "the row number as a second input",
+    }
+    gains = [
+        f"{way} gains {rows[name]['share']:.0f} % of it"
+        for name, way in ways.items()
+        if name in rows and amount_of_lead(rows[name]) not in ("unknown", "nothing")
+    ]
+    return [f"They are not the only way: {joined(gains)}."] if gains else []
 
 
 def on_classes(classes: pd.DataFrame) -> str:
@@ -208,6 +226,7 @@ def on_classes(classes: pd.DataFrame) -> str:
     if classes.empty:
         return ""
     failing = first_failing(classes).replace("", "none")
+    lowest = classes.pivot_table("DSC", "stages", ["network", "class"], sort=False)
     fails = (failing != "none").any(axis=1)
     sentences: list[str] = []
     for stages, row in zip(failing.index[fails], failing[fails].to_dict("records"), strict=True):
@@ -216,12 +235,17 @@ def on_classes(classes: pd.DataFrame) -> str:
         )
         sentences.append(
             f"With {in_stages(stages)}, {subject} is {row[PLAIN]} without ASPP and {row[PROPOSED]} "
-            "with it."
+            f"with it; the lowest means are {_lowest(lowest.loc[stages, PLAIN])} and "
+            f"{_lowest(lowest.loc[stages, PROPOSED])}."
         )
     if not fails.all():
         others = joined((NUMBERS[stages] for stages in failing.index[~fails]), "or")
         sentences.append(f"With {others} stages, no class has a mean DSC below {FAILING:.0f} %.")
     return " ".join(["Count from the sacrum upwards.", *sentences])
+
+
+def _lowest(dsc: pd.Series) -> str:
+    return f"{dsc.min():.1f} % ({dsc.idxmin()})"
 
 
 def on_names(named: pd.DataFrame, plain: str, proposed: str) -> str:

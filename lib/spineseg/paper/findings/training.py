@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from spineseg.evaluation.statistics import paired
 from spineseg.evaluation.summary import common_runs, same_runs
 from spineseg.labels import ALL_CLASSES
 from spineseg.methods import METHODS, PLAIN, PROPOSED
@@ -58,13 +59,25 @@ def on_letter(letter: pd.DataFrame, own: pd.DataFrame) -> str:
     letter, own = (common_runs(each, pair) for each in (letter, own))
     recipes = {"the paper's recipe to the letter": letter, "this study's recipe": own}
     sentences = [f"With {words}, {_pair(scores)}." for words, scores in recipes.items()]
-    gains = _mean_dsc(own) - _mean_dsc(letter)
-    given = joined(f"{METHODS[name].title} {gains[name]:+.1f}" for name in pair)
+    changes = joined(
+        f"that of {METHODS[name].title} by {_gain(own, letter, name)} points" for name in pair
+    )
     seeds, cases = (own[column].nunique() for column in ("seed", "case"))
     return (
-        f"{' '.join(sentences)} So the recipe gives {given} points ({cases} held-out patients, "
-        f"{seeds} seed{'s' * (seeds > 1)})."
+        f"{' '.join(sentences)} So this study's recipe instead of the paper's changes the DSC: "
+        f"{changes} ({cases} held-out patients, {seeds} seed{'s' * (seeds > 1)})."
     )
+
+
+def _gain(own: pd.DataFrame, letter: pd.DataFrame, model: str) -> str:
+    """What our recipe adds to a network's DSC, with its interval, in words."""
+    recipes = {"own": own, "letter": letter}
+    both = pd.concat(
+        case_means(scores[scores["model"] == model]).assign(model=recipe)
+        for recipe, scores in recipes.items()
+    )
+    row = paired(both[both["metric"] == "DSC"], "own").iloc[0]
+    return with_interval(row["difference"], row["low"], row["high"], "+.1f")
 
 
 def _mean_dsc(scores: pd.DataFrame) -> pd.Series:
