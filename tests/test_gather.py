@@ -161,8 +161,35 @@ def test_runs_of_several_seeds_are_not_replaced_by_fewer(experiment, with_a_seed
     with pytest.raises(UserError, match=f"would be lost: {lost.model} fold {lost.fold} seed 1; "):
         gather(experiment, [run for run in with_a_seed if run != lost])
     assert (experiment.results / "scores.csv").read_bytes() == stored
-    (experiment.results / "runs.json").write_text("[]")
+    (experiment.results / "runs.json").write_text("[]")  # the scores still tell
+    with pytest.raises(UserError, match=f"would be lost: {lost.model} fold {lost.fold} seed 1; "):
+        gather(experiment, [run for run in with_a_seed if run != lost])
+    shutil.rmtree(experiment.results)
     gather(experiment, with_a_seed[:1])
+
+
+def test_tables_are_not_computed_from_damaged_scores(experiment):
+    before = {path.name: path.read_bytes() for path in experiment.results.iterdir()}
+    edit(experiment, "scores.csv", lambda table: table.assign(value=7.5))
+    with pytest.raises(UserError, match=r"scores.csv: holds a DSC of 7.5"):
+        write_tables(experiment)
+    (experiment.results / "scores.csv").unlink()
+    with pytest.raises(UserError, match=r"lacks scores.csv"):
+        write_tables(experiment)
+    after = {path.name: path.read_bytes() for path in experiment.results.iterdir()}
+    assert after == {name: data for name, data in before.items() if name != "scores.csv"}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"epochs": 0}, {"epochs": "x"}, {"device": 5}, {"model": "nosuch"}, {"train": [1]}],
+    ids=str,
+)
+def test_a_record_of_wrong_values_is_refused(experiment, damage):
+    record = experiment.run("aspp_unet", 0) / "run.json"
+    write_json(record, read_json(record) | damage)
+    with pytest.raises(UserError, match="damaged: not the record of a run"):
+        gather(experiment, [Run("aspp_unet", 0)])
 
 
 def test_no_examples_without_a_method_of_table_3(experiment, with_a_seed):

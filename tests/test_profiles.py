@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -196,3 +197,34 @@ def test_a_train_folder_is_named_by_its_parent(tmp_path):
     (tmp_path / "My Scans (2)" / "train").mkdir(parents=True)
     assert dataset_name(tmp_path / "My Scans (2)" / "train") == "my-scans-2"
     assert dataset_name(tmp_path / "My Scans (2)") == "my-scans-2"
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("profile,model,epochs\nlaptop,unet,7\n", "line 2 lacks a profile"),
+        ("profile,model,learning_rate,epochs\nlaptop,unet,fast,7\n", "line 2 lacks"),
+        ("profile,model,learning_rate,epochs\nlaptop,unet\n", "line 2 lacks"),
+        (
+            "profile,model,learning_rate,epochs\nlaptop,unet,0.1,7\nlaptop,unet,0.2,7\n",
+            "line 3 repeats laptop, unet",
+        ),
+        ("profile,model,learning_rate,epochs\nlaptop,unet,-1,7\n", "learning_rate is -1.0"),
+    ],
+)
+def test_a_bad_line_of_tuned_settings_is_named(table, words, tmp_path, monkeypatch):
+    (tmp_path / "tuned.csv").write_text(table)
+    monkeypatch.setattr("spineseg.profiles.TUNED", tmp_path / "tuned.csv")
+    with pytest.raises(UserError, match=words) as error:
+        load_profile("laptop").tuned("unet")
+    assert str(tmp_path / "tuned.csv") in str(error.value)
+
+
+def test_names_keep_the_letters_of_all_alphabets(tmp_path):
+    file = tmp_path / "Мой профиль.yaml"
+    shutil.copy(PROFILES / "smoke.yaml", file)
+    assert load_profile(file).name == "мой-профиль"
+    with pytest.raises(UserError, match="has no letters or digits; rename"):
+        load_profile(shutil.copy(file, tmp_path / "---.yaml"))
+    assert dataset_name(tmp_path / "患者" / "train") == "患者"
+    assert dataset_name(tmp_path / "__") == "data"

@@ -80,7 +80,10 @@ class Profile:
 
         They are in profiles/tuned.csv; `spineseg study` searched for them.
         """
-        return replace(self, **tuned_settings().get((self.name, model), {}))
+        try:
+            return replace(self, **tuned_settings().get((self.name, model), {}))
+        except ValidationError as error:
+            raise UserError(*_problems(error, TUNED)) from None
 
     def folds_to_run(self, patients: int) -> list[int]:
         """The first folds that together test at least `min_test_patients` patients, or all folds.
@@ -107,6 +110,8 @@ def load_profile(name: str | Path) -> Profile:
         raise UserError.at(name, "no such profile", f"choose one of {known}, or give a .yaml file")
     settings = _read_settings(path)
     name = slug(path.stem)
+    if not name:
+        raise UserError.at(path, "its name has no letters or digits", "rename the file")
     if (PROFILES / f"{name}.yaml").is_file() and path.resolve().parent != PROFILES:
         what = f"{name} is the name of a profile of the project"
         raise UserError.at(path, what, "rename the file")
@@ -117,17 +122,30 @@ def load_profile(name: str | Path) -> Profile:
 
 
 def tuned_settings() -> dict[tuple[str, str], dict[str, Any]]:
-    """The settings chosen for a profile's name and a method. None are chosen for other pairs."""
+    """The settings chosen for a profile's name and a method. None are chosen for other pairs.
+
+    Raises UserError for a line that cannot be read and for one that repeats another.
+    """
     if not TUNED.is_file():
         return {}
+    chosen: dict[tuple[str, str], dict[str, Any]] = {}
     with TUNED.open(encoding="utf-8", newline="") as file:
-        return {
-            (row["profile"], row["model"]): {
-                "learning_rate": float(row["learning_rate"]),
-                "epochs": int(row["epochs"]),
-            }
-            for row in csv.DictReader(file)
-        }
+        lines = csv.DictReader(file)
+        for row in lines:
+            try:
+                pair = row["profile"], row["model"]
+                settings = {
+                    "learning_rate": float(row["learning_rate"]),
+                    "epochs": int(row["epochs"]),
+                }
+            except (KeyError, TypeError, ValueError):
+                what = f"line {lines.line_num} lacks a profile, a model, a rate or epochs"
+                raise UserError.at(TUNED, what, "correct it") from None
+            if pair in chosen:
+                what = f"line {lines.line_num} repeats {', '.join(pair)}"
+                raise UserError.at(TUNED, what, "remove one of the two lines")
+            chosen[pair] = settings
+    return chosen
 
 
 class _FlatLoader(yaml.SafeLoader):

@@ -7,9 +7,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from spineseg.data.cache import Cache, Grid
 from spineseg.experiment import Experiment
 from spineseg.fingerprint import training_code
+from spineseg.methods import METHODS
 from spineseg.profiles import Profile
 from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_json, write_json
@@ -39,7 +42,7 @@ class RunRecord:
     profile: Profile
     grid: Grid
     epochs: int
-    started_from: dict[str, str] | None  # ORIGIN of the run whose weights it starts from
+    started_from: dict[str, Any] | None  # ORIGIN of the run whose weights it starts from
     train: tuple[str, ...]  # case ids
     test: tuple[str, ...]
     # Known when the run is finished:
@@ -81,7 +84,7 @@ class RunRecord:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> RunRecord:
-        """The record of plain values. Raises KeyError, TypeError or ValueError for any others."""
+        """The record of plain values. Raises LookupError, TypeError or ValueError for others."""
         known = {"data": "", **{key: content[key] for key in REQUIRED}}
         known |= {each.name: content[each.name] for each in fields(cls) if each.name in content}
         grid = known["grid"]
@@ -89,7 +92,10 @@ class RunRecord:
         known["grid"] = Grid(grid["slices"], grid["size"], columns, grid.get("pixel"))
         known["profile"] = Profile(**known["profile"])
         known["train"], known["test"] = tuple(known["train"]), tuple(known["test"])
-        return cls(**known)
+        record = _VALIDATOR.validate_python(known)
+        if record.model not in METHODS or record.epochs < 1:
+            raise ValueError(f"no such method, or no epochs: {record.title}")
+        return record
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, lists in place of tuples."""
@@ -136,6 +142,7 @@ class RunRecord:
         return list(dict.fromkeys(names))  # `epochs` is a setting and a fact
 
 
+_VALIDATOR = TypeAdapter(RunRecord)
 AFTERWARDS = ("device", "precision", "commit", "versions", "training_seconds")
 WHAT_TO_TRAIN = tuple(each.name for each in fields(RunRecord) if each.name not in AFTERWARDS)
 REQUIRED = (*(name for name in WHAT_TO_TRAIN if name != "data"), "device")

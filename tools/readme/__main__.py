@@ -4,6 +4,7 @@ With `--check`, write nothing; the exit code is 1 if a page is out of date.
 """
 
 import sys
+from argparse import ArgumentParser
 from functools import partial
 
 from tools.readme import tables
@@ -39,8 +40,12 @@ def updated(page: str) -> str:
 
 
 if __name__ == "__main__":
+    parser = ArgumentParser(prog="python -m tools.readme", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    arguments = parser.parse_args()
     texts = {REPOSITORY / page: updated(page) for page in PAGES}
-    if "--check" in sys.argv[1:]:
-        sys.exit(any(page.read_text(encoding="utf-8") != text for page, text in texts.items()))
+    if arguments.check:
+        old = [str(page) for page, text in texts.items() if page.read_text("utf-8") != text]
+        sys.exit(f"out of date: {', '.join(old)}; run `python -m tools.readme`" if old else 0)
     for page, text in texts.items():
         page.write_text(text, encoding="utf-8", newline="\n")

@@ -17,10 +17,7 @@ PROVENANCE = "provenance.json"  # where each file comes from
 
 @dataclass(frozen=True)
 class ResultTable:
-    """A CSV file. `required` columns have no gaps, `optional` ones may have.
-
-    Columns with the name of a folder are optional, because pandas reads the name `nan` as a gap.
-    """
+    """A CSV file. `required` columns have no gaps, `optional` ones may have."""
 
     name: str
     required: tuple[str, ...]

@@ -37,10 +37,10 @@ def lead_over_ratio(depths: pd.DataFrame) -> Figure:
             "capsize": 3,
         }
         for name in NETWORKS:
-            style = {"color": METHOD_COLOURS[name], "label": f"{METHODS[name].title}, {rows} rows"}
-            if name == PLAIN:  # both are seen where they are alike
-                style |= {"markerfacecolor": "none", "zorder": 3}
-            _curve(dsc, size, name, **style, **line)
+            label = f"{METHODS[name].title}, {rows} rows"
+            # Both are seen where they are alike.
+            marks = {"markerfacecolor": "none", "zorder": 3} if name == PLAIN else {}
+            _curve(dsc, size, name, color=METHOD_COLOURS[name], label=label, **marks, **line)
         _curve(
             lead, size, "lead", color=SIZE_COLOURS[number], label=f"images of {rows} rows", **line
         )

@@ -105,7 +105,8 @@ def read_csv(
 
     try:
         text = path.read_text(encoding="utf-8")
-        table = pd.read_csv(StringIO(text), **options)
+        # Only an empty cell is a gap: a data set or a profile may have the name `null`.
+        table = pd.read_csv(StringIO(text), keep_default_na=False, na_values=[""], **options)
     except FileNotFoundError:
         raise _missing(path, remedy) from None
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -32,5 +33,5 @@ def dataset_name(data: Path) -> str:
 
 
 def slug(name: str) -> str:
-    """Lower-case letters, digits and single hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    """Lower-case letters of any alphabet, digits and single hyphens; empty if there are none."""
+    return re.sub(r"[\W_]+", "-", unicodedata.normalize("NFKC", name).lower()).strip("-")

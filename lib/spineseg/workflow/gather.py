@@ -179,27 +179,38 @@ def has_seeds(experiment: Experiment) -> bool:
     return (experiment.results / RUNS).is_file() and _of_several_seeds(read_runs(experiment))
 
 
-def _of_several_seeds(records: Sequence[RunRecord]) -> bool:
-    return len({record.seed for record in records}) > 1
+def _of_several_seeds(runs: Iterable[RunRecord | Run]) -> bool:
+    return len({run.seed for run in runs}) > 1
 
 
 def _lost_runs(experiment: Experiment, runs: Sequence[Run]) -> list[str]:
     """The stored runs that are not among these, if runs of several seeds are stored."""
-    kept = {str(experiment.run(*run)) for run in runs}
-    stored: list[RunRecord] = []
-    with suppress(UserError):  # missing or damaged results are made again
-        stored = read_runs(experiment)
+    kept = {experiment.run(*run) for run in runs}
+    stored = _stored_runs(experiment)
     if not _of_several_seeds(stored):
         return []
     return [
-        f"{each.model} fold {each.fold} seed {each.seed}"
-        for each in stored
-        if str(experiment.run(each.model, each.fold, each.seed)) not in kept
+        f"{run.model} fold {run.fold} seed {run.seed}"
+        for run in stored
+        if experiment.run(*run) not in kept
     ]
 
 
-def results_of(experiment: Experiment) -> Path:
-    """The results folder of an experiment, validated.
+def _stored_runs(experiment: Experiment) -> list[Run]:
+    """The runs in results/, by their records or else by their scores; none if both are damaged."""
+    with suppress(UserError):
+        return [Run(each.model, each.fold, each.seed) for each in read_runs(experiment)]
+    with suppress(UserError):
+        scores = SCORES.read(experiment.results, dtype={"fold": str})
+        keys = scores[["model", "fold", "seed"]].drop_duplicates()
+        return [Run(*key) for key in keys.itertuples(index=False, name=None)]
+    return []
+
+
+def results_of(
+    experiment: Experiment, read: Sequence[ResultTable] = (*GATHERED_TABLES, SUMMARY)
+) -> Path:
+    """The results folder of an experiment, with the tables `read` validated.
 
     Raises UserError, which names each fault, if results are missing, incomplete or of another
     experiment. Complete means: each run was scored on all its cases and in every class of their
@@ -208,7 +219,6 @@ def results_of(experiment: Experiment) -> Path:
     folder, remedy = experiment.results, _remedy(experiment)
     if not folder.is_dir():
         raise UserError.at(folder, "no results yet", REMAKE)
-    read = (*GATHERED_TABLES, SUMMARY)
     names = (RUNS, *(table.name for table in read))
     if missing := [name for name in names if not (folder / name).is_file()]:
         raise UserError.at(folder, f"lacks {', '.join(missing)}", remedy)
@@ -222,7 +232,10 @@ def results_of(experiment: Experiment) -> Path:
 
 
 def _remedy(experiment: Experiment) -> str:
-    return f"remove {experiment.results} and {REMAKE}"
+    folder = experiment.results
+    return (
+        f"remove {folder} and {REMAKE}, or `git checkout -- {folder}` if it came with the project"
+    )
 
 
 def read_runs(experiment: Experiment) -> list[RunRecord]:

@@ -4,6 +4,7 @@ import csv
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -139,14 +140,18 @@ def _scores_elsewhere(record: RunRecord) -> list[str]:
     found = []
     pattern = record.as_experiment.results_on("*", clean_up=True).name
     for folder in sorted((paths.REPOSITORY / "results").glob(pattern)):
-        with (folder / SUMMARY).open(newline="", encoding="utf-8") as table:
-            for row in csv.DictReader(table):
-                if (row["aggregation"], row["metric"]) == ("volume", "DSC") and (
-                    row["class"] == ALL_CLASSES
-                ):
-                    score = f"{100 * float(row['mean']):.0f} % on {row['cases']} scans"
-                    found.append(f"mean DSC {score} of {row['data']}")
+        with suppress(OSError, KeyError, TypeError, ValueError):  # no scores, no remark
+            found += _mean_dsc(folder / SUMMARY)
     return found
+
+
+def _mean_dsc(summary: Path) -> list[str]:
+    with summary.open(newline="", encoding="utf-8") as table:
+        return [
+            f"mean DSC {100 * float(row['mean']):.0f} % on {row['cases']} scans of {row['data']}"
+            for row in csv.DictReader(table)
+            if (row["aggregation"], row["metric"], row["class"]) == ("volume", "DSC", ALL_CLASSES)
+        ]
 
 
 def _label(batch: Labelling, target: Target) -> tuple[Path, dict[str, int] | UserError]:

@@ -17,7 +17,6 @@ from spineseg.evaluation.result_files import (
     FIVE_FOLDS,
     NOISE,
     NOISE_CURVES,
-    RUNS,
     SCORES,
     SEARCH,
     SUMMARY,
@@ -38,7 +37,7 @@ from spineseg.paper.search import convergence_table, search_table
 from spineseg.paper.verdicts import Measured, judge
 from spineseg.utils.errors import UserError
 from spineseg.utils.files import write_csv
-from spineseg.workflow.gather import REMAKE, read_runs
+from spineseg.workflow.gather import GATHERED_TABLES, REMAKE, read_runs, results_of
 
 # With three stages there is no position 4, so that U-Net-2D and ASPP-UNet alone make no Table 2.
 ROWS_OF_TABLE2 = tuple(name for name in ABLATION if name not in METHODS_OF_TABLE3)
@@ -215,10 +214,9 @@ def missing_sources(experiment: Experiment, table: ResultTable) -> Sequence[Resu
 def write_tables(experiment: Experiment) -> list[ResultTable]:
     """Write every derived table whose sources are stored, and return these tables.
 
-    Raises UserError if no run was gathered yet.
+    Raises UserError if no run was gathered yet, and if what was gathered is damaged.
     """
-    if not (experiment.results / RUNS).is_file():
-        raise UserError.at(experiment.results, "no results yet", REMAKE)
+    results_of(experiment, GATHERED_TABLES)
     tables = stored_tables(experiment)
     for table in tables:
         write_csv(experiment.results / table.name, compute(experiment, table))
