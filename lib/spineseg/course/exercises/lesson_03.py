@@ -129,7 +129,7 @@ EXERCISES = {
     "3.3": Exercise(
         JUDGE_ROWS,
         because=(
-            "At the bottom a row stands for eight rows of the image, so it is there that "
+            "In the deepest stage a row stands for four rows of the image, so it is there that "
             "convolutions reach far."
         ),
     ),

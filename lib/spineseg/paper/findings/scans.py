@@ -106,7 +106,7 @@ def on_resampling(loss: pd.DataFrame, slices: int, size: int) -> str:
         costs = 100 * (1 - through), 100 * (1 - within)
         more = "more" if costs[0] > costs[1] else "less"
         sentences.append(
-            f"So resampling the slices costs {more} than resampling in plane: {costs[0]:.1f} "
-            f"against {costs[1]:.1f} points."
+            f"So in these cases resampling the slices costs {more} than resampling in plane: "
+            f"{costs[0]:.1f} against {costs[1]:.1f} points."
         )
     return " ".join(sentences)
