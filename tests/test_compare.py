@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from spineseg.experiment import Experiment
+from spineseg.utils.errors import UserError
 from spineseg.workflow import compare
 from spineseg.workflow.gather import Run
 
@@ -68,3 +69,11 @@ def test_too_few_stored_runs_give_no_verdict(experiment):
     store(experiment)  # none
     (line,) = compare.compare(experiment, [Run(MODEL, 0)])
     assert line.startswith("ASPP-UNet: fewer than two stored runs to compare with; DSC ")
+
+
+def test_every_run_that_is_missing_is_named(experiment):
+    with pytest.raises(UserError) as error:
+        compare.compare(experiment, [Run(MODEL, 0), Run(MODEL, 1), Run("unet", 3)])
+    missing = [experiment.run(MODEL, 1), experiment.run("unet", 3)]
+    assert [problem.path for problem in error.value.problems] == missing
+    assert not (experiment.runs / "reproduced.csv").exists()

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 
+from spineseg.cli import main
 from spineseg.data.layouts import ChallengeFolder
 from spineseg.data.volume import to_canonical
 from spineseg.evaluation.cases import simulated_cases, with_repaired_levels
@@ -210,6 +211,13 @@ def test_runs_that_cannot_be_scored_are_all_named_before_any_is(run, workspace):
         score_repaired([run, *copies.values()])
     assert [problem.what for problem in error.value.problems] == 2 * ["no checkpoint"]
     assert not (workspace / "results").exists()
+
+
+def test_runs_that_are_not_there_are_all_named(workspace, capsys):
+    missing = [str(workspace / name) for name in ("one", "two")]
+    assert main(["evaluate", *missing]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in lines] == missing
 
 
 def test_a_second_call_leaves_no_file_of_the_first(run, phantom, workspace, tmp_path):

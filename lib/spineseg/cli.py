@@ -115,7 +115,8 @@ def _train(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     """Score each run on its test cases, without and with noise, or one run on every case of another
     folder. A line on stdout is a folder of scores."""
-    from spineseg.workflow.score import score_on, score_run
+    from spineseg.utils.errors import of_each
+    from spineseg.workflow.score import score_on, score_run, tested_record
     from spineseg.workflow.score_repaired import score_repaired
 
     if options.data and len(options.runs) > 1:
@@ -126,6 +127,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     elif options.clean_up:
         print(score_repaired(options.runs))
     else:
+        of_each(options.runs, tested_record)  # names every bad run before any is scored
         for run in options.runs:
             print(score_run(run))
     return 0

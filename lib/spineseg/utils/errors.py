@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 # What numpy, ITK, torch and the system's loader say if memory runs out.
 OUT_OF_MEMORY = (
@@ -46,6 +50,20 @@ class UserError(ValueError):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.problems))
+
+
+def of_each(paths: Iterable[Path], make: Callable[[Path], T]) -> list[T]:
+    """What `make` returns for each path. Raises UserError that lists the problems of all paths."""
+    made: list[T] = []
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            made.append(make(path))
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(*problems)
+    return made
 
 
 def write_error(path: Path, error: Exception) -> UserError:

@@ -10,7 +10,8 @@ from spineseg.evaluation.result_files import SCORES, ResultTable
 from spineseg.experiment import Experiment
 from spineseg.methods import METHODS
 from spineseg.paper.tables import PAPER_METRICS, case_means
-from spineseg.runs import load_record
+from spineseg.runs import RunRecord, load_record
+from spineseg.utils.errors import of_each
 from spineseg.utils.files import write_csv
 from spineseg.workflow.gather import Run
 
@@ -27,8 +28,9 @@ def compare(experiment: Experiment, runs: Sequence[Run]) -> list[str]:
 
     Writes runs/<experiment>/reproduced.csv: for each run and metric our mean, that of the stored
     runs of the same method and fold, the interval in which one more such run is expected, and
-    whether ours is in it.
+    whether ours is in it. Raises UserError, which names each, if a run is not finished and scored.
     """
+    of_each([experiment.run(*run) for run in runs], _record_and_scores)
     stored = SCORES.read(experiment.results, dtype={"fold": str})
     table = pd.concat([_compared(experiment, run, stored) for run in runs], ignore_index=True)
     write_csv(experiment.runs / REPRODUCTION.name, table)
@@ -37,8 +39,8 @@ def compare(experiment: Experiment, runs: Sequence[Run]) -> list[str]:
 
 def _compared(experiment: Experiment, run: Run, stored: pd.DataFrame) -> pd.DataFrame:
     """One row per metric; the interval is empty if fewer than two runs are stored."""
-    folder = experiment.run(*run)
-    ours = _means(SCORES.read(folder))
+    record, scores = _record_and_scores(experiment.run(*run))
+    ours = _means(scores)
     same = stored[(stored["model"] == run.model) & (stored["fold"] == str(run.fold))]
     by_seed = _means(same)
     rows = []
@@ -51,7 +53,11 @@ def _compared(experiment: Experiment, run: Run, stored: pd.DataFrame) -> pd.Data
         rows.append((*run, metric, value, mean, low, high, len(theirs), inside))
     columns = ["model", "fold", "seed", "metric", "ours", "stored", "low", "high", "seeds"]
     table = pd.DataFrame(rows, columns=[*columns, "reproduced"])
-    return experiment.stamp(table, load_record(folder).device)
+    return experiment.stamp(table, record.device)
+
+
+def _record_and_scores(folder: Path) -> tuple[RunRecord, pd.DataFrame]:
+    return load_record(folder), SCORES.read(folder)
 
 
 def _means(scores: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -1,10 +1,9 @@
 """Score finished runs with levels repaired, as `predict` repairs them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import pandas as pd
 
@@ -18,7 +17,7 @@ from spineseg.experiment import Experiment
 from spineseg.paper.tables import compare, devices
 from spineseg.profiles import load_profile
 from spineseg.runs import RunRecord
-from spineseg.utils.errors import Problem, UserError
+from spineseg.utils.errors import UserError, of_each
 from spineseg.utils.files import write_csv
 from spineseg.utils.paths import PROFILES
 from spineseg.workflow.prepare import prepare
@@ -28,8 +27,6 @@ from spineseg.workflow.score import (
     score_test_cases,
     tested_record,
 )
-
-T = TypeVar("T")
 
 
 def score_repaired(runs: Sequence[Path]) -> Path:
@@ -43,16 +40,16 @@ def score_repaired(runs: Sequence[Path]) -> Path:
     from spineseg.training.device import claim_gpu
 
     runs = list({run.resolve(): run for run in runs}.values())
-    records = _of_each(runs, tested_record)
+    records = of_each(runs, tested_record)
     experiment = _only_experiment(records)
     _require_comparable(records)
     cache = prepare(experiment)
-    _of_each(runs, partial(require_own_scans, cache=cache))
+    of_each(runs, partial(require_own_scans, cache=cache))
     labelled = labelled_classes(cache, experiment.data)
     with claim_gpu() as gpu:
         tables = [
             _volumes(score_test_cases(segmenter, cache, clean_up=True), segmenter.record, labelled)
-            for segmenter in _of_each(runs, partial(open_segmenter, gpu=gpu or 0))
+            for segmenter in of_each(runs, partial(open_segmenter, gpu=gpu or 0))
         ]
     return _write_results(experiment, records, pd.concat(tables, ignore_index=True))
 
@@ -98,20 +95,6 @@ def _require_comparable(records: Sequence[RunRecord]) -> None:
         common_runs(runs, runs["model"].unique())
     except ValueError as error:
         raise UserError.at("these runs", f"have {error}", "give runs of the same folds") from None
-
-
-def _of_each(runs: Sequence[Path], make: Callable[[Path], T]) -> list[T]:
-    """What `make` returns for each run. Raises UserError that lists the problems of all runs."""
-    made: list[T] = []
-    problems: list[Problem] = []
-    for run in runs:
-        try:
-            made.append(make(run))
-        except UserError as error:
-            problems += error.problems
-    if problems:
-        raise UserError(*problems)
-    return made
 
 
 def _volumes(scores: RunScores, record: RunRecord, labelled: Sequence[str]) -> pd.DataFrame:
