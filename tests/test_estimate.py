@@ -51,7 +51,7 @@ def test_nnunet_is_not_timed(a_minute_per_epoch, workspace):
 def test_finished_runs_take_no_time(trained, phantom, monkeypatch):
     monkeypatch.setenv("SPINESEG_ROOT", str(trained))
     line = estimate.estimate(Experiment.of(phantom, "smoke"), [Run("aspp_unet", 0)], 1)
-    assert line == "nothing to train: all runs are finished"
+    assert line == "nothing to train: no run is missing"
 
 
 def test_the_command_says_what_the_graph_would_train(phantom, workspace, capsys):

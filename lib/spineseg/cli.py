@@ -298,7 +298,7 @@ def _estimate(options: argparse.Namespace) -> None:
     from spineseg.utils.paths import REPOSITORY
     from spineseg.utils.processes import count_cores
     from spineseg.workflow.estimate import estimate
-    from spineseg.workflow.graph import Graph
+    from spineseg.workflow.graph import NO_RUNS, Graph
 
     config = {
         "data": options.data or "",
@@ -307,7 +307,8 @@ def _estimate(options: argparse.Namespace) -> None:
         "runs": options.runs,
     }
     graph = Graph(config, REPOSITORY)
-    print(estimate(graph.experiment, graph.runs, options.cores or count_cores()))
+    runs = [] if graph.wanted == NO_RUNS else graph.runs
+    print(estimate(graph.experiment, runs, options.cores or count_cores()))
 
 
 def _experiment(options: argparse.Namespace):

@@ -35,7 +35,6 @@ from spineseg.paper.verdicts import (
 )
 from spineseg.profiles import load_profile
 
-JUDGED = {SHOWN: "on the phantom", ABLATED: "on simulated patients in images of 220 rows"}
 VERDICT_WORDS = {  # of one claim and of several
     REPRODUCED: ("is reproduced", "are reproduced"),
     NOT_REPRODUCED: ("is not reproduced", "are not reproduced"),
@@ -175,8 +174,10 @@ def _ablation() -> str:
 
 
 def _verdicts() -> str:
-    found = [_verdicts_of(name, scans) for name, scans in JUDGED.items()]
-    return f"{' '.join(found)} ([Claim by claim](notebooks/11_verdicts.ipynb).)"
+    rows = load_profile(MECHANISM[ABLATED]).image_size
+    on_phantom = _verdicts_of(SHOWN, "on the phantom")
+    simulated = _verdicts_of(ABLATED, f"on simulated patients in images of {rows} rows")
+    return f"{on_phantom} {simulated} ([Claim by claim](notebooks/11_verdicts.ipynb).)"
 
 
 def _verdicts_of(name: str, scans: str) -> str:

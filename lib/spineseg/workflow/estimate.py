@@ -22,7 +22,7 @@ def estimate(experiment: Experiment, runs: Sequence[Run], cores: int) -> str:
     """
     todo = [run for run in runs if not is_finished(experiment.run(*run))]
     if not todo:
-        return "nothing to train: all runs are finished"
+        return "nothing to train: no run is missing"
     models = list(dict.fromkeys(run.model for run in todo))
     paces = {name: seconds_per_epoch(experiment, name) for name in models if name != NNUNET}
     first = [
