@@ -30,16 +30,19 @@ def compare(experiment: Experiment, runs: Sequence[Run]) -> list[str]:
     runs of the same method and fold, the interval in which one more such run is expected, and
     whether ours is in it. Raises UserError, which names each, if a run is not finished and scored.
     """
-    of_each([experiment.run(*run) for run in runs], _record_and_scores)
+    made = of_each([experiment.run(*run) for run in runs], _record_and_scores)
     stored = SCORES.read(experiment.results, dtype={"fold": str})
-    table = pd.concat([_compared(experiment, run, stored) for run in runs], ignore_index=True)
+    parts = [
+        experiment.stamp(_compared(run, scores, stored), record.device)
+        for run, (record, scores) in zip(runs, made, strict=True)
+    ]
+    table = pd.concat(parts, ignore_index=True)
     write_csv(experiment.runs / REPRODUCTION.name, table)
     return verdict_lines(table)
 
 
-def _compared(experiment: Experiment, run: Run, stored: pd.DataFrame) -> pd.DataFrame:
+def _compared(run: Run, scores: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
     """One row per metric; the interval is empty if fewer than two runs are stored."""
-    record, scores = _record_and_scores(experiment.run(*run))
     ours = _means(scores)
     same = stored[(stored["model"] == run.model) & (stored["fold"] == str(run.fold))]
     by_seed = _means(same)
@@ -52,8 +55,7 @@ def _compared(experiment: Experiment, run: Run, stored: pd.DataFrame) -> pd.Data
         mean = theirs.mean() if len(theirs) else np.nan
         rows.append((*run, metric, value, mean, low, high, len(theirs), inside))
     columns = ["model", "fold", "seed", "metric", "ours", "stored", "low", "high", "seeds"]
-    table = pd.DataFrame(rows, columns=[*columns, "reproduced"])
-    return experiment.stamp(table, record.device)
+    return pd.DataFrame(rows, columns=[*columns, "reproduced"])
 
 
 def _record_and_scores(folder: Path) -> tuple[RunRecord, pd.DataFrame]:
