@@ -53,6 +53,7 @@ def test_what_the_ablation_says():
     assert "the one with ASPP at 4 has the highest mean DSC" in said
     assert "These are significantly better than the network without ASPP: ASPP at 4." in said
     assert "These cannot be told from the network without ASPP: ASPP at 1." in said
+    assert said.count("than the network without ASPP") == 1
     assert "rises with its position" in said
     assert "cannot tell whether four modules are better" in said
     assert "This is one seed." not in said

@@ -6,6 +6,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from tools.adopt_notebook import joined
 
 from spineseg.utils.paths import REPOSITORY
 
@@ -28,6 +29,13 @@ def test_every_cell_ran_in_order_without_error(notebook):
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell.outputs]
     assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
+
+
+def test_a_line_that_a_kernel_sent_in_two_is_one_output():
+    sent = [nbformat.v4.new_output("stream", name="stdout", text=text) for text in ("right", "\n")]
+    other = nbformat.v4.new_output("display_data", data={"text/plain": "table"})
+    kept = joined([*sent, other, *sent])
+    assert [each.get("text") for each in kept] == ["right\n", None, "right\n"]
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)

@@ -4,9 +4,11 @@ python tools/adopt_notebook.py FOLDER NOTEBOOK...    # FOLDER holds papermill's 
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
+from nbformat import NotebookNode
 
 INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
 
@@ -19,12 +21,24 @@ def adopt(executed: Path, committed: Path) -> None:
     for count, (cell, ran) in enumerate(pairs, start=1):
         if cell.source != ran.source:
             raise SystemExit(f"{committed}: cell {cell.id} changed since {executed} was executed")
-        cell.outputs = [output for output in ran.outputs if output.get("name") != "stderr"]
+        cell.outputs = joined(each for each in ran.outputs if each.get("name") != "stderr")
         cell.execution_count = count
         for output in cell.outputs:
             if output.output_type == "execute_result":
                 output.execution_count = count
     nbformat.write(old, committed)
+
+
+def joined(outputs: Iterable[NotebookNode]) -> list[NotebookNode]:
+    """The outputs with texts in one piece: a kernel may send a printed line in two."""
+    kept: list[NotebookNode] = []
+    for output in outputs:
+        last = kept[-1] if kept else None
+        if last and output.output_type == last.output_type == "stream" and output.name == last.name:
+            last.text += output.text
+        else:
+            kept.append(output)
+    return kept
 
 
 if __name__ == "__main__":

@@ -20,8 +20,7 @@ def on_ablation(rows: pd.DataFrame) -> list[str]:
     sentences = [
         f"Of the {len(ran)} networks that were run, the one {_with_modules(str(best.name))} has "
         f"the highest mean DSC: {with_interval(best['ours'], best['low'], best['high'])} %.",
-        *_against(ran, "above", ran.index[ran["above"].isna()]),
-        *_against(ran, "gain", ran.index[ran["gain"].isna()]),
+        *_compared(ran),
         *_by_position(ran),
         not_run,
     ]
@@ -30,6 +29,15 @@ def on_ablation(rows: pd.DataFrame) -> list[str]:
     if METHODS[PROPOSED].positions in absent:
         sentences.append("So these results cannot tell whether four modules are better than fewer.")
     return sentences
+
+
+def _compared(ran: pd.DataFrame) -> list[str]:
+    """How the networks, indexed by positions, compare with all modules, if run, and with none."""
+    names = ("above", "gain")
+    sentences = [
+        each for name in names for each in _against(ran, name, ran.index[ran[name].isna()])
+    ]
+    return list(dict.fromkeys(sentences))  # without all modules, both compare with none
 
 
 def _against(ran: pd.DataFrame, name: str, reference: pd.Index) -> list[str]:
