@@ -37,7 +37,7 @@ def joined(outputs: Iterable[NotebookNode]) -> list[NotebookNode]:
         if last and output.output_type == last.output_type == "stream" and output.name == last.name:
             last.text += output.text
         else:
-            kept.append(output)
+            kept.append(NotebookNode(output))
     return kept
 
 
