@@ -33,16 +33,13 @@ def on_ablation(rows: pd.DataFrame) -> list[str]:
 
 def _compared(ran: pd.DataFrame) -> list[str]:
     """How the networks, indexed by positions, compare with all modules, if run, and with none."""
-    names = ("above", "gain")
-    sentences = [
-        each for name in names for each in _against(ran, name, ran.index[ran[name].isna()])
-    ]
+    sentences = [*_against(ran, "above"), *_against(ran, "gain")]
     return list(dict.fromkeys(sentences))  # without all modules, both compare with none
 
 
-def _against(ran: pd.DataFrame, name: str, reference: pd.Index) -> list[str]:
-    """Which networks, indexed by positions, differ from `reference`; `name` is the difference's."""
-    others = ran.dropna(subset=name)
+def _against(ran: pd.DataFrame, name: str) -> list[str]:
+    """Which networks, indexed by positions, differ by `name` from the one that has none."""
+    others, reference = ran.dropna(subset=name), ran.index[ran[name].isna()]
     if others.empty or len(reference) != 1:
         return []
     low, high = others[f"{name}_low"], others[f"{name}_high"]
