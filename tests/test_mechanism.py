@@ -313,10 +313,10 @@ def test_the_words_on_the_fall_of_the_lead_are_of_each_size_of_image():
     alone = leads((0.6, 3, 2, 4)).assign(image_rows=220)
     found = findings.on_fall(pd.concat([falls, alone]))
     assert found == (
-        "In images of 110 rows, ASPP's lead is +30.0 (+28.0 to +32.0) points if a plain network "
-        "sees 10 % of them, and -3.0 (-4.0 to -2.0) points if a plain network sees 200 % of them. "
+        "In images of 110 rows, ASPP's lead is +30.0 (+28.0 to +32.0) points if U-Net-2D "
+        "sees 10 % of them, and -3.0 (-4.0 to -2.0) points if U-Net-2D sees 200 % of them. "
         "The mean lead gets smaller with each step of this share. In images of 220 rows, ASPP's "
-        "lead is +3.0 (+2.0 to +4.0) points if a plain network sees 60 % of them."
+        "lead is +3.0 (+2.0 to +4.0) points if U-Net-2D sees 60 % of them."
     )
     rises = leads((0.1, 3, 2, 4), (0.2, 5, 4, 6), (0.3, 1, 0, 2))
     assert "does not get smaller with every step" in findings.on_fall(rises)
@@ -339,7 +339,10 @@ def test_the_words_on_the_controls_are_chosen_by_the_intervals(no_pooling, wide,
     found = findings.on_controls(mechanism.control_table(scores))
     assert found.startswith("With two stages ASPP's lead is +20.0 (")
     assert words in found
-    assert found.endswith(f"So {findings.on_cause(mechanism.control_table(scores))}")
+    controls = mechanism.control_table(scores)
+    cause, limits = findings.on_cause(controls), findings.on_limits_of_controls(controls)
+    assert found.endswith(f"So {cause} {limits}")
+    assert limits == "The control network with more parameters has fewer than ASPP-UNet."
     assert ("more than the lead" in found) == (no_pooling > 0.81)
 
 

@@ -20,6 +20,7 @@ PAGES = {
         "course": partial(course_plan, "notebooks/", minutes=False),
         "mechanism": tables.mechanism_tables,
         "scores": tables.scores_table,
+        "ablation": tables.ablation_table,
         "notebooks": notebooks_table,
     },
     "docs/predict.md": {"bundled": tables.bundled_table},

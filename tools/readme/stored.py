@@ -82,6 +82,12 @@ def searched() -> pd.DataFrame:
 
 
 @cache
+def longer() -> pd.DataFrame:
+    """`mechanism.longer_table` of the networks of the mechanism."""
+    return mechanism.longer_table(searched(), load_profile(SHOWN_PROFILE))
+
+
+@cache
 def controls() -> pd.DataFrame:
     """`mechanism.control_table` of the control networks."""
     return mechanism.control_table(scores_of(CONTROLLED))
@@ -94,4 +100,4 @@ def in_per_cent(row: pd.Series) -> str:
 
 def in_points(row: pd.Series) -> str:
     """The difference of a comparison with its interval."""
-    return with_interval(*(float(row[column]) for column in ("difference", "low", "high")), ".2f")
+    return with_interval(*(float(row[column]) for column in ("difference", "low", "high")), "+.1f")

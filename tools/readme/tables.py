@@ -7,14 +7,15 @@ from tools.readme import stored
 from tools.readme.markdown import table
 from tools.readme.stored import RESULTS, SHOWN, SHOWN_PROFILE, in_per_cent
 
+from spineseg.course.score_tables import ablation_rows
 from spineseg.evaluation.provenance import device_names
-from spineseg.evaluation.result_files import CONVERGENCE, SUMMARY, TABLE3
+from spineseg.evaluation.result_files import FIVE_FOLDS, SCORES, SEARCH, SUMMARY, TABLE3
 from spineseg.experiment import CLEANED_UP
 from spineseg.labels import ALL_CLASSES, FOREGROUND
 from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED
 from spineseg.methods import TABLE3 as METHODS_OF_TABLE3
 from spineseg.paper import findings, mechanism, printed
-from spineseg.paper.findings.words import Row, in_stages, points
+from spineseg.paper.findings.words import NUMBERS, Row, in_stages, points
 from spineseg.paper.tables import with_interval
 from spineseg.profiles import load_profile
 
@@ -42,18 +43,51 @@ def scores_table() -> str:
         "difference",
         "change with twice the epochs",
     )
-    changes = pd.read_csv(RESULTS / SHOWN / CONVERGENCE.name).set_index("model")["change"]
     lines = []
     for name in METHODS_OF_TABLE3:
         title = METHODS[name].title
         title = f"**{title}**" if name == PROPOSED else title
         paper = f"{_printed(name, FOREGROUND):.1f}"
-        lines.append((title, paper, *_cells(rows.loc[name]), _signed(changes.get(name))))
-    return (
-        f"{table(head, lines)}\n\nProfile {SHOWN_PROFILE}. Devices: "
-        f"{device_names(rows['device'].dropna())}; the paper's is a K80. The change is on "
-        "validation patients, with one seed."
+        lines.append((title, paper, *_cells(rows.loc[name]), _change(name)))
+    remark = (
+        f"Profile {SHOWN_PROFILE}. Devices: {device_names(rows['device'].dropna())}; the paper's "
+        "is a K80. The change is on simulated validation patients, with one seed."
     )
+    parts = [table(head, lines), remark, _five_folds(), _letter()]
+    return "\n\n".join(filter(None, parts))
+
+
+def _change(model: str) -> str:
+    """What twice the epochs change or, if they were not tried, what the last doubling changed."""
+    search = pd.read_csv(RESULTS / SHOWN / SEARCH.name).query("model == @model")
+    tried = search.set_index(["learning_rate", "epochs"])["DSC"]
+    ((rate, epochs),) = tried.index[search["chosen"]]
+    here, twice, half = (tried.get((rate, n)) for n in (epochs, 2 * epochs, epochs // 2))
+    if twice is not None:
+        return f"{twice - here:+.1f}"
+    if half is None:
+        return "not tried"
+    return f"not tried ({here - half:+.1f} from {epochs // 2} to {epochs} epochs)"
+
+
+def _five_folds() -> str:
+    """The lead over all folds that both methods were trained on, with one seed."""
+    row = pd.read_csv(RESULTS / SHOWN / FIVE_FOLDS.name).query("metric == 'DSC'").iloc[0]
+    if row["folds"] < load_profile(SHOWN_PROFILE).folds:
+        return ""
+    return (
+        f"**All {NUMBERS[row['folds']]} folds** ({row['cases']} tested, one seed): ASPP-UNet's "
+        f"lead over U-Net-2D is {stored.in_points(row)} points. The settings were chosen on "
+        "patients of all folds but the first, so these scores can be a little too high."
+    )
+
+
+def _letter() -> str:
+    """How far the paper's recipe gets, if it was trained."""
+    if not (RESULTS / stored.LETTER / SCORES.name).is_file():
+        return ""
+    found = findings.on_letter(*(stored.scores_of(name) for name in (stored.LETTER, SHOWN)))
+    return found and f"**The paper's recipe**, in images of this size. {found}"
 
 
 def _cells(row: pd.Series) -> tuple[str, str]:
@@ -64,10 +98,6 @@ def _cells(row: pd.Series) -> tuple[str, str]:
     return mean, f"{row['difference']:+.1f}"
 
 
-def _signed(change: float | None) -> str:
-    return "not known" if change is None or pd.isna(change) else f"{change:+.1f}"
-
-
 def _printed(name: str, classes: Sequence[str]) -> float:
     """The paper's DSC of a method, averaged over these classes, in per cent."""
     means = printed.table3().query("metric == 'DSC'").set_index(["model", "class"])["mean"]
@@ -76,23 +106,85 @@ def _printed(name: str, classes: Sequence[str]) -> float:
 
 def mechanism_tables() -> str:
     """ASPP's lead by the share that a plain network sees, and what the controls gain."""
-    depths, controls = stored.depths(), stored.controls()
-    profile = load_profile(SHOWN_PROFILE)
+    depths = stored.depths()
     scores = pd.concat(map(stored.scores_of, stored.MECHANISM))
     profiles = " and ".join(sorted(scores["profile"].unique()))
-    remarks = [
+    remark = (
         f"Mean DSC, %. {depths['cases'].max()} simulated patients, profile {profiles}, "
-        f"{depths['seeds'].min()} seeds. Devices: {device_names(scores['device'])}.",
-        findings.on_sizes(depths),
-        findings.on_longer(mechanism.longer_table(stored.searched(), profile), profile.epochs),
-    ]
+        f"{depths['seeds'].min()} seeds. Devices: {device_names(scores['device'])}."
+    )
     parts = [
         depths_table(depths),
-        " ".join(filter(None, remarks)),
-        f"The same with {in_stages(CONTROL_DEPTH)} and one part of what ASPP adds:",
-        controls_table(controls),
+        f"{remark} {findings.on_sizes(depths)}".rstrip(),
+        *_longer(),
+        f"**The parts of ASPP.** With {in_stages(CONTROL_DEPTH)}, and one part of what ASPP adds:",
+        controls_table(stored.controls()),
+        findings.on_limits_of_controls(stored.controls()),
+        _one_more_stage(),
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
+
+
+def _longer() -> list[str]:
+    """What twice the epochs change of the lead: a sentence, a table, and what follows."""
+    epochs, longer = load_profile(SHOWN_PROFILE).epochs, stored.longer()
+    if longer.empty:
+        return []
+    head = ("stages", *(f"{what}, {n}" for n in (epochs, 2 * epochs) for what in (*TITLES, "lead")))
+    lines = []
+    for row in longer.to_dict("records"):
+        cells = [row["stages"]]
+        for end in ("", "_twice"):
+            plain, proposed = (row[f"{name}{end}"] for name in (PLAIN, PROPOSED))
+            cells += [f"{plain:.1f}", f"{proposed:.1f}", f"{proposed - plain:+.1f}"]
+        lines.append(cells)
+    return [
+        f"**More epochs.** These networks were trained for {epochs} epochs. On validation patients "
+        f"(one seed), {epochs} and {2 * epochs} epochs give:",
+        table(head, lines),
+        findings.on_trained_out(longer, epochs),
+    ]
+
+
+def _one_more_stage() -> str:
+    """Whether the plain network does as well with one more stage, by image size."""
+    deeper = pd.concat(
+        mechanism.deeper_table(stored.scores_of(name), load_profile(profile))
+        for name, profile in stored.MECHANISM.items()
+    )
+    if deeper.empty:
+        return ""
+    times = deeper["deeper_unet_parameters"] / deeper["aspp_unet_parameters"]
+    return (
+        f"**One more stage instead of ASPP.** {findings.on_one_more_stage(deeper)} The plain "
+        f"network has {times.min():.1f} to {times.max():.1f} times as many parameters "
+        "([what else speaks against the finding](notebooks/09_mechanism.ipynb))."
+    )
+
+
+def ablation_table() -> str:
+    """Table 2 beside our ablation, and what follows."""
+    scores = stored.scores_of(stored.ABLATED)
+    rows = ablation_rows(scores)
+    devices = scores.groupby("model")["device"].unique().map(device_names)
+    every = METHODS[PROPOSED].positions
+    head = ("ASPP at", "paper", "ours", f"points above {every}", "points above none", "device")
+    lines = [
+        (
+            row["positions"],
+            "" if pd.isna(row["paper"]) else f"{row['paper']:.1f}",
+            with_interval(row["ours"], row["low"], row["high"]),
+            *("" if pd.isna(row[name]) else points(row, name) for name in ("above", "gain")),
+            devices[row["model"]],
+        )
+        for row in rows.dropna(subset="ours").to_dict("records")
+    ]
+    return (
+        f"{table(head, lines)}\n\nMean DSC, %. {scores['case'].nunique()} simulated patients, "
+        f"profile {scores['profile'].iloc[0]}, {rows['seeds'].max():.0f} seeds.\n\n"
+        f"{' '.join(findings.on_ablation(rows))} Twice the epochs were not tried for these "
+        "networks."
+    )
 
 
 def depths_table(depths: pd.DataFrame) -> str:
@@ -149,7 +241,8 @@ def repaired_table() -> str:
     return (
         f"{table(('sees', *heads), lines)}\n\nMean DSC, %. {rows['cases'].max()} simulated "
         f"patients, profile {profile.name}, seed {seeds}, so the intervals are over patients "
-        f"alone. Device: {device_names(repaired['device'])}.\n\n{_repaired_phantom()}"
+        f"alone. Device: {device_names(repaired['device'])}.\n\n{findings.on_repair(rows)} "
+        f"{_repaired_phantom()}"
     )
 
 
@@ -221,7 +314,7 @@ def speed_table() -> str:
             words = f"{part} of {METHODS[what].title}" if what else part
             share_words = "" if pd.isna(share) else f"{share:.0%}"
             lines.append((words, size, row["version"], f"{row['ratio']:.1f}", share_words))
-    head = ("", "size", "compared with", "times as long", "share of peak")
+    head = ("task", "image size", "compared with", "speed-up", "share of peak speed")
     return (
         f"{table(head, lines)}\n\nMeasured on {speed['device'][0]}. At least "
         f"{100 * speed['agreement'].min():.2f} % of held-out pixels get the label that the plain "

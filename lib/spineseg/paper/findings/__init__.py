@@ -1,7 +1,13 @@
 """What tables of results say, in sentences whose words are chosen by the numbers."""
 
 from spineseg.paper.findings.ablation import on_ablation
-from spineseg.paper.findings.caveats import against, on_longer, on_one_more_stage, on_repair
+from spineseg.paper.findings.caveats import (
+    against,
+    on_longer,
+    on_one_more_stage,
+    on_repair,
+    on_trained_out,
+)
 from spineseg.paper.findings.claims import on_audit, on_needs, on_outcome, on_verdicts
 from spineseg.paper.findings.comparison import (
     on_best,
@@ -21,6 +27,7 @@ from spineseg.paper.findings.mechanism import (
     on_fall,
     on_fields,
     on_lead,
+    on_limits_of_controls,
     on_names,
     on_sizes,
     on_stages,
@@ -55,6 +62,7 @@ __all__ = [
     "on_lead",
     "on_leads",
     "on_letter",
+    "on_limits_of_controls",
     "on_longer",
     "on_losses",
     "on_means",
@@ -76,6 +84,7 @@ __all__ = [
     "on_scores",
     "on_sizes",
     "on_stages",
+    "on_trained_out",
     "on_verdicts",
     "on_view",
     "on_worst",

@@ -90,17 +90,16 @@ def on_longer(longer: pd.DataFrame, epochs: int) -> str:
     if longer.empty:
         return f"{first} Whether more epochs change the lead was not tried."
     changes = "; ".join(map(_longer, longer.to_dict("records")))
-    return " ".join(
-        [
-            f"{first} On validation patients (one seed), {2 * epochs} epochs change {changes}. "
-            "Other numbers of stages were not tried with both networks.",
-            *_not_trained_out(longer, epochs),
-        ]
-    )
+    sentences = [
+        f"{first} On validation patients (one seed), {2 * epochs} epochs change {changes}.",
+        "Other numbers of stages were not tried with both networks.",
+        on_trained_out(longer, epochs),
+    ]
+    return " ".join(filter(None, sentences))
 
 
-def _not_trained_out(longer: pd.DataFrame, epochs: int) -> list[str]:
-    """Which networks change by too much to count as trained out."""
+def on_trained_out(longer: pd.DataFrame, epochs: int) -> str:
+    """Which networks change by too much to count as trained out; `longer` as in `on_longer`."""
     networks = []
     for row in longer.to_dict("records"):
         names = [
@@ -111,12 +110,12 @@ def _not_trained_out(longer: pd.DataFrame, epochs: int) -> list[str]:
         if names:
             networks.append(f"{joined(names)} with {in_stages(row['stages'])}")
     if not networks:
-        return []
-    return [
+        return ""
+    return (
         "A network is trained out if twice the epochs change it by less than "
         f"{TRAINED_OUT:.0f} point. Not trained out: {'; '.join(networks)}. So these leads are "
         f"those of networks after {epochs} epochs."
-    ]
+    )
 
 
 def _longer(row: Row) -> str:

@@ -105,8 +105,9 @@ def on_fall(depths: pd.DataFrame) -> str:
 
 def _fall_of(rows: Hashable, size: pd.DataFrame) -> str:
     """The lead in images of one size, from the smallest share to the largest."""
+    plain = METHODS[PLAIN].title
     leads = [
-        f"{points(row, 'lead')} points if a plain network sees {100 * row['ratio']:.0f} % of them"
+        f"{points(row, 'lead')} points if {plain} sees {100 * row['ratio']:.0f} % of them"
         for row in size.to_dict("records")
     ]
     if len(leads) == 1:
@@ -144,8 +145,9 @@ def on_controls(controls: pd.DataFrame) -> str:
         if name in rows
     ]
     cause = on_cause(controls)
-    conclusion = [f"So {cause}"] if cause else []
-    return " ".join([f"With {stages} ASPP's lead is {lead} points.", *parts, *conclusion])
+    conclusion = [f"So {cause}", on_limits_of_controls(controls)] if cause else []
+    sentences = [f"With {stages} ASPP's lead is {lead} points.", *parts, *conclusion]
+    return " ".join(filter(None, sentences))
 
 
 def rows_by_model(controls: pd.DataFrame) -> dict[str, Row]:
@@ -197,14 +199,23 @@ def on_cause(controls: pd.DataFrame) -> str:
                 "ASPP's atrous branches alone are enough for the lead.",
                 *_other_ways(rows),
                 "A control network with more parameters than U-Net-2D, but no more reach, gains at "
-                f"most {most:.0f} % of it. That network has fewer parameters than ASPP-UNet. How "
-                "far a branch must reach is open: rates 1, 2, 3 were tried only together with "
-                "image pooling.",
+                f"most {most:.0f} % of it.",
             ]
         )
     if size and not branches:
         return "ASPP helps at least in part by its parameters."
     return "these networks do not single out one cause."
+
+
+def on_limits_of_controls(controls: pd.DataFrame) -> str:
+    """What the controls leave open; `controls` is that of `control_table`."""
+    rows = rows_by_model(controls)
+    limits = {
+        "control_wide": "The control network with more parameters has fewer than ASPP-UNet.",
+        "control_near": "How far a branch must reach is open: rates 1, 2, 3 were tried only "
+        "together with image pooling.",
+    }
+    return " ".join(sentence for name, sentence in limits.items() if name in rows)
 
 
 def _other_ways(rows: Mapping[str, Row]) -> list[str]:
