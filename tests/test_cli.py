@@ -46,7 +46,7 @@ def test_compare_prints_a_line_per_method(trained, phantom, workspace, capsys):
     experiment = ["--data", str(phantom), "--profile", "smoke"]
     assert cli.main(["compare", *experiment, "--models", "aspp_unet", "--folds", "0"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("ASPP-UNet: fewer than two stored runs")
+    assert line.startswith("ASPP-UNet fold 0: fewer than two stored runs")
 
 
 @pytest.fixture

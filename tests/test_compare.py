@@ -53,7 +53,7 @@ def store(experiment: Experiment, *differences: float) -> None:
 def test_a_line_says_whether_a_run_was_reproduced(experiment, differences, verdict):
     store(experiment, *differences)
     (line,) = compare.compare(experiment, [Run(MODEL, 0)])
-    assert line.startswith(f"ASPP-UNet: {verdict}; DSC ")
+    assert line.startswith(f"ASPP-UNet fold 0: {verdict}; DSC ")
     assert "expected" in line
     assert compare.read_verdict_lines(experiment) == [line]
     table = pd.read_csv(experiment.runs / "reproduced.csv")
@@ -65,10 +65,10 @@ def test_a_line_says_whether_a_run_was_reproduced(experiment, differences, verdi
 
 def test_too_few_stored_runs_give_no_verdict(experiment):
     (line,) = compare.compare(experiment, [Run(MODEL, 0)])
-    assert line.startswith("ASPP-UNet: fewer than two stored runs to compare with; DSC ")
+    assert line.startswith("ASPP-UNet fold 0: fewer than two stored runs to compare with; DSC ")
     store(experiment)  # none
     (line,) = compare.compare(experiment, [Run(MODEL, 0)])
-    assert line.startswith("ASPP-UNet: fewer than two stored runs to compare with; DSC ")
+    assert line.startswith("ASPP-UNet fold 0: fewer than two stored runs to compare with; DSC ")
 
 
 def test_every_run_that_is_missing_is_named(experiment):

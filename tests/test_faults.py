@@ -24,6 +24,8 @@ import torch
 
 from commands import Commands, Ended
 from spineseg.experiment import Experiment
+from spineseg.utils import paths
+from spineseg.utils.errors import write_error
 from spineseg.utils.files import read_json
 from spineseg.utils.paths import REPOSITORY
 from spineseg.workflow.gather import results_of
@@ -572,3 +574,14 @@ def test_a_killed_graph_goes_on(phantom, root, tmp_path, every):
     assert third.returncode == 0, third.stderr
     assert target.is_file()
     assert not list(root.rglob(".*"))
+
+
+@pytest.mark.parametrize("error", [OSError(), RuntimeError(), RuntimeError("\n")])
+def test_an_error_without_words_is_named_by_its_type(error, tmp_path):
+    line = str(write_error(tmp_path / "mask.nii", error))
+    assert f"not written ({type(error).__name__}; " in line
+
+
+def test_an_empty_root_is_no_root(monkeypatch):
+    monkeypatch.setenv("SPINESEG_ROOT", "")
+    assert paths.root() == REPOSITORY

@@ -146,6 +146,14 @@ def test_runs_of_several_seeds_are_gathered(experiment, with_a_seed):
     assert {"best_predicted_unet", "worst_predicted_aspp_unet"} <= set(drawn)
 
 
+def test_nothing_is_written_if_the_methods_have_no_run_in_common(experiment, with_a_seed):
+    before = {path.name: path.read_bytes() for path in experiment.results.iterdir()}
+    others = [run for run in with_a_seed if run != Run("aspp_unet", 0)]
+    with pytest.raises(UserError, match=r"no fold and seed that all of aspp_unet, unet have"):
+        gather(experiment, others)
+    assert before == {path.name: path.read_bytes() for path in experiment.results.iterdir()}
+
+
 def test_results_of_several_seeds_are_told_from_those_of_one(experiment):
     assert not has_seeds(Experiment.of("simulated", "smoke"))
     assert not has_seeds(experiment)

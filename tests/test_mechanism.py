@@ -355,6 +355,8 @@ def test_the_words_on_the_stages_and_the_best_control_are_chosen_by_the_numbers(
     both = pd.concat([depths[:1], depths[:1].assign(stages=2)])
     assert findings.on_stages(both).endswith("ASPP helps with one or two stages.")
     assert findings.on_stages(depths[:0]) == ""
+    unknown = depths.assign(lead_low=np.nan, lead_high=np.nan)  # of one patient
+    assert findings.on_stages(unknown) == ""
     scores = scored(**AT_TWO_STAGES, control_wide=0.7, control_rows=0.75)
     found = findings.on_best_control(mechanism.control_table(scores))
     assert found.startswith(

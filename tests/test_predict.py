@@ -51,7 +51,7 @@ def box(monkeypatch) -> types.SimpleNamespace:
 
     monkeypatch.setattr(workflow, "open_segmenter", open_segmenter)
     monkeypatch.setattr(
-        workflow, "run_line", lambda run: LINE if run == paths.BUNDLED else line(run)
+        workflow, "run_line", lambda run, clean: LINE if run == paths.BUNDLED else line(run, clean)
     )
     return double
 
@@ -363,11 +363,28 @@ def test_a_run_on_simulated_scans_says_so(trained, tmp_path):
     run.mkdir()
     content = read_json(trained / "runs" / RUN / "run.json")
     content["profile"]["name"] = "mine"
-    phantom = content["data"]
-    for data, simulated in ((phantom, True), ("simulated-20", True), (str(tmp_path), False)):
+    mini = content["data"]
+    for data in (mini, "simulated-20", "phantom", str(tmp_path)):
         write_json(run / "run.json", content | {"data": data})
-        assert ("simulated scans only" in run_line(run)) == simulated
+        assert ("simulated scans only" in run_line(run)) == (data != str(tmp_path))
     assert COMPLETE_RECORD == PHANTOM_RECORD
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_the_score_that_is_announced_is_that_of_masks_with_or_without_repair(clean):
+    ending = "-cleaned-up" if clean else ""
+    name = f"randomised-1000-bundled-on-real-t2-lumbar{ending}"
+    with (paths.REPOSITORY / "results" / name / "summary.csv").open(encoding="utf-8") as table:
+        rows = [row for row in csv.DictReader(table) if row["class"] == "all"]
+    dsc = {(row["aggregation"], row["metric"]): float(row["mean"]) for row in rows}
+    words = f"mean DSC {100 * dsc['volume', 'DSC']:.0f} % on 11 scans"
+    assert run_line(paths.BUNDLED, clean).count(" mean DSC ") == 1
+    assert words in run_line(paths.BUNDLED, clean)
+
+
+def test_networks_of_the_lessons_say_that_they_saw_simulated_scans_only():
+    for run in sorted((paths.BUNDLED / "laptop").iterdir()):
+        assert "simulated scans only" in run_line(run), run
 
 
 def test_a_run_must_be_finished(scan, tmp_path, capsys):
@@ -642,6 +659,10 @@ def test_predict_scan_returns_the_voxels_of_each_class(scan, tmp_path):
     found = predict_scan(scan, tmp_path / "mask.mha")
     mask = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "mask.mha")))
     assert list(found.values()) == np.bincount(mask.ravel(), minlength=9).tolist()
+    write(make_scan((20, 36, 12)), tmp_path / "two" / "other.nii.gz")
+    write(make_scan((20, 36, 12)), tmp_path / "two" / "scan.nii.gz")
+    with pytest.raises(UserError, match=r"two: holds 2 scans"):
+        predict_scan(tmp_path / "two", tmp_path / "masks")
     scan.write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"scan\.nii\.gz"):
         predict_scan(scan, tmp_path / "mask.mha")

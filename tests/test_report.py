@@ -65,6 +65,15 @@ def test_times_and_origins_are_written(experiment):
     assert {entry["device"] for entry in recorded["files"].values()} <= {run["device"], "any"}
 
 
+def test_files_that_are_not_ours_are_recorded_or_left_alone(experiment):
+    (experiment.results / "notes").mkdir()
+    (experiment.results / "empty.csv").touch()
+    report(experiment)
+    files = read_json(experiment.results / "provenance.json")["files"]
+    assert "empty.csv" in files
+    assert "notes" not in files
+
+
 def test_incomplete_results_make_no_page(experiment):
     scores = experiment.results / "scores.csv"
     table = pd.read_csv(scores)

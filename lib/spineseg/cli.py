@@ -159,7 +159,7 @@ def _gather(options: argparse.Namespace) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     """Compare the scores of new runs with the stored ones of the same experiment. Prints a line per
-    method."""
+    run."""
     from spineseg.workflow.compare import compare
 
     experiment = _experiment(options)

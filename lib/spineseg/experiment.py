@@ -69,6 +69,14 @@ class Experiment:
         return SIMULATED.fullmatch(str(self.data)) is not None
 
     @property
+    def is_synthetic(self) -> bool:
+        """Whether the data are simulated patients or the default phantom.
+
+        A run of the phantom that was handed on has the phantom's name in place of its folder.
+        """
+        return self.is_simulated or self.data_name == paths.default_data().name
+
+    @property
     def simulated_patients(self) -> int:
         """The number of patients to simulate on the target grid."""
         found = SIMULATED.fullmatch(str(self.data))

@@ -25,7 +25,7 @@ from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED, at_depth
 from spineseg.models.receptive_field import rows_seen
 from spineseg.paper import findings, mechanism
 from spineseg.paper import printed as paper
-from spineseg.paper.findings.words import NUMBERS, in_stages, joined, points
+from spineseg.paper.findings.words import in_stages, in_words, joined, points
 from spineseg.paper.tables import with_interval
 from spineseg.paper.verdicts import (
     CANNOT_ACT,
@@ -150,7 +150,7 @@ def _longer() -> str:
     longer = stored.longer()
     if longer.empty:
         return ""
-    stages = joined((NUMBERS[each] for each in longer["stages"]), "or")
+    stages = joined((in_words(each) for each in longer["stages"]), "or")
     before, after = (longer[f"{PROPOSED}{end}"] - longer[f"{PLAIN}{end}"] for end in ("", "_twice"))
     return (
         f" The networks were trained for {epochs} epochs. Twice as many change the lead by at most "

@@ -15,7 +15,7 @@ from spineseg.labels import ALL_CLASSES, FOREGROUND
 from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED
 from spineseg.methods import TABLE3 as METHODS_OF_TABLE3
 from spineseg.paper import findings, mechanism, printed
-from spineseg.paper.findings.words import NUMBERS, Row, in_stages, points
+from spineseg.paper.findings.words import Row, in_stages, in_words, points
 from spineseg.paper.tables import with_interval
 from spineseg.profiles import load_profile
 
@@ -76,7 +76,7 @@ def _five_folds() -> str:
     if row["folds"] < load_profile(SHOWN_PROFILE).folds:
         return ""
     return (
-        f"**All {NUMBERS[row['folds']]} folds** ({row['cases']} tested, one seed): ASPP-UNet's "
+        f"**All {in_words(row['folds'])} folds** ({row['cases']} tested, one seed): ASPP-UNet's "
         f"lead over U-Net-2D is {stored.in_points(row)} points. The settings were chosen on "
         "patients of all folds but the first, so these scores can be a little too high."
     )

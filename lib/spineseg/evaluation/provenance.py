@@ -53,7 +53,7 @@ def record(folder: Path, origin: dict[str, Any], device: str) -> None:
     before = _recorded(folder)
     origins: dict[str, Any] = {}
     files: dict[str, Any] = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(each for each in folder.iterdir() if each.is_file()):
         if path.name == PROVENANCE or path.name.startswith("."):
             continue
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -98,7 +98,10 @@ def _devices(path: Path, device: str) -> str:
     """The devices in a table's own column, otherwise that of the runs."""
     if path.suffix != ".csv":
         return device
-    table = pd.read_csv(path, dtype=str)
+    try:
+        table = pd.read_csv(path, dtype=str)
+    except ValueError:  # not one of our tables
+        return device
     return device_names(table["device"].dropna() if "device" in table else []) or device
 
 

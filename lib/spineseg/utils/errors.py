@@ -70,7 +70,8 @@ def write_error(path: Path, error: Exception) -> UserError:
     """The error to raise if `path` could not be written because of `error`."""
     if isinstance(error, UserError):
         return error
-    reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
+    words = str(error).strip() or type(error).__name__
+    reason = getattr(error, "strerror", None) or words.splitlines()[-1]
     folder = next(parent for parent in path.absolute().parents if parent.is_dir())
     free = shutil.disk_usage(folder).free / 2**20
     return UserError.at(path, f"not written ({reason}; {free:.0f} MiB are free there)", MAKE_ROOM)

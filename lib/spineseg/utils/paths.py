@@ -13,7 +13,7 @@ BUNDLED = REPOSITORY / "weights"  # the network for those who have no run of the
 
 def root() -> Path:
     """The folder that holds data/, cache/, runs/, results/ and figures/."""
-    return Path(os.environ.get("SPINESEG_ROOT", REPOSITORY)).resolve()
+    return Path(os.environ.get("SPINESEG_ROOT") or REPOSITORY).resolve()
 
 
 def default_data() -> Path:

@@ -1,11 +1,13 @@
-"""How many cores there are to use, and worker processes that end with their parent.
+"""How many cores there are to use, worker processes that end with their parent, shell commands.
 
 make.py imports this module before any package is installed.
 """
 
 import math
 import os
-from collections.abc import Iterator
+import shlex
+import subprocess
+from collections.abc import Iterator, Sequence
 from multiprocessing import parent_process
 from pathlib import Path
 from threading import Thread
@@ -68,3 +70,8 @@ def end_with_parent() -> None:
             os._exit(1)
 
         Thread(target=follow, daemon=True).start()
+
+
+def shell_line(command: Sequence[str]) -> str:
+    """A command as the system's shell takes it."""
+    return subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)

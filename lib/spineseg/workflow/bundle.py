@@ -8,8 +8,6 @@ from spineseg.utils import paths
 from spineseg.utils.errors import UserError
 from spineseg.utils.files import write_json
 
-PHANTOM = paths.default_data().name
-
 
 def bundle(run: Path, folder: Path | None = None) -> Path:
     """Write the weights and the record of a run on simulated scans into a folder; returns it.
@@ -20,7 +18,7 @@ def bundle(run: Path, folder: Path | None = None) -> Path:
     from spineseg.training.checkpoint import load_network, save_weights
 
     record = load_record(run)
-    if not (record.as_experiment.is_simulated or record.data_name == PHANTOM):
+    if not record.as_experiment.is_synthetic:
         what = f"was trained on {record.data_name}"
         raise UserError.at(run, what, "bundle a run that was trained on simulated scans alone")
     folder = folder or paths.BUNDLED

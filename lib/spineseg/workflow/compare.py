@@ -85,11 +85,11 @@ def prediction_interval(values: np.ndarray) -> tuple[float, float]:
 
 def verdict_lines(table: pd.DataFrame) -> list[str]:
     """One line per run of reproduced.csv."""
-    runs = table.groupby(["model", "fold", "seed"], sort=False)
-    return [_verdict_line(str(model), rows) for (model, _, _), rows in runs]  # type: ignore[misc]
+    return [_verdict_line(rows) for _, rows in table.groupby(["model", "fold", "seed"], sort=False)]
 
 
-def _verdict_line(model: str, rows: pd.DataFrame) -> str:
+def _verdict_line(rows: pd.DataFrame) -> str:
+    """The line of one run."""
     known = rows["reproduced"].notna().all()
     verdict = "reproduced" if known and rows["reproduced"].all() else "not reproduced"
     parts = []
@@ -97,7 +97,8 @@ def _verdict_line(model: str, rows: pd.DataFrame) -> str:
         expected = f" (stored {row.stored:.1f}, expected {row.low:.1f} to {row.high:.1f})"
         parts.append(f"{row.metric} {row.ours:.1f} %{expected if known else ''}")
     words = verdict if known else "fewer than two stored runs to compare with"
-    return f"{METHODS[model].title}: {words}; {', '.join(parts)}"
+    model, fold = rows.iloc[0][["model", "fold"]]
+    return f"{METHODS[model].title} fold {fold}: {words}; {', '.join(parts)}"
 
 
 def read_verdict_lines(experiment: Experiment) -> list[str]:

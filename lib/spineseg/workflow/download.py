@@ -1,7 +1,6 @@
 """Download a public data set and convert it to the challenge's layout."""
 
 import re
-import shlex
 import shutil
 import sys
 from contextlib import suppress
@@ -15,6 +14,7 @@ from spineseg.data.zenodo import Record, RecordFile, Zenodo, part_path, size_of
 from spineseg.utils.errors import UserError, write_error
 from spineseg.utils.files import read_json
 from spineseg.utils.locks import folder_lock
+from spineseg.utils.processes import shell_line
 
 STORE, SCANS = ".download", "scans"
 GIB = 2**30
@@ -165,7 +165,7 @@ def _print_next(folder: Path, store: Path) -> None:
         size = sum(size_of(path) for path in store.rglob("*") if path.is_file()) / GIB
         kept = f"{size:.1f} GiB as they were downloaded; remove it if you need the room"
         print(f"{store}: {kept}", file=sys.stderr)
-    place = shlex.quote(str(folder.resolve()))
+    place = shell_line([str(folder.resolve())])
     print(
         f"next: make reproduce DATA={place} (or: python make.py reproduce --data {place})",
         file=sys.stderr,

@@ -86,10 +86,13 @@ def gather(experiment: Experiment, runs: Sequence[Run]) -> Path:
     if gaps := _gaps(records, _with_text_folds(tables)):
         words = (f"{file}: {what}" for file, what in gaps)
         raise UserError(*(Problem(experiment.runs, each, remedy) for each in words))
+    arrays = _example_arrays(experiment, runs, scores)
     write_json(experiment.results / RUNS, [record.without_path() for record in records])
     for table, content in tables.items():
         write_csv(experiment.results / table.name, content)
-    _write_examples(experiment, runs, scores)
+    for name, drawn in arrays.items():
+        with atomic_write(experiment.results / name) as temporary:
+            np.savez_compressed(temporary, **drawn)  # type: ignore[arg-type]
     return experiment.results
 
 
@@ -131,20 +134,19 @@ def _with_text_folds(tables: dict[ResultTable, pd.DataFrame]) -> dict[ResultTabl
     return {table: content.astype({"fold": str}) for table, content in tables.items()}
 
 
-def _write_examples(experiment: Experiment, runs: Sequence[Run], scores: pd.DataFrame) -> None:
-    """Write examples.npz and noise.npz if any of the methods is in Table 3."""
+def _example_arrays(
+    experiment: Experiment, runs: Sequence[Run], scores: pd.DataFrame
+) -> dict[str, dict[str, np.ndarray]]:
+    """What goes into examples.npz and noise.npz, if any of the methods is in Table 3."""
     compared = [name for name in TABLE3 if name in {run.model for run in runs}]
     if not compared:
-        return
+        return {}
     shown = PROPOSED if PROPOSED in compared else compared[0]
     first = experiment.run(*next(run for run in runs if run.model == shown))
-    arrays = {
+    return {
         EXAMPLES: _examples(experiment, compared, shown, scores),
         NOISE_EXAMPLE: read_arrays(first / NOISE_EXAMPLE, _rescore_remedy(first)),
     }
-    for name, content in arrays.items():
-        with atomic_write(experiment.results / name) as temporary:
-            np.savez_compressed(temporary, **content)  # type: ignore[arg-type]
 
 
 def _examples(
@@ -155,7 +157,10 @@ def _examples(
     The cases are those of the runs that all methods have in common with their first seed.
     """
     dice = scores.query("aggregation == 'volume' and metric == 'DSC'")
-    dice = common_runs(dice, compared)
+    try:
+        dice = common_runs(dice, compared)
+    except ValueError as error:
+        raise UserError.at(experiment.runs, f"not gathered: {error}", "finish these runs") from None
     seed = dice["seed"].min()
     means = dice[dice["seed"] == seed].groupby(["model", "fold", "case"])["value"].mean()
     ranked = means[shown].sort_values(ascending=False)

@@ -2,7 +2,6 @@
 
 import math
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -45,6 +44,7 @@ from spineseg.profiles import load_profile
 from spineseg.utils import paths
 from spineseg.utils.errors import UserError
 from spineseg.utils.locks import acquire, new_lock
+from spineseg.utils.processes import shell_line
 from spineseg.workflow.compare import REPRODUCTION
 from spineseg.workflow.gather import GATHERED, Run, has_seeds
 from spineseg.workflow.prepare import SPLIT, folds_to_run
@@ -469,11 +469,6 @@ def _minutes(value: Any) -> float:
 def spineseg_line(*arguments: str) -> str:
     """The command line of `spineseg ARGUMENTS`."""
     return shell_line([sys.executable, "-m", "spineseg", *arguments])
-
-
-def shell_line(command: Sequence[str]) -> str:
-    """A command as the system's shell takes it."""
-    return subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
 
 
 def count_gpus() -> int:

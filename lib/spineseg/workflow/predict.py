@@ -23,6 +23,7 @@ from spineseg.data.volume import (
     write_mask,
 )
 from spineseg.evaluation.segmenters import open_segmenter
+from spineseg.experiment import CLEANED_UP
 from spineseg.inference.segmenter import Segmenter
 from spineseg.labels import ALL_CLASSES, CLASSES, FOREGROUND, LABEL_SETS, NUM_CLASSES, relabel
 from spineseg.methods import METHODS
@@ -59,10 +60,14 @@ def predict_scan(
     default the network in weights/. Returns the number of voxels of each class. Raises
     UserError for a bad scan and if there is no such run.
     """
-    ((_, found),) = predict_all(scan, mask, run, outputs)
-    if isinstance(found, UserError):
-        raise found
-    return found
+    counts = []
+    for _, found in predict_all(scan, mask, run, outputs):
+        if isinstance(found, UserError):
+            raise found
+        counts.append(found)
+    if len(counts) != 1:
+        raise UserError.at(scan, f"holds {len(counts)} scans", "give one of them")
+    return counts[0]
 
 
 def predict_all(
@@ -85,7 +90,7 @@ def predict_all(
     planned = plan(scans, cases, masks, outputs)
     _print_notes([*source.notes(), *own, *_label_notes(outputs.labels)])
     run = run or paths.BUNDLED
-    segmenter, labelled_by = open_segmenter(run), run_line(run)
+    segmenter, labelled_by = open_segmenter(run), run_line(run, outputs.clean)
     segmenter.clean = outputs.clean
     print(labelled_by, file=sys.stderr)
     batch = Labelling(segmenter, labelled_by, outputs)
@@ -116,10 +121,10 @@ def _without_masks(cases: list[Case]) -> tuple[list[Case], list[Problem]]:
     return kept, notes
 
 
-def run_line(run: Path) -> str:
+def run_line(run: Path, clean: bool = True) -> str:
     """One line on which run labels: its method, data, profile and fold, and what to expect of it.
 
-    Raises UserError if there is no such run.
+    `clean` says whether levels are repaired. Raises UserError if there is no such run.
     """
     record = load_record(run)
     name = "the network in weights/" if run == paths.BUNDLED else run
@@ -129,17 +134,18 @@ def run_line(run: Path) -> str:
     )
     if record.profile.name == "smoke":
         return line + "; smoke only tests that everything runs, expect no useful mask"
-    if record.as_experiment.is_simulated or (Path(record.data) / PHANTOM_RECORD).is_file():
-        scored = _scores_elsewhere(record) or ["expect errors on patients"]
+    if record.as_experiment.is_synthetic or (Path(record.data) / PHANTOM_RECORD).is_file():
+        scored = _scores_elsewhere(record, clean) or ["expect errors on patients"]
         line += "; ".join(["; it has seen simulated scans only", *scored])
     return line
 
 
-def _scores_elsewhere(record: RunRecord) -> list[str]:
+def _scores_elsewhere(record: RunRecord, clean: bool) -> list[str]:
     """What the runs of an experiment reach on other data, as `spineseg evaluate` found it."""
     found = []
-    pattern = record.as_experiment.results_on("*", clean_up=True).name
-    for folder in sorted((paths.REPOSITORY / "results").glob(pattern)):
+    pattern = record.as_experiment.results_on("*", clean_up=clean).name
+    folders = sorted((paths.REPOSITORY / "results").glob(pattern))
+    for folder in (each for each in folders if each.name.endswith(CLEANED_UP) == clean):
         with suppress(OSError, KeyError, TypeError, ValueError):  # no scores, no remark
             found += _mean_dsc(folder / SUMMARY)
     return found

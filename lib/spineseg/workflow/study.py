@@ -6,7 +6,6 @@ it begins when the step before it is done.
 
 from __future__ import annotations
 
-import csv
 import heapq
 import math
 import os
@@ -37,7 +36,7 @@ from spineseg.paper.search import TRAINED_OUT
 from spineseg.profiles import TUNED, tuned_settings
 from spineseg.runs import is_finished
 from spineseg.utils.errors import UserError
-from spineseg.utils.files import atomic_write
+from spineseg.utils.files import write_csv
 from spineseg.utils.processes import end_with_parent
 from spineseg.utils.progress import progress_bar
 from spineseg.workflow.score import is_scored, score_run
@@ -176,11 +175,8 @@ def write_tuned(profile: str, model: str, rate: float, epochs: int) -> None:
     """Put what was chosen for a method into profiles/tuned.csv."""
     chosen = {"learning_rate": rate, "epochs": epochs}
     table = {**tuned_settings(), (profile, model): chosen}
-    with atomic_write(TUNED) as temporary, temporary.open("w", newline="") as file:
-        rows = csv.DictWriter(file, ["profile", "model", *chosen], lineterminator="\n")
-        rows.writeheader()
-        for key in sorted(table):
-            rows.writerow({"profile": key[0], "model": key[1], **table[key]})
+    rows = [{"profile": name, "model": each, **table[name, each]} for name, each in sorted(table)]
+    write_csv(TUNED, pd.DataFrame(rows))
 
 
 def mean_dsc(job: Job) -> float:

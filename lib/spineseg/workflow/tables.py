@@ -93,7 +93,7 @@ def _table3(experiment: Experiment, scores: pd.DataFrame, summary: pd.DataFrame)
 
 
 def _table4(experiment: Experiment, cost: pd.DataFrame) -> pd.DataFrame:
-    return experiment.stamp(tables.beside_table4(cost), cost["device"][0])
+    return experiment.stamp(tables.beside_table4(cost), device_names(cost["device"]))
 
 
 def _comparison(

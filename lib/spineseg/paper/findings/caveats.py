@@ -11,7 +11,7 @@ from spineseg.paper.findings.mechanism import (
     part_of_lead,
     rows_by_model,
 )
-from spineseg.paper.findings.words import NUMBERS, Row, in_stages, joined, points
+from spineseg.paper.findings.words import Row, in_stages, in_words, joined, points
 from spineseg.paper.search import TRAINED_OUT
 
 
@@ -35,7 +35,7 @@ def _scans(scores: pd.DataFrame) -> str:
     simulated = all(SIMULATED.fullmatch(str(name)) for name in scores["data"].unique())
     return (
         f"The {patients} test patients are {'simulated ones' * simulated or 'those'} of "
-        f"{NUMBERS[folds]} fold{'s' * (folds > 1)}. The sacrum, from which one counts, is in the "
+        f"{in_words(folds)} fold{'s' * (folds > 1)}. The sacrum, from which one counts, is in the "
         f"images of {'all' if seen == patients else seen} of them."
     )
 
@@ -65,7 +65,7 @@ def _depth(deeper: pd.DataFrame) -> str:
         times = row["deeper_unet_parameters"] / row["aspp_unet_parameters"]
         sentences.append(
             f"In images of {row['image_rows']} rows, the lead of ASPP-UNet with "
-            f"{in_stages(row['stages'])} over U-Net-2D with {NUMBERS[row['stages'] + 1]} is "
+            f"{in_stages(row['stages'])} over U-Net-2D with {in_words(row['stages'] + 1)} is "
             f"{points(row, 'difference')} points, and the plain network has {times:.1f} times as "
             "many parameters."
         )
@@ -143,7 +143,7 @@ def on_repair(repairs: pd.DataFrame) -> str:
     seeds = int(repairs["seeds"].max())
     sentences = [
         "A rule that knows the order of the levels can repair masks after any network. ASPP's lead "
-        f"is then {joined(parts)} ({NUMBERS[seeds]} seed{'s' * (seeds > 1)})."
+        f"is then {joined(parts)} ({in_words(seeds)} seed{'s' * (seeds > 1)})."
     ]
     turned = (repairs["lead_high"] >= 0) & (repairs["lead_high_repaired"] < 0)
     behind = repairs[turned].to_dict("records")

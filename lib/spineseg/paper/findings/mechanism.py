@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED
-from spineseg.paper.findings.words import NUMBERS, Row, in_stages, joined, points
+from spineseg.paper.findings.words import Row, in_stages, in_words, joined, points
 from spineseg.paper.mechanism import (
     FAILING,
     FIELD_SHARES,
@@ -59,9 +59,10 @@ def on_stages(depths: pd.DataFrame) -> str:
         for what, where in parts.items():
             stages = list(size["stages"][where])
             if stages:
-                some = joined((NUMBERS[each] for each in stages), "or")
+                some = joined((in_words(each) for each in stages), "or")
                 found.append(f"{what} with {some} stage{'s' * (stages[-1] > 1)}")
-        sentences.append(f"In images of {rows} rows, ASPP {joined(found)}.")
+        if found:
+            sentences.append(f"In images of {rows} rows, ASPP {joined(found)}.")
     return " ".join(sentences)
 
 
@@ -250,7 +251,7 @@ def on_classes(classes: pd.DataFrame) -> str:
             f"{_lowest(lowest.loc[stages, PROPOSED])}."
         )
     if not fails.all():
-        others = joined((NUMBERS[stages] for stages in failing.index[~fails]), "or")
+        others = joined((in_words(stages) for stages in failing.index[~fails]), "or")
         sentences.append(f"With {others} stages, no class has a mean DSC below {FAILING:.0f} %.")
     return " ".join(["Count from the sacrum upwards.", *sentences])
 

@@ -20,8 +20,12 @@ def titles(models: Iterable[Hashable]) -> list[str]:
     return [METHODS[str(name)].title for name in models]
 
 
+def in_words(number: int) -> str:
+    return NUMBERS[number] if number < len(NUMBERS) else str(number)
+
+
 def in_stages(number: int) -> str:
-    return f"{NUMBERS[number]} stage{'s' * (number > 1)}"
+    return f"{in_words(number)} stage{'s' * (number > 1)}"
 
 
 def points(row: Row, name: str, ending: str = "") -> str:
