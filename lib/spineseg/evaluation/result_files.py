@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -17,15 +16,19 @@ PROVENANCE = "provenance.json"  # where each file comes from
 
 @dataclass(frozen=True)
 class ResultTable:
-    """A CSV file. `required` columns have no gaps, `optional` ones may have."""
+    """A CSV file. `required` columns have no gaps, `optional` ones may have.
+
+    The columns `texts` are read as text even if all their cells look like numbers.
+    """
 
     name: str
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ("fold",)
 
-    def read(self, folder: Path, remedy: str = REMOVE, **options: Any) -> pd.DataFrame:
-        """The table in a folder; `options` go to `pandas.read_csv`. Raises UserError."""
-        return read_csv(folder / self.name, self.required, self.optional, remedy, **options)
+    def read(self, folder: Path, remedy: str = REMOVE) -> pd.DataFrame:
+        """The table in a folder. Raises UserError if it is missing or damaged."""
+        return read_csv(folder / self.name, self.required, self.optional, remedy, self.texts)
 
 
 OF_A_RUN = ("device", "model", "fold", "seed")
@@ -47,22 +50,28 @@ VALIDATION_SCORES = ResultTable(  # on validation patients, for each setting tha
 )
 SEARCH = ResultTable("search.csv", ("model", "learning_rate", "epochs", "chosen"), ("DSC",))
 CONVERGENCE = ResultTable("convergence.csv", ("model", "epochs", "trained_out"), ("DSC", "change"))
-COST = ResultTable("cost.csv", ("device", "model"), ("parameters", "gflops", "seconds", "note"))
+COST = ResultTable(
+    "cost.csv", ("device", "model"), ("parameters", "gflops", "seconds", "note"), ("note",)
+)
 SUMMARY = ResultTable(
     "summary.csv",
     ("device", "model", "class", "aggregation", "metric", "cases"),
     (*NAMES, "mean", "sd", "low", "high"),
 )
 FAILURES = ResultTable("failures.csv", (*OF_A_RUN, "case", "DSC"), (*NAMES, "missed", "poor"))
-TABLE2 = ResultTable("table2.csv", ("positions", "model", "metric"), ("paper", "ours"))
+TABLE2 = ResultTable(
+    "table2.csv", ("positions", "model", "metric"), ("paper", "ours"), ("positions",)
+)
 TABLE3 = ResultTable("table3.csv", ("model", "metric", "class"), ("paper", "ours"))
-TABLE4 = ResultTable("table4.csv", ("model",))
+TABLE4 = ResultTable("table4.csv", ("model",), texts=("note",))
 COMPARISON = ResultTable("comparison.csv", ("metric", "model", "cases"), ("difference", "p_holm"))
 FIVE_FOLDS = ResultTable(
     "five_folds.csv", ("metric", "folds", "seeds", "cases"), ("unet", "aspp_unet", "difference")
 )
 NOISE_CURVES = ResultTable("noise_curves.csv", ("model", "k", "cases"), ("DSC", "low", "high"))
-VERDICTS = ResultTable("verdicts.csv", ("section", "claim", "verdict"), ("paper", "ours"))
+VERDICTS = ResultTable(
+    "verdicts.csv", ("section", "claim", "verdict"), ("paper", "ours"), ("section", "paper", "ours")
+)
 AUDIT = ResultTable("audit.csv", ("check", "claim", "holds"))
 CONVEXITY = ResultTable("audit_convexity.csv", ("model", "class", "holds"))
 TIMES = ResultTable("times.csv", ("step", "seconds"))

@@ -94,19 +94,21 @@ def read_csv(
     filled: Sequence[str],
     others: Sequence[str] = (),
     remedy: str = REMOVE,
-    **options: Any,
+    texts: Sequence[str] = (),
 ) -> pd.DataFrame:
     """A table that `write_csv` wrote.
 
-    It must have the columns `filled`, which have no gaps, and the columns `others`. `options` go to
-    `pandas.read_csv`. Raises UserError for any other file, and for one whose last line is cut off.
+    It must have the columns `filled`, which have no gaps, and the columns `others`. The columns
+    `texts`, if there, stay text even if all their cells look like numbers. Raises UserError for any
+    other file, and for one whose last line is cut off.
     """
     import pandas as pd
 
     try:
         text = path.read_text(encoding="utf-8")
         # Only an empty cell is a gap: a data set or a profile may have the name `null`.
-        table = pd.read_csv(StringIO(text), keep_default_na=False, na_values=[""], **options)
+        types = dict.fromkeys(texts, str)
+        table = pd.read_csv(StringIO(text), keep_default_na=False, na_values=[""], dtype=types)
     except FileNotFoundError:
         raise _missing(path, remedy) from None
     except OSError as error:

@@ -31,7 +31,7 @@ def compare(experiment: Experiment, runs: Sequence[Run]) -> list[str]:
     whether ours is in it. Raises UserError, which names each, if a run is not finished and scored.
     """
     made = of_each([experiment.run(*run) for run in runs], _record_and_scores)
-    stored = SCORES.read(experiment.results, dtype={"fold": str})
+    stored = SCORES.read(experiment.results)
     parts = [
         experiment.stamp(_compared(run, scores, stored), record.device)
         for run, (record, scores) in zip(runs, made, strict=True)

@@ -23,4 +23,4 @@ def write_cost(experiment: Experiment) -> Path:
 
 def read_cost(experiment: Experiment) -> pd.DataFrame:
     """The stored cost of the networks. Raises UserError if it is missing or damaged."""
-    return COST.read(experiment.results, REMAKE, dtype={"note": str})
+    return COST.read(experiment.results, REMAKE)

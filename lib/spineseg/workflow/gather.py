@@ -83,7 +83,7 @@ def gather(experiment: Experiment, runs: Sequence[Run]) -> Path:
         CONFUSION: _stack(folders, CONFUSION),
     }
     remedy = f"remove that run's {FINISHED} and {SCORES.name} and run `make reproduce`"
-    if gaps := _gaps(records, _with_text_folds(tables)):
+    if gaps := _gaps(records, tables):
         words = (f"{file}: {what}" for file, what in gaps)
         raise UserError(*(Problem(experiment.runs, each, remedy) for each in words))
     arrays = _example_arrays(experiment, runs, scores)
@@ -128,10 +128,6 @@ def _losses(run: Path) -> pd.DataFrame:
     """The losses of a finished run, which its checkpoint has too."""
     remedy = f"remove {run / FINISHED} and run the same training again"
     return LOSSES.read(run, remedy).drop(columns="seconds")
-
-
-def _with_text_folds(tables: dict[ResultTable, pd.DataFrame]) -> dict[ResultTable, pd.DataFrame]:
-    return {table: content.astype({"fold": str}) for table, content in tables.items()}
 
 
 def _example_arrays(
@@ -206,7 +202,7 @@ def _stored_runs(experiment: Experiment) -> list[Run]:
     with suppress(UserError):
         return [Run(each.model, each.fold, each.seed) for each in read_runs(experiment)]
     with suppress(UserError):
-        scores = SCORES.read(experiment.results, dtype={"fold": str})
+        scores = SCORES.read(experiment.results)
         keys = scores[["model", "fold", "seed"]].drop_duplicates()
         return [Run(*key) for key in keys.itertuples(index=False, name=None)]
     return []
@@ -228,7 +224,7 @@ def results_of(
     if missing := [name for name in names if not (folder / name).is_file()]:
         raise UserError.at(folder, f"lacks {', '.join(missing)}", remedy)
     records = read_runs(experiment)
-    tables = {table: table.read(folder, remedy, dtype={"fold": str}) for table in read}
+    tables = {table: table.read(folder, remedy) for table in read}
     faults = [*_foreign(experiment, records, tables), *_gaps(records, tables)]
     faults += _out_of_range(tables[SCORES])
     if faults:

@@ -202,7 +202,7 @@ def _read(experiment: Experiment, source: ResultTable) -> pd.DataFrame:
     """A stored source, or an empty table if it is an optional one that is not stored."""
     if not (experiment.results / source.name).is_file():
         return pd.DataFrame(columns=[*source.required, *source.optional])
-    return source.read(experiment.results, f"remove it and {REMAKE}", dtype={"note": str})
+    return source.read(experiment.results, f"remove it and {REMAKE}")
 
 
 def missing_sources(experiment: Experiment, table: ResultTable) -> Sequence[ResultTable]:
@@ -235,5 +235,5 @@ def read_table(experiment: Experiment, table: ResultTable) -> pd.DataFrame:
 
     Raises UserError if it is missing or damaged.
     """
-    stored = table.read(experiment.results, REMAKE, dtype={"note": str})
+    stored = table.read(experiment.results, REMAKE)
     return stored.drop(columns=["data", "profile", "device"]).fillna({"note": ""})

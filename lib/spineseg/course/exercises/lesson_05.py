@@ -77,7 +77,7 @@ def _rows(answer: Any) -> str:
 def seed_means(model: str) -> pd.Series:
     """The mean DSC of each seed in the stored ablation, in per cent."""
     experiment = Experiment.of("simulated", "laptop-220")
-    scores = SCORES.read(experiment.results, dtype={"fold": str})
+    scores = SCORES.read(experiment.results)
     cases = case_means(common_runs(scores, ABLATION)).query("metric == 'DSC'")
     return cases[cases["model"] == model].groupby("seed")["value"].mean()
 

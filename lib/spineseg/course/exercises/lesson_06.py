@@ -21,7 +21,7 @@ ONE_SEED = 1
 
 def wrong_of(model: str) -> tuple[float, float, float]:
     """Right, missed and misnamed vertebra voxels in the stored study, in per cent."""
-    confusion = CONFUSION.read(Experiment.of().results, dtype={"fold": str})
+    confusion = CONFUSION.read(Experiment.of().results)
     named = mechanism.named_table(common_runs(confusion, TABLE3))
     parts = mechanism.of_vertebrae(named, model)
     return parts["right"], parts["missed"], parts["misnamed"]
@@ -77,7 +77,7 @@ def _sign_flips(answer: Any) -> str:
 
 def widths() -> tuple[float, float]:
     """Widths of the interval of the lead over U-Net-2D: with one seed, and with all."""
-    scores = SCORES.read(Experiment.of().results, dtype={"fold": str})
+    scores = SCORES.read(Experiment.of().results)
     found = []
     for part in (scores[scores["seed"] == ONE_SEED], scores):
         leads = compare(part)

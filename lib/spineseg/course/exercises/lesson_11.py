@@ -23,7 +23,7 @@ PATIENTS, TIMES_AS_MANY = 34, 4
 @cache
 def interval_of_lead(level: str = LEVEL) -> tuple[float, float]:
     """The interval of ASPP-UNet's lead over U-Net-2D in the DSC of a level, in points."""
-    scores = common_runs(SCORES.read(STUDY, dtype={"fold": str}), TABLE3)
+    scores = common_runs(SCORES.read(STUDY), TABLE3)
     rows = scores.query("metric == 'DSC' and aggregation == 'volume' and `class` == @level")
     table = 100 * rows.set_index(["model", "seed", "case"])["value"].unstack("case")
     return interval_of_difference(table.loc[PROPOSED].to_numpy(), table.loc[PLAIN].to_numpy())

@@ -10,10 +10,10 @@ def on_verdicts(judged: pd.DataFrame) -> list[str]:
     """Each claim with its verdict, one sentence each; `judged` holds rows of verdicts.csv."""
     sentences = []
     for row in judged.to_dict("records"):
-        claim, paper = str(row["claim"]), row["paper"]
-        paper = paper if isinstance(paper, str) else f"{paper:+.2f}"  # a column of numbers alone
+        claim = str(row["claim"])
         sentences.append(
-            f"{claim[:1].upper()}{claim[1:]}: {row['verdict']} (paper {paper}, ours {row['ours']})."
+            f"{claim[:1].upper()}{claim[1:]}: {row['verdict']} (paper {row['paper']}, ours "
+            f"{row['ours']})."
         )
     return sentences
 
