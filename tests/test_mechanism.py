@@ -116,24 +116,36 @@ def test_rows_of_convolutions_are_those_that_gradients_reach(model, rows):
     assert reached == rows
 
 
-def test_sizes_are_compared_at_the_same_ratio():
-    depths = pd.DataFrame(
-        {
-            "image_rows": [110, 110, 220, 220],
-            "ratio": [0.25, 0.62, 0.31, 0.64],
-            "lead": [20.0, 3, 15, 5],
-            "lead_low": [18.0, 1, 13, 2.5],
-            "lead_high": [22.0, 4, 17, 6],
-        }
-    )
-    (row,) = mechanism.same_ratio(depths).to_dict("records")
-    assert (row["ratio_small"], row["ratio_large"]) == (0.62, 0.64)
-    assert row["overlap"]
-    assert "the intervals overlap" in findings.on_sizes(depths)
-    apart = depths.assign(lead_low=[18.0, 1, 13, 4.5])
-    assert not mechanism.same_ratio(apart)["overlap"].item()
-    assert "the intervals do not overlap" in findings.on_sizes(apart)
-    assert findings.on_sizes(depths[:2]) == ""
+@pytest.mark.parametrize(
+    ("lead", "words"),
+    [
+        (0.02, "the lead is smaller in the larger images"),
+        (0.05, "the lead cannot be told from the same in both."),
+        (0.08, "the lead is larger in the larger images"),
+    ],
+)
+def test_sizes_are_compared_at_the_same_ratio(lead, words):
+    small = scored(**AT_TWO_STAGES, unet_depth_3=0.8, aspp_unet_depth_3=0.85)
+    large = scored(unet=0.8, aspp_unet=0.8 + lead)
+    large["value"] += np.random.default_rng(0).normal(0, 0.002, len(large))
+    sizes = mechanism.same_ratio([(large, LAPTOP_220), (small, LAPTOP)])
+    (row,) = sizes.to_dict("records")
+    assert (row["image_rows_small"], row["image_rows_large"]) == (110, 220)
+    assert (row["stages_small"], row["stages_large"]) == (3, 4)
+    assert row["difference"] == pytest.approx(100 * lead - 5, abs=0.2)
+    assert words in findings.on_sizes(sizes)
+    others = large.assign(case=large["case"] + " of another set")
+    alone = mechanism.same_ratio([(small, LAPTOP), (others, LAPTOP_220)])
+    assert alone["difference"].isna().all()
+    assert findings.on_sizes(mechanism.same_ratio([(small, LAPTOP)])) == ""
+    assert mechanism.same_ratio([]).empty
+
+
+def test_steps_of_the_lead_are_compared_on_the_same_patients():
+    scores = scored(**AT_TWO_STAGES, unet_depth_1=0.3, aspp_unet_depth_1=0.7)
+    first, second = mechanism.depth_table(scores, LAPTOP).to_dict("records")
+    assert np.isnan(first["step"])
+    assert [second[f"step{end}"] for end in mechanism.ENDS] == pytest.approx([-20] * 3)
 
 
 def test_the_share_of_the_lead_by_hand():
@@ -288,7 +300,9 @@ def test_the_fields_of_trained_networks(monkeypatch, tmp_path):
 def leads(*rows: tuple[float, float, float, float]) -> pd.DataFrame:
     """Ratio, lead and its interval, of images of 110 rows."""
     columns = ["ratio", "lead", "lead_low", "lead_high"]
-    return pd.DataFrame(rows, columns=columns).assign(image_rows=110)
+    table = pd.DataFrame(rows, columns=columns).astype(float).assign(image_rows=110)
+    step = table.sort_values("ratio")["lead"].diff()
+    return table.assign(step=step, step_low=step - 1, step_high=step + 1)
 
 
 def test_the_words_on_the_lead_are_chosen_by_the_intervals():
@@ -297,8 +311,7 @@ def test_the_words_on_the_lead_are_chosen_by_the_intervals():
         "ASPP raises the mean DSC if the plain network sees 10 % of 110 rows (+30.0 points, +28.0 "
         "to +32.0). If it sees 100 % of 110 rows (+0.5 points, -1.0 to +2.0), the difference "
         "cannot be told from chance. ASPP lowers the mean DSC if the plain network sees 200 % of "
-        "110 rows (-3.0 points, -4.0 to -2.0). The mean lead gets smaller with each step of this "
-        "share."
+        "110 rows (-3.0 points, -4.0 to -2.0). The lead gets smaller with each step of this share."
     )
     two = findings.on_lead(leads((0.1, 3, 2, 4), (0.2, 5, 4, 6)))
     assert "(+3.0 points, +2.0 to +4.0) or 20 % of" in two
@@ -315,8 +328,13 @@ def test_the_words_on_the_fall_of_the_lead_are_of_each_size_of_image():
     assert found == (
         "In images of 110 rows, ASPP's lead is +30.0 (+28.0 to +32.0) points if U-Net-2D "
         "sees 10 % of them, and -3.0 (-4.0 to -2.0) points if U-Net-2D sees 200 % of them. "
-        "The mean lead gets smaller with each step of this share. In images of 220 rows, ASPP's "
+        "The lead gets smaller with each step of this share. In images of 220 rows, ASPP's "
         "lead is +3.0 (+2.0 to +4.0) points if U-Net-2D sees 60 % of them."
+    )
+    small_steps = leads((0.1, 3, 2, 4), (0.2, 0, -1, 1), (0.3, -0.5, -1, 0))
+    assert findings.on_fall(small_steps).endswith(
+        "The mean lead gets smaller with each step of this share; one of two steps can be told "
+        "from chance."
     )
     rises = leads((0.1, 3, 2, 4), (0.2, 5, 4, 6), (0.3, 1, 0, 2))
     assert "does not get smaller with every step" in findings.on_fall(rises)

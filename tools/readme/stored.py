@@ -82,6 +82,13 @@ def searched() -> pd.DataFrame:
 
 
 @cache
+def sizes() -> pd.DataFrame:
+    """`mechanism.same_ratio` of all image sizes."""
+    profiles = MECHANISM.items()
+    return mechanism.same_ratio((scores_of(name), load_profile(each)) for name, each in profiles)
+
+
+@cache
 def longer() -> pd.DataFrame:
     """`mechanism.longer_table` of the networks of the mechanism."""
     return mechanism.longer_table(searched(), load_profile(SHOWN_PROFILE))

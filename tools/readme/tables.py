@@ -115,7 +115,7 @@ def mechanism_tables() -> str:
     )
     parts = [
         depths_table(depths),
-        f"{remark} {findings.on_sizes(depths)}".rstrip(),
+        f"{remark} {findings.on_sizes(stored.sizes())}".rstrip(),
         *_longer(),
         f"**The parts of ASPP.** With {in_stages(CONTROL_DEPTH)}, and one part of what ASPP adds:",
         controls_table(stored.controls()),

@@ -88,7 +88,7 @@ def table2(rows: pd.DataFrame) -> str:
 def depths() -> list[str]:
     """ASPP's lead by the share of the image that a plain network sees, and what it says."""
     rows = stored.depths()
-    return [depths_table(rows), findings.on_lead(rows), findings.on_sizes(rows)]
+    return [depths_table(rows), findings.on_lead(rows), findings.on_sizes(stored.sizes())]
 
 
 def controls() -> list[str]:

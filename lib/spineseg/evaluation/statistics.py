@@ -49,10 +49,18 @@ def interval_of_difference(one, other) -> tuple[float, float]:
     equal seeds do not make different networks alike; their numbers may differ. For the rest see
     `interval`.
     """
-    one, other = _with_axes(one), _with_axes(other)
-    differences = _over_seeds(one) - _over_seeds(other)
-    shared = ~np.isnan(differences).all(1)
-    return _interval(differences[shared], [one[:, shared], -other[:, shared]])
+    return interval_of_sum(one, -np.asarray(other))
+
+
+def interval_of_sum(*methods) -> tuple[float, float]:
+    """95 % bootstrap interval of the sum of the means of several methods on the same patients.
+
+    Negate the scores of a method to subtract its mean. For the rest see `interval_of_difference`.
+    """
+    networks = [_with_axes(values) for values in methods]
+    patients = sum(map(_over_seeds, networks), start=np.zeros(()))
+    shared = ~np.isnan(patients).all(1)
+    return _interval(patients[shared], [network[:, shared] for network in networks])
 
 
 def interval_over_seeds(one, other) -> tuple[float, float]:

@@ -12,7 +12,13 @@ import numpy as np
 import pandas as pd
 
 from spineseg.evaluation.result_files import ResultTable
-from spineseg.evaluation.statistics import FAILED, interval, interval_of_difference, mean
+from spineseg.evaluation.statistics import (
+    FAILED,
+    interval,
+    interval_of_difference,
+    interval_of_sum,
+    mean,
+)
 from spineseg.evaluation.summary import common_runs, same_runs, summarise
 from spineseg.labels import CLASSES, FOREGROUND
 from spineseg.methods import (
@@ -38,16 +44,8 @@ FIELD_SHARES = (0.5, 0.95)  # of the gradient
 ENDS = ("", "_low", "_high")  # of the columns of a mean and its interval
 Estimate = tuple[float, float, float]  # a mean or difference, and its 95 % interval
 UNDEFINED: Estimate = (np.nan, np.nan, np.nan)
+Pair = Sequence[pd.DataFrame]  # DSC of U-Net-2D and ASPP-UNet: a row per seed, a column per case
 
-DEPTH_TABLE = ResultTable(
-    "depths.csv",
-    ("image_rows", "stages", "rows_seen", "ratio", "seeds", "cases"),
-    ("unet", "aspp_unet", "lead", "lead_low", "lead_high"),
-)
-CONTROL_TABLE = ResultTable("controls.csv", ("model", "rows_seen", "seeds", "cases"), ("gain",))
-CLASS_TABLE = ResultTable("depth_classes.csv", ("stages", "network", "class"), ("DSC",))
-NAMED_TABLE = ResultTable("named.csv", ("model", "class", "voxels"), ("right", "missed"))
-DEEPER_TABLE = ResultTable("deeper.csv", ("image_rows", "stages"), ("difference",))
 TRAINED_FIELDS = ResultTable("trained_fields.csv", ("model", "seed", "image_rows", "rows"))
 
 
@@ -93,21 +91,25 @@ def depth_table(scores: pd.DataFrame, profile: Profile) -> pd.DataFrame:
     `scores` is the scores.csv of an experiment with this profile. Returns one row per number of
     stages: `image_rows`, `stages`, `rows_seen` (by U-Net-2D), their `ratio` to the image's rows,
     the mean DSC of `unet` and `aspp_unet` with 95 % intervals over seeds and patients
-    (`unet_low`, ...), the `lead` of ASPP-UNet with its interval, and the numbers of `seeds` and
-    `cases`. Rows of several experiments can be put below one another.
+    (`unet_low`, ...), the `lead` of ASPP-UNet with its interval, the `step` from the lead of the
+    row before with its interval, and the numbers of `seeds` and `cases`. Rows of several
+    experiments can be put below one another.
     """
     from spineseg.models.receptive_field import rows_seen
 
     rows = []
-    for stages, pair in pairs(scores["model"], profile).items():
-        plain, proposed = _case_dsc(scores, pair)
+    before: Pair | None = None
+    for stages, names in pairs(scores["model"], profile).items():
+        pair = _case_tables(scores, names)
+        plain, proposed = (table.to_numpy() for table in pair)
         seen, image = rows_seen(stages), profile.image_size
         dsc = (*_mean_with_interval(plain), *_mean_with_interval(proposed))
         lead = _difference(proposed, plain)
-        rows.append((image, stages, seen, seen / image, *dsc, *lead, *plain.shape))
-    means = [f"{name}{end}" for name in (PLAIN, PROPOSED) for end in ENDS]
-    leads = [f"lead{end}" for end in ENDS]
-    columns = ["image_rows", "stages", "rows_seen", "ratio", *means, *leads, "seeds", "cases"]
+        step = _difference_of_leads(pair, before) if before else UNDEFINED
+        rows.append((image, stages, seen, seen / image, *dsc, *lead, *step, *plain.shape))
+        before = pair
+    estimates = [f"{what}{end}" for what in (PLAIN, PROPOSED, "lead", "step") for end in ENDS]
+    columns = ["image_rows", "stages", "rows_seen", "ratio", *estimates, "seeds", "cases"]
     return _typed(pd.DataFrame(rows, columns=columns))
 
 
@@ -144,20 +146,46 @@ def repair_table(scores: pd.DataFrame, repaired: pd.DataFrame, profile: Profile)
     return next(tables).merge(next(tables), on=keys, suffixes=("", "_repaired"))
 
 
-def same_ratio(depths: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `depth_table` of two image sizes at nearly the same ratio, side by side.
+def same_ratio(measured: Iterable[tuple[pd.DataFrame, Profile]]) -> pd.DataFrame:
+    """The leads in images of two sizes at nearly the same ratio, side by side.
 
-    `depths` holds the rows of several experiments. Returns one row per pair, the smaller image
-    first: `image_rows`, `ratio` and the `lead` with its interval, each with `_small` and `_large`,
-    and whether the two intervals `overlap`.
+    `measured` holds the scores.csv and the profile of several experiments, one per image size.
+    Returns one row per pair, the smaller image first: `image_rows`, `stages`, `ratio` and the
+    `lead` with its interval, each with `_small` and `_large`, and the `difference` of the leads
+    (large - small) with its interval, over the patients that both experiments tested.
     """
-    columns = ["image_rows", "ratio", "lead", "lead_low", "lead_high"]
-    both = depths[columns].merge(depths[columns], how="cross", suffixes=("_small", "_large"))
+    by_size = {profile.image_size: (scores, profile) for scores, profile in measured}
+    columns = ["image_rows", "stages", "ratio", "lead", "lead_low", "lead_high"]
+    tables = [depth_table(*each)[columns] for each in by_size.values()]
+    depths = pd.concat(tables) if tables else pd.DataFrame(columns=columns)
+    both = depths.merge(depths, how="cross", suffixes=("_small", "_large"))
     near = (both["ratio_large"] / both["ratio_small"] - 1).abs() < SAME_RATIO
     both = both[near & (both["image_rows_small"] < both["image_rows_large"])]
-    below = both["lead_high_small"] < both["lead_low_large"]
-    above = both["lead_low_small"] > both["lead_high_large"]
-    return both.assign(overlap=~(below | above)).reset_index(drop=True)
+    differences = []
+    for row in both.to_dict("records"):
+        small, large = (
+            _pair_of(*by_size[row[f"image_rows_{size}"]], row[f"stages_{size}"])
+            for size in ("small", "large")
+        )
+        differences.append(_difference_of_leads(large, small))
+    both[[f"difference{end}" for end in ENDS]] = np.reshape(differences, (len(both), len(ENDS)))
+    return both.reset_index(drop=True)
+
+
+def _pair_of(scores: pd.DataFrame, profile: Profile, stages: int) -> Pair:
+    return _case_tables(scores, pairs(scores["model"], profile)[stages])
+
+
+def _difference_of_leads(one: Pair, other: Pair) -> Estimate:
+    """The lead of the pair `one` minus that of `other`, on the patients of both."""
+    shared = one[0].columns.intersection(other[0].columns)
+    if shared.empty:
+        return UNDEFINED
+    (plain, proposed), (others_plain, others_proposed) = (
+        [table[shared].to_numpy() for table in pair] for pair in (one, other)
+    )
+    parts = (proposed, -plain, -others_proposed, others_plain)
+    return sum(map(mean, parts)), *interval_of_sum(*parts)
 
 
 def control_table(scores: pd.DataFrame) -> pd.DataFrame:
@@ -354,9 +382,14 @@ def trained_fields(runs: Iterable[Path]) -> pd.DataFrame:
 
 def _case_dsc(scores: pd.DataFrame, models: Sequence[str]) -> list[np.ndarray]:
     """The DSC of each model, (seeds, patients), over the runs that all of them have in common."""
+    return [table.to_numpy() for table in _case_tables(scores, models)]
+
+
+def _case_tables(scores: pd.DataFrame, models: Sequence[str]) -> list[pd.DataFrame]:
+    """The same with the seeds as the index and the names of the patients as columns."""
     cases = case_means(common_runs(scores, models)).query("metric == 'DSC'")
     table = cases.pivot(index=["model", "seed"], columns="case", values="value")
-    return [table.loc[model].to_numpy() for model in models]
+    return [table.loc[[model]].droplevel("model") for model in models]
 
 
 def _mean_with_interval(values: np.ndarray) -> Estimate:

@@ -13,7 +13,6 @@ from spineseg.paper.mechanism import (
     VERTEBRAE,
     first_failing,
     of_vertebrae,
-    same_ratio,
 )
 
 CONTROLLED = {  # what the control networks are, as the subject of a sentence
@@ -42,7 +41,7 @@ def on_lead(depths: pd.DataFrame) -> str:
         for words, rows in sentences.items()
         if rows.any()
     ]
-    return " ".join([*found, *_fall(depths)])
+    return " ".join([*found, *_steps(depths)])
 
 
 def on_stages(depths: pd.DataFrame) -> str:
@@ -86,16 +85,20 @@ def _at_ratio(row: Row) -> str:
     return f"{100 * row['ratio']:.0f} % of {row['image_rows']} rows ({lead})"
 
 
-def _fall(depths: pd.DataFrame) -> list[str]:
+def _steps(depths: pd.DataFrame) -> list[str]:
     """Whether the lead gets smaller from each ratio to the next, in images of each size."""
-    sizes = [size.sort_values("ratio")["lead"] for _, size in depths.groupby("image_rows")]
-    steps = np.concatenate([size.diff().dropna() for size in sizes]) if sizes else np.array([])
-    return [f"The mean lead {_each_step(steps)} step of this share."] if len(steps) else []
-
-
-def _each_step(steps: np.ndarray | pd.Series) -> str:
-    falls = (steps < 0).all()
-    return "gets smaller with each" if falls else "does not get smaller with every"
+    steps = depths.dropna(subset="step")
+    if steps.empty:
+        return []
+    if (steps["step_high"] < 0).all():
+        return ["The lead gets smaller with each step of this share."]
+    if (steps["step"] >= 0).any():
+        return ["The mean lead does not get smaller with every step of this share."]
+    told = (steps["step_high"] < 0).sum()
+    return [
+        "The mean lead gets smaller with each step of this share; "
+        f"{in_words(told)} of {in_words(len(steps))} steps can be told from chance."
+    ]
 
 
 def on_fall(depths: pd.DataFrame) -> str:
@@ -111,26 +114,35 @@ def _fall_of(rows: Hashable, size: pd.DataFrame) -> str:
         f"{points(row, 'lead')} points if {plain} sees {100 * row['ratio']:.0f} % of them"
         for row in size.to_dict("records")
     ]
-    if len(leads) == 1:
-        return f"In images of {rows} rows, ASPP's lead is {leads[0]}."
-    return (
-        f"In images of {rows} rows, ASPP's lead is {leads[0]}, and {leads[-1]}. The mean lead "
-        f"{_each_step(size['lead'].diff().dropna())} step of this share."
+    ends = leads[0] if len(leads) == 1 else f"{leads[0]}, and {leads[-1]}"
+    return " ".join([f"In images of {rows} rows, ASPP's lead is {ends}.", *_steps(size)])
+
+
+def on_sizes(sizes: pd.DataFrame) -> str:
+    """Whether images of two sizes show the same lead at the same ratio; empty if none compare.
+
+    `sizes` is that of `same_ratio`.
+    """
+    return " ".join(map(_at_two_sizes, sizes.to_dict("records")))
+
+
+def _at_two_sizes(row: Row) -> str:
+    small, large = (
+        f"{points(row, 'lead', f'_{size}')} points with {in_stages(row[f'stages_{size}'])}, if "
+        f"{METHODS[PLAIN].title} sees {100 * row[f'ratio_{size}']:.0f} % of "
+        f"{row[f'image_rows_{size}']} rows"
+        for size in ("small", "large")
     )
-
-
-def on_sizes(depths: pd.DataFrame) -> str:
-    """Whether images of two sizes show the same lead at the same ratio; empty if none compare."""
-    sentences = []
-    for row in same_ratio(depths).to_dict("records"):
-        small, large = (
-            f"{points(row, 'lead', f'_{size}')} points if the plain network sees "
-            f"{100 * row[f'ratio_{size}']:.0f} % of {row[f'image_rows_{size}']} rows"
-            for size in ("small", "large")
-        )
-        verdict = "overlap" if row["overlap"] else "do not overlap"
-        sentences.append(f"The lead is {small}, and {large}: the intervals {verdict}.")
-    return " ".join(sentences)
+    if row["difference_high"] < 0:
+        so = "is smaller in the larger images, and this share alone does not set it"
+    elif row["difference_low"] > 0:
+        so = "is larger in the larger images, and this share alone does not set it"
+    else:
+        so = "cannot be told from the same in both"
+    return (
+        f"The lead is {small}, and {large}. These leads differ by {points(row, 'difference')} "
+        f"points. So at about the same share, the lead {so}."
+    )
 
 
 def on_controls(controls: pd.DataFrame) -> str:
@@ -222,6 +234,7 @@ def on_limits_of_controls(controls: pd.DataFrame) -> str:
 def _other_ways(rows: Mapping[str, Row]) -> list[str]:
     """What else gains a part of the lead; `rows` is that of `rows_by_model`."""
     ways = {
+        "control_near": "image pooling with rates 1, 2, 3",
         "control_pooling": "image pooling without them",
         "control_rows": "the row number as a second input",
     }
