@@ -124,9 +124,11 @@ def test_losses():
 
 
 def test_more_epochs():
-    row = {"model": "aspp_unet", "epochs": 120, "DSC": 89.0, "change": 0.8, "trained_out": True}
-    assert "by +0.8 points, so ASPP-UNet counts as trained out." in findings.on_more_epochs(
-        pd.DataFrame([row])
+    row = {"model": "aspp_unet", "epochs": 120, "DSC": 89.0, "change": 0.8}
+    row |= {"low": 0.5, "high": 1.2, "trained_out": True}
+    assert (
+        "by +0.8 (+0.5 to +1.2) points, so ASPP-UNet counts as trained out."
+        in findings.on_more_epochs(pd.DataFrame([row]))
     )
     slow = row | {"change": 4.0, "trained_out": False}
     assert "not trained out" in findings.on_more_epochs(pd.DataFrame([slow]))

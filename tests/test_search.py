@@ -44,18 +44,21 @@ def test_each_setting_has_a_row_and_the_one_taken_is_marked(validation):
 
 
 def test_a_method_is_trained_out_if_twice_the_epochs_change_little(validation):
-    table = convergence_table(search_table(validation, TAKEN)).set_index("model")
+    search = search_table(validation, TAKEN)
+    table = convergence_table(search, validation).set_index("model")
+    low, high = table.loc["unet", ["low", "high"]]
+    assert low < 0 < 0.5 < 1 < high  # of changes by 1.0 and 0.0
     assert table.loc["unet", ["epochs", "seeds", "DSC", "DSC_twice", "change"]].tolist() == [
         *(30, 1, 82.0, 82.5, 0.5)
     ]
     assert table["trained_out"].to_dict() == {"unet": True, "aspp_unet": False}
     assert pd.isna(table.loc["aspp_unet", "change"])  # 120 epochs were not tried
     early = search_table(validation, TAKEN | {"aspp_unet": (0.003, 30)})
-    assert convergence_table(early)["trained_out"].tolist() == [True, False]
+    assert convergence_table(early, validation)["trained_out"].tolist() == [True, False]
 
 
 def test_a_method_of_which_only_rates_were_tried_has_a_rate_and_no_convergence():
     rates = pd.concat([tried("unet", 0.001, 15, 60.0), tried("unet", 0.003, 15, 61.0)])
     table = search_table(rates, {"unet": (0.003, 30)})
     assert table["chosen"].tolist() == [False, True]
-    assert convergence_table(table).empty
+    assert convergence_table(table, rates).empty

@@ -34,9 +34,11 @@ from spineseg.paper.verdicts import (
     NOT_REPRODUCED,
     REPRODUCED,
     UNTRAINED,
+    lead_claim,
 )
 from spineseg.profiles import load_profile
 
+NOISE_SECTION = "2.10"
 VERDICT_WORDS = {  # of one claim and of several
     REPRODUCED: ("is reproduced", "are reproduced"),
     NOT_REPRODUCED: ("is not reproduced", "are not reproduced"),
@@ -90,12 +92,11 @@ def _lead() -> str:
     table3 = pd.read_csv(RESULTS / SHOWN / TABLE3.name).query("metric == 'DSC'")
     means = table3[table3["class"] == ALL_CLASSES].set_index("model")["ours"]
     row = stored.lead_over(PLAIN)
-    claimed = _stated()["lead", METHODS[PLAIN].title]
     return (
         f"**Table 3, on the phantom.** {METHODS[PROPOSED].title} reaches {means[PROPOSED]:.1f} % "
         f"and {METHODS[PLAIN].title}, which sees {_seen(SHOWN_PROFILE)}, {means[PLAIN]:.1f} %. The "
         f"lead is {in_points(row)} points ({row['seeds']} seeds, {row['cases']} tested). "
-        f"{_judged(row, claimed)} ([All six methods](#scores).)"
+        f"{_judged(row)} ([All six methods](#scores).)"
     )
 
 
@@ -110,12 +111,16 @@ def _stated() -> pd.Series:
     return paper.stated().query("metric == 'DSC'").set_index(["claim", "subject"])["value"]
 
 
-def _judged(row: pd.Series, claimed: float) -> str:
-    if row["low"] > 0:
-        same = row["low"] <= claimed <= row["high"]
-        size = "and so is its size" if same else f"but not its size (the paper's: {claimed:.2f})"
-        return f"So the lead is reproduced, {size}."
-    return "The lead is not reproduced." if row["high"] < 0 else "This may be chance."
+def _judged(row: pd.Series) -> str:
+    """The verdict on the lead over U-Net-2D, and whether its size is that of the paper."""
+    verdicts = pd.read_csv(RESULTS / SHOWN / VERDICTS.name).set_index("claim")["verdict"]
+    verdict = verdicts[lead_claim(PLAIN, "DSC")]
+    if verdict != REPRODUCED:
+        return f"Verdict on the lead: {verdict}."
+    claimed = _stated()["lead", METHODS[PLAIN].title]
+    same = row["low"] <= claimed <= row["high"]
+    size = "and so is its size" if same else f"but not its size (the paper's: {claimed:.2f})"
+    return f"So the lead is reproduced, {size}."
 
 
 def _how_firm() -> str:
@@ -137,11 +142,29 @@ def _mechanism() -> str:
     """How ASPP's lead falls with the share of the image that a plain network sees."""
     depths = stored.depths()
     seeds, cases = depths["seeds"].min(), depths["cases"].min()
-    found = findings.on_fall(depths)
+    found = findings.on_fall(depths[depths["image_rows"] == load_profile(SHOWN_PROFILE).image_size])
     return found and (
         f"**When ASPP helps**, on simulated patients ({seeds} seeds, {cases} tested). {found}"
-        f"{_longer()} ([Each step](#when-aspp-helps).)"
+        f"{_longer()} {_same_share()}([Each step](#when-aspp-helps).)"
     )
+
+
+def _same_share() -> str:
+    """How the lead differs between images of two sizes of which the same share is seen."""
+    sentences = []
+    for row in stored.sizes().to_dict("records"):
+        small, large = (
+            f"images of {row[f'image_rows_{size}']} rows of which it sees "
+            f"{100 * row[f'ratio_{size}']:.0f} %"
+            for size in ("small", "large")
+        )
+        sentences.append(
+            f"In {large}, the lead differs by {points(row, 'difference')} points from that in "
+            f"{small}."
+        )
+        if not row["difference_low"] <= 0 <= row["difference_high"]:
+            sentences.append("So this share alone does not set the lead.")
+    return "".join(f"{sentence} " for sentence in sentences)
 
 
 def _longer() -> str:
@@ -170,7 +193,7 @@ def _cause() -> str:
         f"**Why.** With {in_stages(CONTROL_DEPTH)}, {METHODS[PLAIN].title} gives {wrong[plain]:.1f}"
         f" % of the vertebrae's voxels the name of another level, {METHODS[PROPOSED].title} "
         f"{wrong[proposed]:.1f} %. {found[0].upper()}{found[1:]} "
-        "([The controls](#when-aspp-helps).)"
+        f"{findings.on_one_more_stage(stored.deeper())} ([The controls](#when-aspp-helps).)"
     )
 
 
@@ -193,13 +216,18 @@ def _verdicts() -> str:
     rows = load_profile(MECHANISM[ABLATED]).image_size
     on_phantom = _verdicts_of(SHOWN, "on the phantom")
     simulated = _verdicts_of(ABLATED, f"on simulated patients in images of {rows} rows")
-    return f"{on_phantom} {simulated} ([Claim by claim](notebooks/11_verdicts.ipynb).)"
+    return (
+        f"**Verdicts.** {on_phantom} {simulated} ([Claim by claim](notebooks/11_verdicts.ipynb).)"
+    )
 
 
 def _verdicts_of(name: str, scans: str) -> str:
-    counts = pd.read_csv(RESULTS / name / VERDICTS.name)["verdict"].value_counts()
+    judged = pd.read_csv(RESULTS / name / VERDICTS.name, dtype={"section": str})
+    counts = judged["verdict"].value_counts()
+    on_noise = ((judged["verdict"] == REPRODUCED) & (judged["section"] == NOISE_SECTION)).sum()
     parts = [
         f"{counts[verdict]} {words[int(counts[verdict] > 1)]}"
+        + f" ({on_noise} on noise)" * (verdict == REPRODUCED and on_noise > 0)
         for verdict, words in VERDICT_WORDS.items()
         if verdict in counts
     ]

@@ -82,6 +82,15 @@ def searched() -> pd.DataFrame:
 
 
 @cache
+def deeper() -> pd.DataFrame:
+    """`mechanism.deeper_table` of all image sizes."""
+    return pd.concat(
+        mechanism.deeper_table(scores_of(name), load_profile(profile))
+        for name, profile in MECHANISM.items()
+    )
+
+
+@cache
 def sizes() -> pd.DataFrame:
     """`mechanism.same_ratio` of all image sizes."""
     profiles = MECHANISM.items()

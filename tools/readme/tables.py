@@ -9,7 +9,14 @@ from tools.readme.stored import RESULTS, SHOWN, SHOWN_PROFILE, in_per_cent
 
 from spineseg.course.score_tables import ablation_rows
 from spineseg.evaluation.provenance import device_names
-from spineseg.evaluation.result_files import FIVE_FOLDS, SCORES, SEARCH, SUMMARY, TABLE3
+from spineseg.evaluation.result_files import (
+    CONVERGENCE,
+    FIVE_FOLDS,
+    SCORES,
+    SEARCH,
+    SUMMARY,
+    TABLE3,
+)
 from spineseg.experiment import CLEANED_UP
 from spineseg.labels import ALL_CLASSES, FOREGROUND
 from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED
@@ -51,7 +58,8 @@ def scores_table() -> str:
         lines.append((title, paper, *_cells(rows.loc[name]), _change(name)))
     remark = (
         f"Profile {SHOWN_PROFILE}. Devices: {device_names(rows['device'].dropna())}; the paper's "
-        "is a K80. The change is on simulated validation patients, with one seed."
+        f"is a K80. {findings.on_share(load_profile(SHOWN_PROFILE))} The change is on simulated "
+        "validation patients, with one seed and its interval over patients."
     )
     parts = [table(head, lines), remark, _five_folds(), _letter()]
     return "\n\n".join(filter(None, parts))
@@ -59,12 +67,14 @@ def scores_table() -> str:
 
 def _change(model: str) -> str:
     """What twice the epochs change or, if they were not tried, what the last doubling changed."""
+    convergence = pd.read_csv(RESULTS / SHOWN / CONVERGENCE.name).set_index("model")
+    if model in convergence.index and pd.notna(convergence.loc[model, "change"]):
+        change = convergence.loc[model, ["change", "low", "high"]]
+        return with_interval(*map(float, change), "+.1f")
     search = pd.read_csv(RESULTS / SHOWN / SEARCH.name).query("model == @model")
     tried = search.set_index(["learning_rate", "epochs"])["DSC"]
     ((rate, epochs),) = tried.index[search["chosen"]]
-    here, twice, half = (tried.get((rate, n)) for n in (epochs, 2 * epochs, epochs // 2))
-    if twice is not None:
-        return f"{twice - here:+.1f}"
+    here, half = (tried.get((rate, number)) for number in (epochs, epochs // 2))
     if half is None:
         return "not tried"
     return f"not tried ({here - half:+.1f} from {epochs // 2} to {epochs} epochs)"
@@ -72,9 +82,10 @@ def _change(model: str) -> str:
 
 def _five_folds() -> str:
     """The lead over all folds that both methods were trained on, with one seed."""
-    row = pd.read_csv(RESULTS / SHOWN / FIVE_FOLDS.name).query("metric == 'DSC'").iloc[0]
-    if row["folds"] < load_profile(SHOWN_PROFILE).folds:
+    rows = pd.read_csv(RESULTS / SHOWN / FIVE_FOLDS.name).query("metric == 'DSC'")
+    if rows.empty or rows["folds"].item() < load_profile(SHOWN_PROFILE).folds:
         return ""
+    row = rows.iloc[0]
     return (
         f"**All {in_words(row['folds'])} folds** ({row['cases']} tested, one seed): ASPP-UNet's "
         f"lead over U-Net-2D is {stored.in_points(row)} points. The settings were chosen on "
@@ -148,10 +159,7 @@ def _longer() -> list[str]:
 
 def _one_more_stage() -> str:
     """Whether the plain network does as well with one more stage, by image size."""
-    deeper = pd.concat(
-        mechanism.deeper_table(stored.scores_of(name), load_profile(profile))
-        for name, profile in stored.MECHANISM.items()
-    )
+    deeper = stored.deeper()
     if deeper.empty:
         return ""
     times = deeper["deeper_unet_parameters"] / deeper["aspp_unet_parameters"]
@@ -181,7 +189,8 @@ def ablation_table() -> str:
     ]
     return (
         f"{table(head, lines)}\n\nMean DSC, %. {scores['case'].nunique()} simulated patients, "
-        f"profile {scores['profile'].iloc[0]}, {rows['seeds'].max():.0f} seeds.\n\n"
+        f"profile {scores['profile'].iloc[0]}, {rows['seeds'].max():.0f} seeds. "
+        f"{findings.on_share(load_profile(stored.MECHANISM[stored.ABLATED]))}\n\n"
         f"{' '.join(findings.on_ablation(rows))} Twice the epochs were not tried for these "
         "networks."
     )

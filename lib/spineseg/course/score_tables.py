@@ -143,6 +143,7 @@ def convergence_as_text(
             "epochs": rows["epochs"].map("{:.0f}".format, na_action="ignore").fillna(UNKNOWN),
             "DSC": rows["DSC"].map("{:.1f}".format, na_action="ignore").fillna(""),
             "DSC, twice the epochs": twice.where(known, ""),
+            "change (95 %, over patients)": _intervals(rows, "change", "low", "high", "", "+.1f"),
             "trained out": [_trained_out(convergence, model) for model in rows.index],
         },
         index=rows.index,

@@ -49,7 +49,9 @@ VALIDATION_SCORES = ResultTable(  # on validation patients, for each setting tha
     (*NAMES, "DSC"),
 )
 SEARCH = ResultTable("search.csv", ("model", "learning_rate", "epochs", "chosen"), ("DSC",))
-CONVERGENCE = ResultTable("convergence.csv", ("model", "epochs", "trained_out"), ("DSC", "change"))
+CONVERGENCE = ResultTable(
+    "convergence.csv", ("model", "epochs", "trained_out"), ("DSC", "change", "low", "high")
+)
 COST = ResultTable(
     "cost.csv", ("device", "model"), ("parameters", "gflops", "seconds", "note"), ("note",)
 )

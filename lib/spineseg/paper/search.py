@@ -5,10 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from spineseg.evaluation.statistics import interval
+
 TRAINED_OUT = 1.0  # points of DSC: a run is trained out if twice the epochs change less
 Settings = tuple[float, int]  # learning rate, epochs
 SEARCH_COLUMNS = ["model", "learning_rate", "epochs", "DSC", "patients", "chosen"]
-CONVERGENCE_COLUMNS = ["model", "epochs", "seeds", "DSC", "DSC_twice", "change", "trained_out"]
+CHANGE = ["change", "low", "high"]
+CONVERGENCE_COLUMNS = ["model", "epochs", "seeds", "DSC", "DSC_twice", *CHANGE, "trained_out"]
 
 
 def search_table(validation: pd.DataFrame, taken: Mapping[str, Settings]) -> pd.DataFrame:
@@ -36,21 +39,28 @@ def search_table(validation: pd.DataFrame, taken: Mapping[str, Settings]) -> pd.
     return table[SEARCH_COLUMNS]
 
 
-def convergence_table(search: pd.DataFrame) -> pd.DataFrame:
+def convergence_table(search: pd.DataFrame, validation: pd.DataFrame) -> pd.DataFrame:
     """How much the mean DSC changes at twice the epochs, one row per method.
 
-    `search` is that of `search_table`. Methods of which only one number of epochs was tried are
-    left out. Columns: model, epochs (that were chosen), seeds (1), DSC and DSC_twice (per cent, on
-    validation patients), their `change`, and whether the method is `trained_out`: it changes by
-    less than TRAINED_OUT points. If twice the epochs were not tried, it counts as not trained out.
+    `search` is that of `search_table`, and `validation` what it was made from. Methods of which
+    only one number of epochs was tried are left out. Columns: model, epochs (that were chosen),
+    seeds (1), DSC and DSC_twice (per cent, on validation patients), their `change` with its 95 %
+    interval over patients (`low`, `high`), and whether the method is `trained_out`: its mean
+    changes by less than TRAINED_OUT points. If twice the epochs were not tried, it counts as not
+    trained out.
     """
+    cases = validation.set_index(["model", "learning_rate", "epochs", "case"])["DSC"].sort_index()
     rows = []
     for model, tried in search.groupby("model", sort=False):
         if tried["epochs"].nunique() > 1:
-            dsc = tried.set_index(["learning_rate", "epochs"])["DSC"]
-            for rate, epochs in dsc.index[tried["chosen"]]:
-                twice = dsc.get((rate, 2 * epochs), np.nan)
-                change = twice - dsc[rate, epochs]
-                trained_out = abs(change) < TRAINED_OUT
-                rows.append((model, epochs, 1, dsc[rate, epochs], twice, change, trained_out))
+            settings = tried.set_index(["learning_rate", "epochs"]).index
+            for rate, epochs in settings[tried["chosen"]]:
+                dsc = cases[model, rate, epochs]
+                twice, change = np.nan, (np.nan, np.nan, np.nan)
+                if (rate, 2 * epochs) in settings:
+                    longer = cases[model, rate, 2 * epochs]
+                    twice = longer.mean()
+                    change = twice - dsc.mean(), *interval(longer - dsc)
+                trained_out = abs(change[0]) < TRAINED_OUT
+                rows.append((model, epochs, 1, dsc.mean(), twice, *change, trained_out))
     return pd.DataFrame(rows, columns=CONVERGENCE_COLUMNS)

@@ -176,7 +176,7 @@ def five_folds(scores: pd.DataFrame) -> pd.DataFrame:
     the classes of a case, in per cent): `metric`, `folds`, `seeds` and `cases`; the means of `unet`
     and `aspp_unet`, each with its 95 % interval (`unet_low`, `unet_high`, ...); and their
     `difference` (ASPP-UNet - U-Net-2D) with its interval (`low`, `high`) and `p`, see
-    `statistics.paired`. There are no rows if one of the two has no scores.
+    `statistics.paired`. There are no rows if the two have fewer than two folds in common.
 
     Intervals are over patients only: with one seed, they do not tell how far another training would
     move the means.
@@ -186,7 +186,7 @@ def five_folds(scores: pd.DataFrame) -> pd.DataFrame:
     means = [f"{name}{end}" for name in pair for end in ("", "_low", "_high")]
     compared = ["difference", "low", "high", "p"]
     columns = ["metric", "folds", "seeds", "cases", *means, *compared]
-    if set(rows["model"]) != set(pair):
+    if set(rows["model"]) != set(pair) or rows["fold"].nunique() < 2:
         return pd.DataFrame(columns=columns)
     table = compare(rows, pair)
     cases = case_means(rows).groupby(["metric", "model"])["value"]

@@ -78,8 +78,11 @@ def _search(experiment: Experiment, validation: pd.DataFrame) -> pd.DataFrame:
     return experiment.stamp(search_table(validation, taken), device_names(validation["device"]))
 
 
-def _convergence(experiment: Experiment, search: pd.DataFrame) -> pd.DataFrame:
-    return experiment.stamp(convergence_table(search), device_names(search["device"]))
+def _convergence(
+    experiment: Experiment, search: pd.DataFrame, validation: pd.DataFrame
+) -> pd.DataFrame:
+    table = convergence_table(search, validation)
+    return experiment.stamp(table, device_names(search["device"]))
 
 
 def _table2(experiment: Experiment, scores: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
@@ -146,7 +149,7 @@ DERIVED = {
     SUMMARY: Derived((SCORES,), _summary),
     FAILURES: Derived((SCORES,), _failures),
     SEARCH: Derived((VALIDATION_SCORES,), _search),
-    CONVERGENCE: Derived((SEARCH,), _convergence),
+    CONVERGENCE: Derived((SEARCH, VALIDATION_SCORES), _convergence),
     TABLE2: Derived((SCORES, SUMMARY), _table2, about=ROWS_OF_TABLE2),
     TABLE3: Derived((SCORES, SUMMARY), _table3, about=METHODS_OF_TABLE3),
     TABLE4: Derived((COST,), _table4),

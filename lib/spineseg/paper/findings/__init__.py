@@ -41,7 +41,7 @@ from spineseg.paper.findings.training import (
     on_scores,
     on_worst_class,
 )
-from spineseg.paper.findings.view import on_reach, on_view
+from spineseg.paper.findings.view import on_reach, on_share, on_view
 
 __all__ = [
     "CONTROLLED",
@@ -82,6 +82,7 @@ __all__ = [
     "on_scale",
     "on_scans",
     "on_scores",
+    "on_share",
     "on_sizes",
     "on_stages",
     "on_trained_out",

@@ -37,10 +37,11 @@ def on_more_epochs(convergence: pd.DataFrame, model: str = PROPOSED) -> str:
     if pd.isna(row["change"]):
         return f"More than {row['epochs']} epochs were not tried."
     verdict = "trained out" if row["trained_out"] else "not trained out"
+    change = with_interval(row["change"], row["low"], row["high"], "+.1f")
     return (
         f"With {row['epochs']} epochs, the DSC on validation patients is {row['DSC']:.1f} %. Twice "
-        f"as many epochs change it by {row['change']:+.1f} points, so {METHODS[model].title} "
-        f"counts as {verdict}."
+        f"as many epochs change it by {change} points, so {METHODS[model].title} counts as "
+        f"{verdict}. This is one seed; the interval is over patients."
     )
 
 

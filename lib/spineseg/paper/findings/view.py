@@ -3,6 +3,7 @@
 import pandas as pd
 
 from spineseg.paper.findings.words import in_stages
+from spineseg.profiles import Profile, load_profile
 
 
 def on_reach(extents: pd.DataFrame, rows: int) -> str:
@@ -20,6 +21,18 @@ def on_reach(extents: pd.DataFrame, rows: int) -> str:
             f"{looked['holds']} is within {looked['rows']} rows."
         )
     return " ".join(sentences)
+
+
+def on_share(profile: Profile) -> str:
+    """Which share of the image's rows U-Net-2D sees under a profile, and in the paper."""
+    return f"U-Net-2D sees {_share(profile)}; in the paper, {_share(load_profile('paper'))}."
+
+
+def _share(profile: Profile) -> str:
+    from spineseg.models.receptive_field import rows_seen
+
+    seen, rows = rows_seen(profile.stages), profile.image_size
+    return f"{seen} of {rows} rows ({100 * seen / rows:.0f} %)"
 
 
 def on_view(stages: int, seen: int, rows: int) -> str:
