@@ -227,7 +227,7 @@ def _verdicts_of(name: str, scans: str) -> str:
     on_noise = ((judged["verdict"] == REPRODUCED) & (judged["section"] == NOISE_SECTION)).sum()
     parts = [
         f"{counts[verdict]} {words[int(counts[verdict] > 1)]}"
-        + f" ({on_noise} on noise)" * (verdict == REPRODUCED and on_noise > 0)
+        + (f" ({on_noise} on noise)" if verdict == REPRODUCED and on_noise else "")
         for verdict, words in VERDICT_WORDS.items()
         if verdict in counts
     ]
