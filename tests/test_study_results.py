@@ -1,5 +1,6 @@
 """The study at toy size: one method on few patients, from the search to the stored tables."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
@@ -35,12 +36,12 @@ def experiment(workspace, monkeypatch) -> Experiment:
     return experiment
 
 
-def chain(experiment: Experiment) -> study.Chain:
+def chain(experiment: Experiment, model: str = MODEL) -> study.Chain:
     """As that of a method of Table 3, without the phantom."""
-    rate = yield from study.choose_rate(experiment, MODEL)
-    epochs = yield from study.choose_epochs(experiment, MODEL, rate)
-    study.write_tuned(experiment.profile.name, MODEL, rate, epochs)
-    yield [study.Job(experiment, MODEL, 0, seed) for seed in study.SEEDS]
+    rate = yield from study.choose_rate(experiment, model)
+    epochs = yield from study.choose_epochs(experiment, model, rate)
+    study.write_tuned(experiment.profile.name, model, rate, epochs)
+    yield [study.Job(experiment, model, 0, seed) for seed in study.SEEDS]
 
 
 def test_the_whole_study_leaves_its_tables(experiment, capsys):
@@ -75,6 +76,50 @@ def test_the_whole_study_leaves_its_tables(experiment, capsys):
     capsys.readouterr()
     assert cli.main(["study", "--store-only"]) == 0
     assert capsys.readouterr().out == f"{experiment.results}\n"
+
+
+def test_results_stay_if_another_method_is_trained_where_their_runs_are_not(
+    experiment, monkeypatch, capsys
+):
+    assert cli.main(["study", "--workers", "1"]) == 0
+    names = ("scores.csv", "curves.csv", "noise.csv", "confusion.csv", "validation.csv")
+    before = {name: pd.read_csv(experiment.results / name) for name in names}
+    drawn = (experiment.results / "examples.npz").read_bytes()
+    shutil.rmtree(experiment.runs.parent)
+
+    monkeypatch.setattr(study, "chains", lambda: [chain(experiment, "aspp_unet_1")])
+    assert cli.main(["study", "--workers", "1"]) == 0
+    assert results_of(experiment)
+    runs = [(run["model"], run["seed"]) for run in read_json(experiment.results / "runs.json")]
+    assert runs == [(MODEL, 0), (MODEL, 1), ("aspp_unet_1", 0), ("aspp_unet_1", 1)]
+    for name, rows in before.items():
+        after = pd.read_csv(experiment.results / name)
+        assert set(after["model"]) >= {MODEL}, name
+        kept = after[after["model"] == MODEL].reset_index(drop=True)
+        pd.testing.assert_frame_equal(kept, rows[rows["model"] == MODEL].reset_index(drop=True))
+    assert "aspp_unet_1" in set(pd.read_csv(experiment.results / "summary.csv")["model"])
+    assert (experiment.results / "examples.npz").read_bytes() == drawn
+
+    shutil.rmtree(experiment.runs.parent)
+    monkeypatch.setattr(study, "chains", lambda: [chain(experiment, "segnet")])
+    stored = (experiment.results / "scores.csv").read_bytes()
+    capsys.readouterr()
+    assert cli.main(["study", "--workers", "1"]) == 1
+    assert "examples.npz: is drawn anew with segnet" in capsys.readouterr().err
+    assert (experiment.results / "scores.csv").read_bytes() == stored
+
+
+def test_stored_runs_of_other_code_do_not_stay(experiment, monkeypatch, capsys):
+    assert cli.main(["study", "--workers", "1"]) == 0
+    shutil.rmtree(experiment.runs.parent)
+    monkeypatch.setattr(study, "chains", lambda: [chain(experiment, "aspp_unet_1")])
+    path = experiment.results / "runs.json"
+    write_json(path, [run | {"code": "0" * 12} for run in read_json(path)])
+    capsys.readouterr()
+    assert cli.main(["study", "--workers", "1"]) == 1
+    err = capsys.readouterr().err
+    for seed in study.SEEDS:
+        assert f"runs.json: {MODEL} fold 0 seed {seed}: made with other code; train" in err
 
 
 def test_the_study_ends_in_time_and_resumes(experiment, capsys):

@@ -29,7 +29,7 @@ from spineseg.evaluation.summary import common_runs
 from spineseg.experiment import Experiment
 from spineseg.fingerprint import training_code
 from spineseg.labels import CLASSES, FOREGROUND
-from spineseg.methods import NOISE_METHODS, PROPOSED, TABLE3
+from spineseg.methods import METHODS, NOISE_METHODS, PROPOSED, TABLE3
 from spineseg.runs import FINISHED, RunRecord, is_finished, load_record
 from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.files import atomic_write, read_arrays, read_json, write_csv, write_json
@@ -49,7 +49,7 @@ class Run(NamedTuple):
     seed: int = 0
 
 
-def gather(experiment: Experiment, runs: Sequence[Run]) -> Path:
+def gather(experiment: Experiment, runs: Sequence[Run], kept: Sequence[Run] = ()) -> Path:
     """Collect these scored runs; returns results/<experiment>/.
 
     Writes runs.json (the record of each run), scores.csv (every case), curves.csv (loss per epoch),
@@ -57,36 +57,29 @@ def gather(experiment: Experiment, runs: Sequence[Run]) -> Path:
     examples.npz (the best, median and worst case of ASPP-UNet or, without it, of the first method)
     and noise.npz (one case of it with noise). Of simulated patients it keeps only the scores of
     volumes.
+
+    `kept` are runs that results/ holds, perhaps without their folders; they stay. Then runs are in
+    the order of their methods, folds and seeds.
+
     Raises UserError, which names each, if a run or its scores are missing or were made from other
     scans, settings or code, and if results/ holds several seeds and these runs lack some of them.
     """
-    if lost := _lost_runs(experiment, runs):
+    if lost := _lost_runs(experiment, [*runs, *kept]):
         what = f"holds runs that would be lost: {', '.join(lost)}"
         raise UserError.at(experiment.results, what, "give the profile another name")
-    folders = [experiment.run(*run) for run in runs]
-    if missing := [each for each in folders if not (is_finished(each) and is_scored(each))]:
-        what, remedy = "not trained and scored yet", "run `make reproduce`"
-        raise UserError(*(Problem(each, what, remedy) for each in missing))
-    records = [load_record(folder) for folder in folders]
-    if stale := _stale(dict(zip(folders, records, strict=True)), experiment):
-        raise UserError(*stale)
-    scores = _stack(folders, SCORES)
-    if experiment.is_simulated:
-        scores = scores[scores["aggregation"] == "volume"]
-    tables = {
-        SCORES: scores,
-        NOISE: _stack([each for each in folders if (each / NOISE.name).is_file()], NOISE),
-        CURVES: pd.concat(
-            identify(_losses(folder), record)
-            for folder, record in zip(folders, records, strict=True)
-        ),
-        CONFUSION: _stack(folders, CONFUSION),
-    }
+    records, tables = _from_folders(experiment, runs)
+    if kept:
+        stored, stored_tables = _from_results(experiment, kept)
+        records = sorted([*stored, *records], key=_place)
+        tables = {
+            table: _in_order(pd.concat([stored_tables[table], content]), records)
+            for table, content in tables.items()
+        }
     remedy = f"remove that run's {FINISHED} and {SCORES.name} and run `make reproduce`"
     if gaps := _gaps(records, tables):
         words = (f"{file}: {what}" for file, what in gaps)
         raise UserError(*(Problem(experiment.runs, each, remedy) for each in words))
-    arrays = _example_arrays(experiment, runs, scores)
+    arrays = _example_arrays(experiment, runs, kept, tables[SCORES])
     write_json(experiment.results / RUNS, [record.without_path() for record in records])
     for table, content in tables.items():
         write_csv(experiment.results / table.name, content)
@@ -96,21 +89,78 @@ def gather(experiment: Experiment, runs: Sequence[Run]) -> Path:
     return experiment.results
 
 
-def _stale(runs: dict[Path, RunRecord], experiment: Experiment) -> list[Problem]:
+Gathered = tuple[list[RunRecord], dict[ResultTable, pd.DataFrame]]
+
+
+def _from_folders(experiment: Experiment, runs: Sequence[Run]) -> Gathered:
+    """The records and tables of finished and scored runs."""
+    folders = [experiment.run(*run) for run in runs]
+    if missing := [each for each in folders if not (is_finished(each) and is_scored(each))]:
+        what, remedy = "not trained and scored yet", "run `make reproduce`"
+        raise UserError(*(Problem(each, what, remedy) for each in missing))
+    records = [load_record(folder) for folder in folders]
+    names = [str(folder) for folder in folders]
+    if stale := _stale(names, records, experiment, "remove this folder"):
+        raise UserError(*stale)
+    scores = _stack(folders, SCORES)
+    if experiment.is_simulated:
+        scores = scores[scores["aggregation"] == "volume"]
+    return records, {
+        SCORES: scores,
+        NOISE: _stack([each for each in folders if (each / NOISE.name).is_file()], NOISE),
+        CURVES: pd.concat(
+            identify(_losses(folder), record)
+            for folder, record in zip(folders, records, strict=True)
+        ),
+        CONFUSION: _stack(folders, CONFUSION),
+    }
+
+
+def _from_results(experiment: Experiment, runs: Sequence[Run]) -> Gathered:
+    """The records and tables of runs that results/ holds."""
+    wanted = {experiment.run(*run) for run in runs}
+    records = [
+        record
+        for record in read_runs(experiment)
+        if experiment.run(record.model, record.fold, record.seed) in wanted
+    ]
+    names = [f"{experiment.results / RUNS}: {record.title}" for record in records]
+    if stale := _stale(names, records, experiment, "train this run again"):
+        raise UserError(*stale)
+    tables = {}
+    for table in GATHERED_TABLES:
+        content = table.read(experiment.results, _remedy(experiment))
+        keys = zip(content["model"], content["fold"], content["seed"], strict=True)
+        tables[table] = content[[experiment.run(*key) in wanted for key in keys]]
+    return records, tables
+
+
+def _place(record: RunRecord) -> tuple[int, str, int]:
+    return list(METHODS).index(record.model), record.fold, record.seed
+
+
+def _in_order(table: pd.DataFrame, records: Sequence[RunRecord]) -> pd.DataFrame:
+    """The rows of a table in the order of the runs."""
+    places = {(each.model, each.fold, each.seed): place for place, each in enumerate(records)}
+    keys = zip(table["model"], table["fold"], table["seed"], strict=True)
+    return table.iloc[np.argsort([places[key] for key in keys], kind="stable")]
+
+
+def _stale(
+    names: Sequence[str], records: Sequence[RunRecord], experiment: Experiment, remedy: str
+) -> list[Problem]:
     """The runs whose scans, settings or code are no longer those they were made from."""
     key = prepare(experiment).index["key"]
     problems = []
-    for run, record in runs.items():
+    for name, record in zip(names, records, strict=True):
         today = replace(
             record,
             profile=experiment.profile.tuned(record.model),
             data_key=key,
             code=training_code(record.model),
         )
-        if names := record.differences(today):
-            problems.append(
-                Problem(run, f"made with other {', '.join(names)}", "remove this folder")
-            )
+        if others := record.differences(today):
+            problems.append(Problem(name, f"made with other {', '.join(others)}", remedy))
     return problems
 
 
@@ -131,12 +181,19 @@ def _losses(run: Path) -> pd.DataFrame:
 
 
 def _example_arrays(
-    experiment: Experiment, runs: Sequence[Run], scores: pd.DataFrame
+    experiment: Experiment, runs: Sequence[Run], kept: Sequence[Run], scores: pd.DataFrame
 ) -> dict[str, dict[str, np.ndarray]]:
-    """What goes into examples.npz and noise.npz, if any of the methods is in Table 3."""
+    """What goes into examples.npz and noise.npz, if any of the methods is in Table 3.
+
+    The pictures of runs that are kept are not stored one by one.
+    """
     compared = [name for name in TABLE3 if name in {run.model for run in runs}]
     if not compared:
         return {}
+    if others := sorted({run.model for run in kept} & set(TABLE3)):
+        what = f"is drawn anew with {', '.join(compared)}, which needs the runs of all methods"
+        remedy = f"train {', '.join(others)} here too"
+        raise UserError.at(experiment.results / EXAMPLES, what, remedy)
     shown = PROPOSED if PROPOSED in compared else compared[0]
     first = experiment.run(*next(run for run in runs if run.model == shown))
     return {
@@ -187,7 +244,7 @@ def _of_several_seeds(runs: Iterable[RunRecord | Run]) -> bool:
 def _lost_runs(experiment: Experiment, runs: Sequence[Run]) -> list[str]:
     """The stored runs that are not among these, if runs of several seeds are stored."""
     kept = {experiment.run(*run) for run in runs}
-    stored = _stored_runs(experiment)
+    stored = stored_runs(experiment)
     if not _of_several_seeds(stored):
         return []
     return [
@@ -197,7 +254,7 @@ def _lost_runs(experiment: Experiment, runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _stored_runs(experiment: Experiment) -> list[Run]:
+def stored_runs(experiment: Experiment) -> list[Run]:
     """The runs in results/, by their records or else by their scores; none if both are damaged."""
     with suppress(UserError):
         return [Run(each.model, each.fold, each.seed) for each in read_runs(experiment)]

@@ -10,20 +10,21 @@ from pathlib import Path
 import pandas as pd
 
 from spineseg.evaluation.provenance import device_names
-from spineseg.evaluation.result_files import COST, LOSSES, RUNS, VALIDATION_SCORES
+from spineseg.evaluation.result_files import COST, LOSSES, RUNS, VALIDATION_SCORES, ResultTable
 from spineseg.experiment import PATIENTS, VALIDATION, Experiment
-from spineseg.methods import MECHANISM, NNUNET
+from spineseg.methods import MECHANISM, METHODS, NNUNET
 from spineseg.paper.mechanism import TRAINED_FIELDS, trained_fields
 from spineseg.runs import RunRecord, load_record
 from spineseg.utils import paths
 from spineseg.utils.files import write_csv
 from spineseg.workflow import study
 from spineseg.workflow.cost import write_cost
-from spineseg.workflow.gather import Run, gather, read_runs, record_origin
+from spineseg.workflow.gather import Run, gather, read_runs, record_origin, stored_runs
 from spineseg.workflow.prepare import prepare
 from spineseg.workflow.study import SEEDS, Chain, Job
 from spineseg.workflow.tables import write_tables
 
+PLACES = {name: place for place, name in enumerate(METHODS)}
 SEARCHED_FOR = ("learning_rate", "epochs", "nnunet_epochs")
 
 
@@ -84,22 +85,37 @@ def _finished_part(chain: Chain) -> tuple[list[Job], bool]:
 
 
 def _store(experiment: Experiment, jobs: Sequence[Job]) -> Path | None:
-    """Write the results of one experiment; None if none of its runs is finished."""
+    """Write the results of one experiment; None if none of its runs is finished.
+
+    Stored runs that are not here stay in the results.
+    """
     own = [job for job in jobs if job.experiment == experiment]
     if not own:
         return None
-    folder = gather(experiment, [Run(job.model, job.fold, job.seed) for job in own])
+    here = {job.folder for job in own}
+    kept = [run for run in stored_runs(experiment) if experiment.run(*run) not in here]
+    folder = gather(experiment, [Run(job.model, job.fold, job.seed) for job in own], kept)
     models = {job.model for job in own}
     if trials := [job for job in jobs if job.model in models and _is_trial(job, experiment)]:
         table = pd.concat(map(_scores_of_trial, trials), ignore_index=True)
-        write_csv(folder / VALIDATION_SCORES.name, table)
+        _write_beside_kept(experiment, VALIDATION_SCORES, table)
     if experiment == experiments()[0] and not (folder / COST.name).is_file():
         write_cost(experiment)  # the other experiments have the same networks
     if first := [job.folder for job in own if job.model in MECHANISM and job.seed == SEEDS[0]]:
-        write_csv(folder / TRAINED_FIELDS.name, experiment.stamp(trained_fields(first)))
+        table = experiment.stamp(trained_fields(first))
+        _write_beside_kept(experiment, TRAINED_FIELDS, table)
     write_tables(experiment)
-    record_origin(experiment, [load_record(job.folder) for job in own])
+    record_origin(experiment, read_runs(experiment))
     return folder
+
+
+def _write_beside_kept(experiment: Experiment, table: ResultTable, rows: pd.DataFrame) -> None:
+    """Write these rows and the stored ones of other methods, in the order of the methods."""
+    if (experiment.results / table.name).is_file():
+        stored = table.read(experiment.results)
+        rows = pd.concat([stored[~stored["model"].isin(rows["model"])], rows])
+        rows = rows.sort_values("model", key=lambda names: names.map(PLACES), kind="stable")
+    write_csv(experiment.results / table.name, rows)
 
 
 def _is_trial(job: Job, experiment: Experiment) -> bool:
