@@ -14,7 +14,7 @@ from nbformat.v4 import new_markdown_cell, new_notebook, writes
 
 from spineseg import course
 from spineseg.course import checks, plan, quizzes
-from spineseg.course.checks import Exercise, check, names, number, verdict
+from spineseg.course.checks import Exercise, check, number, verdict
 from spineseg.experiment import Experiment
 from spineseg.utils.errors import UserError
 
@@ -111,22 +111,6 @@ def test_an_odd_answer_gets_one_line(answer, said, exercise):
     exercise(number(3, mistakes=[(30, "This is in mm.")]))
     assert verdict("1.1", answer).startswith(said)
     assert "\n" not in verdict("1.1", answer)
-
-
-@pytest.mark.parametrize(
-    ("answer", "said"),
-    [
-        (["l5", "S"], "right."),
-        (pd.Series(["S", "L5"]), "right."),
-        ({"S", "L5", "L4"}, "not yet. L4 is above."),
-        ("S", "not yet. All of these belong to it, and others too."),
-        (["T11", "T12"], "not yet. Other names."),
-        (5, "not yet. your answer cannot be used here: TypeError"),
-    ],
-)
-def test_names_come_in_any_order_and_case(answer, said, exercise):
-    exercise(names(["S", "L5"], hints={"L4": "L4 is above."}))
-    assert verdict("1.1", answer).startswith(said)
 
 
 def test_an_answer_that_fails_is_no_error(exercise):

@@ -208,8 +208,13 @@ def _ablation() -> str:
         f"**Table 2**, on simulated patients in images of {size} rows ({rows['seeds'].max():.0f} "
         f"seeds). In the paper, ASPP at {every.name} is best, with {every['paper']:.1f} %. Here "
         f"the highest mean is that of ASPP at {best.name}, {ours} %. ASPP at {every.name} is "
-        f"{points(every, 'gain')} points above no ASPP. ([Each row](#which-positions).)"
+        f"{points(every, 'gain')} points above no ASPP{_may_be_chance(every, 'gain')}. "
+        "([Each row](#which-positions).)"
     )
+
+
+def _may_be_chance(row: pd.Series, name: str) -> str:
+    return ", which may be chance" if row[f"{name}_low"] <= 0 <= row[f"{name}_high"] else ""
 
 
 def _verdicts() -> str:

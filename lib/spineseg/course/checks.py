@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pkgutil import iter_modules
@@ -93,24 +93,3 @@ def number(
 def as_number(answer: Any) -> float:
     """The number that an answer is, or the only one in its list, array or column."""
     return float(np.asarray(answer).item())
-
-
-def names(
-    right: Collection[str], otherwise: str = "Other names.", hints: dict[str, str] | None = None
-) -> Callable[[Any], str]:
-    """Judges one name or a collection of names, in any order and case.
-
-    `hints` are those for a name too many.
-    """
-    wanted = {name.casefold() for name in right}
-
-    def judge(answer: Any) -> str:
-        given = {str(each).casefold() for each in ([answer] if isinstance(answer, str) else answer)}
-        for name, hint in (hints or {}).items():
-            if name.casefold() in given - wanted:
-                return hint
-        if given < wanted:
-            return "All of these belong to it, and others too."
-        return "" if given == wanted else otherwise
-
-    return judge

@@ -22,9 +22,9 @@ NO_LOCKS = (ENOSYS, ENOTSUP, EOPNOTSUPP, ENOLCK, EINVAL)  # how disks answer tha
 _noted: set[int] = set()  # disks
 
 
-def new_lock(path: Path, mode: int = -1) -> FileLock:
-    """A lock that is not held yet, for `acquire`. `mode` is of the file; -1 is the usual one."""
-    return FileLock(path, mode=mode, fallback_to_soft=False)  # soft locks outlive a killed process
+def new_lock(path: Path) -> FileLock:
+    """A lock that is not held yet, for `acquire`."""
+    return FileLock(path, fallback_to_soft=False)  # soft locks outlive a killed process
 
 
 def acquire(lock: FileLock, wait: bool) -> bool:
@@ -59,10 +59,10 @@ def _do_without(path: Path, why: str) -> bool:
 
 
 @contextmanager
-def file_lock(path: Path, wait: bool = True) -> Iterator[None]:
+def file_lock(path: Path) -> Iterator[None]:
     """Hold the lock file `path`, which is removed afterwards. Raises as `acquire` does."""
     lock = new_lock(path)
-    acquire(lock, wait)
+    acquire(lock, wait=True)
     try:
         yield
     finally:

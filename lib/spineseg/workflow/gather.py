@@ -310,8 +310,9 @@ def read_runs(experiment: Experiment) -> list[RunRecord]:
         raise UserError.at(path, "damaged: not the records of runs", remedy) from None
 
 
-def record_origin(experiment: Experiment, records: Sequence[RunRecord]) -> None:
-    """Write the provenance of the results that these runs gave."""
+def record_origin(experiment: Experiment) -> None:
+    """Write the provenance of the results of an experiment."""
+    records = read_runs(experiment)
     devices = provenance.device_names(record.device for record in records)
     provenance.record(experiment.results, provenance.origin_of(experiment, records), devices)
 

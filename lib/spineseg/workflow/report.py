@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from spineseg.evaluation.result_files import SUMMARY, TIMES
 from spineseg.experiment import Experiment
 from spineseg.labels import ALL_CLASSES
 from spineseg.methods import METHODS
+from spineseg.runs import RunRecord
 from spineseg.utils.files import atomic_write, read_json, write_csv
 from spineseg.utils.versions import commit
 from spineseg.workflow.compare import read_verdict_lines
@@ -33,19 +34,18 @@ def report(experiment: Experiment) -> str:
     """
     results_of(experiment)
     records = read_runs(experiment)
-    write_times(experiment)
-    record_origin(experiment, records)
-    summary = summary_text(experiment)
+    write_times(experiment, records)
+    record_origin(experiment)
+    summary = summary_text(experiment, records)
     devices = device_names(record.device for record in records)
     write_report(experiment, summary, devices)
     return summary
 
 
-def write_times(experiment: Experiment) -> None:
+def write_times(experiment: Experiment, records: Sequence[RunRecord]) -> None:
     """Write times.csv: the seconds of each training and of each notebook (papermill's count)."""
     rows = [
-        {"step": f"train {record.title}", "seconds": record.training_seconds}
-        for record in read_runs(experiment)
+        {"step": f"train {record.title}", "seconds": record.training_seconds} for record in records
     ]
     for notebook in _notebooks(experiment):
         seconds = read_json(notebook)["metadata"]["papermill"]["duration"]
@@ -54,13 +54,12 @@ def write_times(experiment: Experiment) -> None:
     write_csv(experiment.results / TIMES.name, experiment.stamp(pd.DataFrame(rows)))
 
 
-def summary_text(experiment: Experiment) -> str:
+def summary_text(experiment: Experiment, records: Sequence[RunRecord]) -> str:
     """Mean scores, time, and where to find things."""
     summary = pd.read_csv(experiment.results / SUMMARY.name)
     means = summary[(summary["aggregation"] == "volume") & (summary["class"] == ALL_CLASSES)]
     table = means.pivot_table("mean", "model", "metric", sort=False)
     titles = {name: method.title for name, method in METHODS.items()}
-    records = read_runs(experiment)
     minutes = sum(record.training_seconds for record in records) / 60
     places = {
         "report": experiment.runs / REPORT,

@@ -9,7 +9,7 @@ import torch
 from spineseg.evaluation.result_files import COST
 from spineseg.experiment import Experiment
 from spineseg.methods import TABLE3
-from spineseg.runs import is_finished, load_record
+from spineseg.runs import is_finished
 from spineseg.utils.errors import UserError
 from spineseg.utils.locks import folder_lock
 from spineseg.workflow.cost import write_cost
@@ -71,4 +71,4 @@ def _train_and_score(
 def _write_results(experiment: Experiment, runs: Sequence[Run]) -> None:
     gather(experiment, runs)
     write_tables(experiment)
-    record_origin(experiment, [load_record(experiment.run(*run)) for run in runs])
+    record_origin(experiment)

@@ -105,7 +105,7 @@ def _store(experiment: Experiment, jobs: Sequence[Job]) -> Path | None:
         table = experiment.stamp(trained_fields(first))
         _write_beside_kept(experiment, TRAINED_FIELDS, table)
     write_tables(experiment)
-    record_origin(experiment, read_runs(experiment))
+    record_origin(experiment)
     return folder
 
 

@@ -78,6 +78,16 @@ def _search(experiment: Experiment, validation: pd.DataFrame) -> pd.DataFrame:
     return experiment.stamp(search_table(validation, taken), device_names(validation["device"]))
 
 
+def _by_device(make: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[..., pd.DataFrame]:
+    """`make` of a source, with the device of the method of each row."""
+
+    def table(experiment: Experiment, source: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+        made = make(source)
+        return experiment.stamp(made, tables.devices(made, summary))
+
+    return table
+
+
 def _convergence(
     experiment: Experiment, search: pd.DataFrame, validation: pd.DataFrame
 ) -> pd.DataFrame:
@@ -85,37 +95,13 @@ def _convergence(
     return experiment.stamp(table, device_names(search["device"]))
 
 
-def _table2(experiment: Experiment, scores: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
-    table = tables.beside_table2(scores)
-    return experiment.stamp(table, tables.devices(table, summary))
-
-
-def _table3(experiment: Experiment, scores: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
-    table = tables.beside_table3(scores)
-    return experiment.stamp(table, tables.devices(table, summary))
-
-
 def _table4(experiment: Experiment, cost: pd.DataFrame) -> pd.DataFrame:
     return experiment.stamp(tables.beside_table4(cost), device_names(cost["device"]))
-
-
-def _comparison(
-    experiment: Experiment, scores: pd.DataFrame, summary: pd.DataFrame
-) -> pd.DataFrame:
-    table = tables.compare(scores)
-    return experiment.stamp(table, tables.devices(table, summary))
 
 
 def _five_folds(experiment: Experiment, scores: pd.DataFrame) -> pd.DataFrame:
     compared = scores[scores["model"].isin([PLAIN, PROPOSED])]
     return experiment.stamp(tables.five_folds(scores), device_names(compared["device"]))
-
-
-def _noise_curves(
-    experiment: Experiment, noise: pd.DataFrame, summary: pd.DataFrame
-) -> pd.DataFrame:
-    table = tables.noise_curves(noise)
-    return experiment.stamp(table, tables.devices(table, summary))
 
 
 def _verdicts(
@@ -150,12 +136,12 @@ DERIVED = {
     FAILURES: Derived((SCORES,), _failures),
     SEARCH: Derived((VALIDATION_SCORES,), _search),
     CONVERGENCE: Derived((SEARCH, VALIDATION_SCORES), _convergence),
-    TABLE2: Derived((SCORES, SUMMARY), _table2, about=ROWS_OF_TABLE2),
-    TABLE3: Derived((SCORES, SUMMARY), _table3, about=METHODS_OF_TABLE3),
+    TABLE2: Derived((SCORES, SUMMARY), _by_device(tables.beside_table2), about=ROWS_OF_TABLE2),
+    TABLE3: Derived((SCORES, SUMMARY), _by_device(tables.beside_table3), about=METHODS_OF_TABLE3),
     TABLE4: Derived((COST,), _table4),
-    COMPARISON: Derived((SCORES, SUMMARY), _comparison, about=METHODS_OF_TABLE3),
+    COMPARISON: Derived((SCORES, SUMMARY), _by_device(tables.compare), about=METHODS_OF_TABLE3),
     FIVE_FOLDS: Derived((SCORES,), _five_folds, about=METHODS_OF_TABLE3),
-    NOISE_CURVES: Derived((NOISE, SUMMARY), _noise_curves, about=NOISE_METHODS),
+    NOISE_CURVES: Derived((NOISE, SUMMARY), _by_device(tables.noise_curves), about=NOISE_METHODS),
     VERDICTS: Derived(
         (SCORES, CURVES, NOISE),
         _verdicts,
