@@ -44,7 +44,7 @@ def chain(experiment: Experiment, model: str = MODEL) -> study.Chain:
     yield [study.Job(experiment, model, 0, seed) for seed in study.SEEDS]
 
 
-def test_the_whole_study_leaves_its_tables(experiment, capsys):
+def test_the_whole_study_leaves_its_tables(experiment, workspace, monkeypatch, capsys):
     assert cli.main(["study", "--workers", "1"]) == 0
     assert "is not known: no results of it are stored" in capsys.readouterr().err
     assert results_of(experiment)
@@ -67,12 +67,15 @@ def test_the_whole_study_leaves_its_tables(experiment, capsys):
     assert not set(scores["case"]) & set(validation["case"])
     assert (experiment.results / "provenance.json").is_file()
 
-    for run in runs:
-        run["training_seconds"] = 3600.0
-    write_json(experiment.results / "runs.json", runs)
-    assert (
-        "for about 5.7 hours, on " in study_results.estimate()
-    )  # 2 runs, and 1 + 1 + 3 + 6 epochs
+    assert study_results.estimate(2) == "nothing to train: no run is missing"
+    shutil.copytree(experiment.runs.parent, workspace / "elsewhere")
+    shutil.rmtree(experiment.runs.parent)
+    monkeypatch.setattr("spineseg.workflow.estimate.seconds_per_epoch", lambda *_: 60.0)
+    # two runs of 3 epochs, and trials of 1, 1, 3 and 6
+    words = "to train: 6 runs (U-Net-2D); this takes about {} minutes"
+    assert study_results.estimate(1) == words.format(17)
+    assert study_results.estimate(2) == words.format(9)
+    shutil.copytree(workspace / "elsewhere", experiment.runs.parent)
     capsys.readouterr()
     assert cli.main(["study", "--store-only"]) == 0
     assert capsys.readouterr().out == f"{experiment.results}\n"

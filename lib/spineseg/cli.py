@@ -272,11 +272,10 @@ def _reproduce(options: argparse.Namespace) -> int:
 def _study(options: argparse.Namespace) -> int:
     """Train and score every run behind the stored results of the phantom and the simulated
     patients, then write these results. The search for each method's settings is a part of it. The
-    same command resumes. What the stored study took is said first."""
+    same command resumes. It says first about how long this takes."""
     from spineseg.utils.processes import count_cores
     from spineseg.workflow.study_results import carry_out, estimate, store_results
 
-    print(estimate(), file=sys.stderr)
     if options.store_only:
         folders = store_results()
         for folder in folders:
@@ -284,7 +283,9 @@ def _study(options: argparse.Namespace) -> int:
         if not folders:
             print("no run of the study is finished; nothing was stored", file=sys.stderr)
         return 0
-    complete, failed = carry_out(options.workers or count_cores(), options.minutes)
+    workers = options.workers or count_cores()
+    print(estimate(workers), file=sys.stderr)
+    complete, failed = carry_out(workers, options.minutes)
     if failed:
         raise RuntimeError("\n".join(failed))
     if not complete:

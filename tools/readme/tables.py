@@ -12,6 +12,7 @@ from spineseg.evaluation.provenance import device_names
 from spineseg.evaluation.result_files import (
     CONVERGENCE,
     FIVE_FOLDS,
+    RUNS,
     SCORES,
     SEARCH,
     SUMMARY,
@@ -307,6 +308,17 @@ def bundled_table() -> str:
         f"{table(('mean DSC, %', *classes), lines)}\n\nData: {row['data']}, {row['cases']} "
         f"patients. Profile: bundled, one seed. Trained on: {row['device']}."
     )
+
+
+def training_time_table() -> str:
+    """How long the stored runs of the study trained, by device."""
+    records = pd.concat(
+        pd.read_json(RESULTS / name / RUNS)[["device", "training_seconds"]]
+        for name in (SHOWN, stored.LETTER, *stored.MECHANISM)
+    )
+    times = records.groupby("device")["training_seconds"].agg(runs="count", seconds="sum")
+    lines = [(row.Index, row.runs, f"{row.seconds / 3600:.1f}") for row in times.itertuples()]
+    return table(("device", "runs", "hours of training, added up"), lines)
 
 
 def speed_table() -> str:

@@ -2,6 +2,8 @@
 
 import heapq
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from spineseg.experiment import ALL, Experiment
 from spineseg.methods import METHODS, NNUNET
@@ -13,37 +15,63 @@ from spineseg.workflow.train import starts_from_phantom
 
 STEPS = 3  # timed, after one to warm up
 MULTIPLE = 16  # of a network's input
+MANY = 6  # networks, of which more are not listed
+ANY_LENGTH: dict[str, Any] = {"learning_rate": 0.1, "epochs": 1, "nnunet_epochs": 1}
+Training = tuple[Experiment, str]  # a run, by its experiment and method
 
 
 def estimate(experiment: Experiment, runs: Sequence[Run], cores: int) -> str:
-    """What is still to be trained and about how long it takes, in one line.
+    """What is still to be trained and about how long it takes, in one line; see `to_train`."""
+    todo = [run for run in runs if not is_finished(experiment.run(*run))]
+    models = dict.fromkeys(run.model for run in todo)
+    first = [run for model in models for run in _first(experiment, model, todo)]
+    return to_train([(experiment, run.model) for run in todo], cores, first)
+
+
+def to_train(runs: Sequence[Training], cores: int, first: Sequence[Training] = ()) -> str:
+    """About how long it takes to train these runs after those that come `first`, in one line.
 
     nnU-Net is not timed. The estimate assumes that no other program uses the cores.
     """
-    todo = [run for run in runs if not is_finished(experiment.run(*run))]
-    if not todo:
+    if not runs:
         return "nothing to train: no run is missing"
-    models = list(dict.fromkeys(run.model for run in todo))
-    paces = {name: seconds_per_epoch(experiment, name) for name in models if name != NNUNET}
-    first = [
-        pace * epochs for name, pace in paces.items() for epochs in _first(experiment, name, todo)
-    ]
-    own = [paces[run.model] * experiment.epochs(run.model) for run in todo if run.model in paces]
-    hours = (_time_together(first, cores) + _time_together(own, cores)) / 3600
+    paces = Paces()
+    hours = sum(_time_together([*map(paces.seconds, each)], cores) for each in (first, runs)) / 3600
+    models = list(dict.fromkeys(model for _, model in runs))
     titles = ", ".join(METHODS[name].title for name in models)
+    if len(models) > MANY:
+        titles = f"{len(models)} networks"
     missing = " (without nnU-Net)" if NNUNET in models else ""
-    number = f"{len(todo)} run{'s' * (len(todo) > 1)}"
+    number = f"{len(runs)} run{'s' * (len(runs) > 1)}"
     return f"to train: {number} ({titles}); this takes about {_words(hours)}{missing}"
 
 
-def _first(experiment: Experiment, model: str, runs: Sequence[Run]) -> list[int]:
-    """The epochs of each unfinished run on simulated patients that a method's runs start from."""
+class Paces:
+    """How long runs take here. Each network is timed once for images and batches of one size."""
+
+    def __init__(self) -> None:
+        self._per_epoch: dict[tuple[str, Profile, str], float] = {}
+
+    def seconds(self, run: Training) -> float:
+        """About how long a run takes with one thread; 0 for nnU-Net."""
+        experiment, model = run
+        if model == NNUNET:
+            return 0.0
+        alike = replace(experiment.profile, name="", **ANY_LENGTH)
+        key = experiment.data_name, alike, model
+        if key not in self._per_epoch:
+            self._per_epoch[key] = seconds_per_epoch(experiment, model)
+        return self._per_epoch[key] * experiment.epochs(model)
+
+
+def _first(experiment: Experiment, model: str, runs: Sequence[Run]) -> list[Training]:
+    """The unfinished runs on simulated patients that a method's runs start from."""
     if not starts_from_phantom(experiment, model):
         return []
     first = experiment.pretraining
     seeds = {run.seed for run in runs if run.model == model}
     todo = [seed for seed in seeds if not is_finished(first.run(model, ALL, seed))]
-    return [first.epochs(model)] * len(todo)
+    return [(first, model)] * len(todo)
 
 
 def _time_together(seconds: Sequence[float], cores: int) -> float:

@@ -100,10 +100,9 @@ def nnunet_chain() -> Chain:
     """nnU-Net has its own recipe; only the length of its training is tried."""
     simulated, phantom = Experiment.of(SEARCHED_ON, LAPTOP), Experiment.of(None, LAPTOP)
     epochs = phantom.profile.nnunet_epochs
-    longer = [simulated.with_settings(nnunet_epochs=epochs * length) for length in LENGTHS[:2]]
     yield [
         *(Job(phantom, NNUNET, 0, seed) for seed in SEEDS),
-        *(Job(each, NNUNET, VALIDATION) for each in longer),
+        *(trial(simulated, NNUNET, 0, epochs * length) for length in LENGTHS[:2]),
     ]
 
 
@@ -166,7 +165,9 @@ def choose_epochs(
 
 
 def trial(experiment: Experiment, model: str, rate: float, epochs: int) -> Job:
-    """The run that tries these settings on validation patients."""
+    """The run that tries these settings on validation patients; nnU-Net has its own rate."""
+    if model == NNUNET:
+        return Job(experiment.with_settings(nnunet_epochs=epochs), model, VALIDATION)
     settings = experiment.with_settings(learning_rate=rate, epochs=epochs)
     return Job(settings, model, VALIDATION)
 

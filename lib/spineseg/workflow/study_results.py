@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from spineseg.evaluation.provenance import device_names
 from spineseg.evaluation.result_files import COST, LOSSES, RUNS, VALIDATION_SCORES, ResultTable
 from spineseg.experiment import PATIENTS, VALIDATION, Experiment
 from spineseg.methods import MECHANISM, METHODS, NNUNET
 from spineseg.paper.mechanism import TRAINED_FIELDS, trained_fields
-from spineseg.runs import RunRecord, load_record
+from spineseg.runs import load_record
 from spineseg.utils import paths
 from spineseg.utils.files import write_csv
 from spineseg.workflow import study
 from spineseg.workflow.cost import write_cost
-from spineseg.workflow.gather import Run, gather, read_runs, record_origin, stored_runs
+from spineseg.workflow.estimate import to_train
+from spineseg.workflow.gather import Run, gather, record_origin, stored_runs
 from spineseg.workflow.prepare import prepare
 from spineseg.workflow.study import SEEDS, Chain, Job
 from spineseg.workflow.tables import write_tables
@@ -148,38 +148,25 @@ def _learning_rate(job: Job) -> float:
     return job.experiment.profile.learning_rate
 
 
-def estimate() -> str:
-    """How long the stored study took, in words."""
+def estimate(cores: int) -> str:
+    """How long the stored study takes here with this number of workers, in a line.
+
+    A few batches of each network are timed for it.
+    """
     stored = [each for each in experiments() if (each.results / RUNS).is_file()]
-    records = [record for each in stored for record in read_runs(each)]
-    if not records:
+    if not stored:
         return "how long the study takes is not known: no results of it are stored"
-    pace = _seconds_per_epoch(records)
-    seconds = sum(record.training_seconds for record in records)
-    seconds += sum(
-        epochs * pace.get((profile, model), 0.0) for profile, model, epochs in _trials(stored)
-    )
-    devices = device_names(record.device for record in records)
-    return f"the stored study trained for about {seconds / 3600:.1f} hours, on {devices}"
+    jobs = [job for experiment in stored for job in _stored_jobs(experiment)]
+    return to_train([(job.experiment, job.model) for job in jobs if not job.is_done], cores)
 
 
-def _trials(stored: Sequence[Experiment]) -> list[tuple[str, str, int]]:
-    """The profile, model and epochs of each trial of the search."""
-    keys = ["model", "learning_rate", "epochs", "seed"]
-    found: dict[tuple, tuple[str, str, int]] = {}
-    for experiment in stored:
-        if (experiment.results / VALIDATION_SCORES.name).is_file():
-            table = VALIDATION_SCORES.read(experiment.results).drop_duplicates(keys)
-            for row in table.to_dict("records"):
-                profile = experiment.profile.name
-                trial = (profile, *(row[key] for key in keys))
-                found[trial] = profile, row["model"], row["epochs"]
-    return list(found.values())
-
-
-def _seconds_per_epoch(records: Sequence[RunRecord]) -> dict[tuple[str, str], float]:
-    """Mean seconds per epoch of the runs of each profile and method."""
-    pairs = [(record.profile.name, record.model) for record in records]
-    paces = [record.training_seconds / record.epochs for record in records]
-    means = pd.Series(paces).groupby(pd.Series(pairs)).mean()
-    return {key: float(value) for key, value in means.items()}  # type: ignore[misc]
+def _stored_jobs(experiment: Experiment) -> list[Job]:
+    """The runs of an experiment that results/ holds, and the trials of their search."""
+    jobs = [Job(experiment, *run) for run in stored_runs(experiment)]
+    if (experiment.results / VALIDATION_SCORES.name).is_file():
+        keys = ["data", "model", "learning_rate", "epochs"]
+        tried = VALIDATION_SCORES.read(experiment.results)[keys].drop_duplicates()
+        for data, *settings in tried.itertuples(index=False):
+            searched = Experiment.of(data, experiment.profile.name)
+            jobs.append(study.trial(searched, *settings))
+    return jobs
