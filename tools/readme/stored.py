@@ -4,7 +4,7 @@ from functools import cache
 
 import pandas as pd
 
-from spineseg.evaluation.result_files import COMPARISON, SCORES, SEARCH, SUMMARY
+from spineseg.evaluation.result_files import COMPARISON, RUNS, SCORES, SEARCH, SUMMARY
 from spineseg.evaluation.summary import same_runs
 from spineseg.experiment import CLEANED_UP
 from spineseg.labels import FOREGROUND
@@ -12,6 +12,7 @@ from spineseg.methods import PLAIN, PROPOSED
 from spineseg.paper import mechanism
 from spineseg.paper.tables import compare, with_interval
 from spineseg.profiles import load_profile
+from spineseg.utils.files import read_json
 from spineseg.utils.paths import REPOSITORY
 
 RESULTS = REPOSITORY / "results"
@@ -32,6 +33,11 @@ TRAINED_ON_PATIENTS = {  # where the training starts from, and the experiment
 def scores_of(experiment: str) -> pd.DataFrame:
     """The scores of each case that an experiment stores."""
     return pd.read_csv(RESULTS / experiment / SCORES.name, dtype={"fold": str})
+
+
+def runs_of(experiment: str) -> pd.DataFrame:
+    """The records of the runs that an experiment stores: model, epochs, device and more."""
+    return pd.DataFrame(read_json(RESULTS / experiment / RUNS))
 
 
 def dsc_of(experiment: str) -> pd.DataFrame:

@@ -12,7 +12,6 @@ from spineseg.evaluation.provenance import device_names
 from spineseg.evaluation.result_files import (
     CONVERGENCE,
     FIVE_FOLDS,
-    RUNS,
     SCORES,
     SEARCH,
     SUMMARY,
@@ -49,14 +48,19 @@ def scores_table() -> str:
         "paper: 172 patients, five folds",
         f"ours: phantom, {ours['cases']:.0f} tested, {ours['seeds']:.0f} seeds",
         "difference",
+        "lead of ASPP-UNet, points: paper's",
+        "lead of ASPP-UNet, points: ours",
+        "epochs",
         "change with twice the epochs",
     )
+    runs = stored.runs_of(SHOWN).drop_duplicates("model").set_index("model")
     lines = []
     for name in METHODS_OF_TABLE3:
         title = METHODS[name].title
         title = f"**{title}**" if name == PROPOSED else title
         paper = f"{_printed(name, FOREGROUND):.1f}"
-        lines.append((title, paper, *_cells(rows.loc[name]), _change(name)))
+        cells = (*_cells(rows.loc[name]), *_leads(name), runs["epochs"].get(name, ""))
+        lines.append((title, paper, *cells, _change(name)))
     remark = (
         f"Profile {SHOWN_PROFILE}. Devices: {device_names(rows['device'].dropna())}; the paper's "
         f"is a K80. {findings.on_share(load_profile(SHOWN_PROFILE))} The change is on simulated "
@@ -64,6 +68,15 @@ def scores_table() -> str:
     )
     parts = [table(head, lines), remark, _five_folds(), _letter()]
     return "\n\n".join(filter(None, parts))
+
+
+def _leads(model: str) -> tuple[str, str]:
+    """ASPP-UNet's lead over a method, in the paper and here."""
+    if model == PROPOSED:
+        return "", ""
+    stated = printed.stated().query("claim == 'lead' and metric == 'DSC'")
+    lead = stated.set_index("subject")["value"][METHODS[model].title]
+    return f"{lead:+.2f}", stored.in_points(stored.lead_over(model))
 
 
 def _change(model: str) -> str:
@@ -129,7 +142,10 @@ def mechanism_tables() -> str:
         depths_table(depths),
         f"{remark} {findings.on_sizes(stored.sizes())}".rstrip(),
         *_longer(),
-        f"**The parts of ASPP.** With {in_stages(CONTROL_DEPTH)}, and one part of what ASPP adds:",
+        "**The parts of ASPP.** ASPP adds atrous branches, image pooling and parameters. Each "
+        f"control network has {in_stages(CONTROL_DEPTH)} and only some of these (simulated "
+        "patients, seeds, epochs and devices as above). *Rows seen* counts convolutions alone; "
+        "image pooling sees the whole image.",
         controls_table(stored.controls()),
         findings.on_limits_of_controls(stored.controls()),
         _one_more_stage(),
@@ -182,11 +198,13 @@ def ablation_table() -> str:
         (
             row["positions"],
             "" if pd.isna(row["paper"]) else f"{row['paper']:.1f}",
-            with_interval(row["ours"], row["low"], row["high"]),
+            "not run"
+            if pd.isna(row["ours"])
+            else with_interval(row["ours"], row["low"], row["high"]),
             *("" if pd.isna(row[name]) else points(row, name) for name in ("above", "gain")),
-            devices[row["model"]],
+            devices.get(row["model"], ""),
         )
-        for row in rows.dropna(subset="ours").to_dict("records")
+        for row in rows.to_dict("records")
     ]
     return (
         f"{table(head, lines)}\n\nMean DSC, %. {scores['case'].nunique()} simulated patients, "
@@ -199,9 +217,10 @@ def ablation_table() -> str:
 
 def depths_table(depths: pd.DataFrame) -> str:
     """`depths` is that of `stored.depths`."""
-    head = (f"rows that {TITLES[0]} sees", *TITLES, f"lead of {TITLES[1]}, points")
+    head = ("stages", f"rows that {TITLES[0]} sees", *TITLES, f"lead of {TITLES[1]}, points")
     lines = [
         (
+            row["stages"],
             f"{row['rows_seen']} of {row['image_rows']} ({100 * row['ratio']:.0f} %)",
             f"{row['unet']:.1f}",
             f"{row['aspp_unet']:.1f}",
@@ -214,10 +233,11 @@ def depths_table(depths: pd.DataFrame) -> str:
 
 def controls_table(controls: pd.DataFrame) -> str:
     """`controls` is that of `stored.controls`."""
-    head = ("network", "DSC", f"gain over {TITLES[0]}, points", "part of the lead, %")
+    head = ("network", "rows seen", "DSC", f"gain over {TITLES[0]}, points", "part of the lead, %")
     lines = [
         (
             METHODS[row["model"]].title,
+            row["rows_seen"],
             f"{row['DSC']:.1f}",
             interval_of(row, "gain", "+.1f"),
             interval_of(row, "share", ".0f"),
@@ -312,10 +332,7 @@ def bundled_table() -> str:
 
 def training_time_table() -> str:
     """How long the stored runs of the study trained, by device."""
-    records = pd.concat(
-        pd.read_json(RESULTS / name / RUNS)[["device", "training_seconds"]]
-        for name in (SHOWN, stored.LETTER, *stored.MECHANISM)
-    )
+    records = pd.concat(map(stored.runs_of, (SHOWN, stored.LETTER, *stored.MECHANISM)))
     times = records.groupby("device")["training_seconds"].agg(runs="count", seconds="sum")
     lines = [(row.Index, row.runs, f"{row.seconds / 3600:.1f}") for row in times.itertuples()]
     return table(("device", "runs", "hours of training, added up"), lines)

@@ -31,6 +31,7 @@ from spineseg.paper.findings.mechanism import (
     on_names,
     on_sizes,
     on_stages,
+    smaller_or_larger,
 )
 from spineseg.paper.findings.noise import on_noise, on_noise_training, on_scale
 from spineseg.paper.findings.scans import on_brightness, on_patches, on_resampling, on_scans
@@ -90,4 +91,5 @@ __all__ = [
     "on_view",
     "on_worst",
     "on_worst_class",
+    "smaller_or_larger",
 ]

@@ -51,9 +51,10 @@ def on_one_more_stage(deeper: pd.DataFrame) -> str:
         return ""
     behind, ahead = deeper["difference_low"] > 0, deeper["difference_high"] < 0
     level = len(deeper) - behind.sum() - ahead.sum()
+    pairs = f"{len(deeper)} pair{'s' * (len(deeper) > 1)}"
     return (
-        f"A plain network with one more stage is behind ASPP-UNet in {behind.sum()} of "
-        f"{len(deeper)} comparisons and ahead of it in {ahead.sum()}. In {level} the difference "
+        f"In {pairs}, ASPP-UNet was compared with a plain network of one more stage. "
+        f"It is ahead in {behind.sum()} and behind in {ahead.sum()}; in {level} the difference "
         "cannot be told from chance."
     )
 
@@ -113,8 +114,8 @@ def on_trained_out(longer: pd.DataFrame, epochs: int) -> str:
         return ""
     return (
         "A network is trained out if twice the epochs change it by less than "
-        f"{TRAINED_OUT:.0f} point. Not trained out: {'; '.join(networks)}. So these leads are "
-        f"those of networks after {epochs} epochs."
+        f"{TRAINED_OUT:.0f} point. After {epochs} epochs, these are not: {'; '.join(networks)}. "
+        f"So these leads get no verdict. They are those of networks after {epochs} epochs."
     )
 
 

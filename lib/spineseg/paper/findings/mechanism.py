@@ -14,6 +14,7 @@ from spineseg.paper.mechanism import (
     first_failing,
     of_vertebrae,
 )
+from spineseg.paper.tables import with_interval
 
 CONTROLLED = {  # what the control networks are, as the subject of a sentence
     "control_no_pooling": "A network with atrous branches and no image pooling",
@@ -128,21 +129,27 @@ def on_sizes(sizes: pd.DataFrame) -> str:
 
 def _at_two_sizes(row: Row) -> str:
     small, large = (
-        f"{points(row, 'lead', f'_{size}')} points with {in_stages(row[f'stages_{size}'])}, if "
-        f"{METHODS[PLAIN].title} sees {100 * row[f'ratio_{size}']:.0f} % of "
-        f"{row[f'image_rows_{size}']} rows"
+        f"{100 * row[f'ratio_{size}']:.0f} % of {row[f'image_rows_{size}']} rows, with "
+        f"{in_stages(row[f'stages_{size}'])}"
         for size in ("small", "large")
     )
-    if row["difference_high"] < 0:
-        so = "is smaller in the larger images, and this share alone does not set it"
-    elif row["difference_low"] > 0:
-        so = "is larger in the larger images, and this share alone does not set it"
-    else:
-        so = "cannot be told from the same in both"
+    told = not row["difference_low"] <= 0 <= row["difference_high"]
     return (
-        f"The lead is {small}, and {large}. These leads differ by {points(row, 'difference')} "
-        f"points. So at about the same share, the lead {so}."
+        f"{METHODS[PLAIN].title} sees about the same share in images of two sizes: {small}, and "
+        f"{large}. In the larger images the lead is {smaller_or_larger(row)}"
+        + ("." if told else ", which may be chance.")
+        + " So this share alone does not set the lead." * told
     )
+
+
+def smaller_or_larger(row: Row) -> str:
+    """By how much the lead differs in the larger images; `row` is one of `same_ratio`."""
+    low, mean, high = (row[f"difference{end}"] for end in ("_low", "", "_high"))
+    if np.isnan(mean):
+        return "not comparable, because the patients are others"
+    if mean < 0:
+        return f"smaller by {with_interval(-mean, -high, -low, '.1f')} points"
+    return f"larger by {with_interval(mean, low, high, '.1f')} points"
 
 
 def on_controls(controls: pd.DataFrame) -> str:
@@ -207,14 +214,13 @@ def on_cause(controls: pd.DataFrame) -> str:
     size = amounts["control_wide"] != "nothing"
     if branches and not size:
         most = max(rows["control_wide"]["share_high"], 0)
-        return " ".join(
-            [
-                "ASPP's atrous branches alone are enough for the lead.",
-                *_other_ways(rows),
-                "A control network with more parameters than U-Net-2D, but no more reach, gains at "
-                f"most {most:.0f} % of it.",
-            ]
-        )
+        sentences = [
+            "ASPP's atrous branches alone are enough for the lead.",
+            *_other_ways(rows),
+            "More parameters than U-Net-2D, without more reach (five full-width 1x1 branches), "
+            f"gain at most {most:.0f} %.",
+        ]
+        return " ".join(sentences)
     if size and not branches:
         return "ASPP helps at least in part by its parameters."
     return "these networks do not single out one cause."
@@ -224,7 +230,8 @@ def on_limits_of_controls(controls: pd.DataFrame) -> str:
     """What the controls leave open; `controls` is that of `control_table`."""
     rows = rows_by_model(controls)
     limits = {
-        "control_wide": "The control network with more parameters has fewer than ASPP-UNet.",
+        "control_wide": "The control network with more parameters than U-Net-2D has fewer than "
+        "ASPP-UNet.",
         "control_near": "How far a branch must reach is open: rates 1, 2, 3 were tried only "
         "together with image pooling.",
     }
@@ -235,15 +242,15 @@ def _other_ways(rows: Mapping[str, Row]) -> list[str]:
     """What else gains a part of the lead; `rows` is that of `rows_by_model`."""
     ways = {
         "control_near": "image pooling with rates 1, 2, 3",
-        "control_pooling": "image pooling without them",
+        "control_pooling": "image pooling alone",
         "control_rows": "the row number as a second input",
     }
     gains = [
-        f"{way} gains {rows[name]['share']:.0f} % of it"
+        f"{way} gains {rows[name]['share']:.0f} %"
         for name, way in ways.items()
         if name in rows and amount_of_lead(rows[name]) not in ("unknown", "nothing")
     ]
-    return [f"They are not the only way: {joined(gains)}."] if gains else []
+    return [f"There are other ways to it: {joined(gains)} of the lead."] if gains else []
 
 
 def on_classes(classes: pd.DataFrame) -> str:
