@@ -72,7 +72,7 @@ def gather(experiment: Experiment, runs: Sequence[Run], kept: Sequence[Run] = ()
         stored, stored_tables = _from_results(experiment, kept)
         records = sorted([*stored, *records], key=_place)
         tables = {
-            table: _in_order(pd.concat([stored_tables[table], content]), records)
+            table: _in_order([stored_tables[table], content], records)
             for table, content in tables.items()
         }
     remedy = f"remove that run's {FINISHED} and {SCORES.name} and run `make reproduce`"
@@ -139,8 +139,10 @@ def _place(record: RunRecord) -> tuple[int, str, int]:
     return list(METHODS).index(record.model), record.fold, record.seed
 
 
-def _in_order(table: pd.DataFrame, records: Sequence[RunRecord]) -> pd.DataFrame:
-    """The rows of a table in the order of the runs."""
+def _in_order(parts: Sequence[pd.DataFrame], records: Sequence[RunRecord]) -> pd.DataFrame:
+    """The rows of these tables in the order of the runs."""
+    filled = [part for part in parts if len(part)]  # an empty table would change the types
+    table = pd.concat(filled or parts)
     places = {(each.model, each.fold, each.seed): place for place, each in enumerate(records)}
     keys = zip(table["model"], table["fold"], table["seed"], strict=True)
     return table.iloc[np.argsort([places[key] for key in keys], kind="stable")]
