@@ -137,7 +137,7 @@ def test_sizes_are_compared_at_the_same_ratio(lead, words):
     others = large.assign(case=large["case"] + " of another set")
     alone = mechanism.same_ratio([(small, LAPTOP), (others, LAPTOP_220)])
     assert alone["difference"].isna().all()
-    assert "not comparable" in findings.on_sizes(alone)
+    assert findings.on_sizes(alone).endswith("too few patients in common to compare the leads.")
     assert findings.on_sizes(mechanism.same_ratio([(small, LAPTOP)])) == ""
     assert mechanism.same_ratio([]).empty
 
@@ -337,6 +337,8 @@ def test_the_words_on_the_fall_of_the_lead_are_of_each_size_of_image():
         "The mean lead gets smaller with each step of this share; one of two steps can be told "
         "from chance."
     )
+    one_step = leads((0.1, 3, 2, 4), (0.2, 2.5, 2, 3))
+    assert findings.on_fall(one_step).endswith("this share; no step can be told from chance.")
     rises = leads((0.1, 3, 2, 4), (0.2, 5, 4, 6), (0.3, 1, 0, 2))
     assert "does not get smaller with every step" in findings.on_fall(rises)
     assert findings.on_fall(leads()) == ""

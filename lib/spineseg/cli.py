@@ -272,7 +272,7 @@ def _reproduce(options: argparse.Namespace) -> int:
 def _study(options: argparse.Namespace) -> int:
     """Train and score every run behind the stored results of the phantom and the simulated
     patients, then write these results. The search for each method's settings is a part of it. The
-    same command resumes. It says first about how long this takes."""
+    same command resumes. It says first about how long the stored runs take here."""
     from spineseg.utils.processes import count_cores
     from spineseg.workflow.study_results import carry_out, estimate, store_results
 

@@ -70,11 +70,11 @@ def outcome() -> str:
         _in_short(),
         "*DSC* is the overlap with the true mask; 100 % is perfect. A *point* is one per cent of "
         "DSC. The *receptive field* is the part of the input that can change one output pixel. A "
-        "network *sees* as many rows as its receptive field is high; with more than 100 % of the "
-        "rows, it sees the whole image. A *stage* halves the image in the encoder; more stages see "
-        "more rows. A *seed* is one training from other random weights. The *phantom* is a set of "
-        "simulated scans. *Simulated patients* are the same patients, drawn straight onto the grid "
-        "of the networks. Brackets hold 95 % intervals.\n",
+        "network *sees* as many rows as its receptive field is high; at 100 % of the image's rows, "
+        "the pixels in the middle see all of them. A *stage* halves the image in the encoder; more "
+        "stages see more rows. A *seed* is one training from other random weights. The *phantom* "
+        "is a set of simulated scans. *Simulated patients* are the same patients, drawn straight "
+        "onto the grid of the networks. Brackets hold 95 % intervals.\n",
         *[f"- {line}" for line in _findings() if line],
     ]
     return "\n".join(lines)
@@ -85,18 +85,21 @@ def _in_short() -> str:
     depths = stored.depths()
     rows = depths[depths["image_rows"] == load_profile(SHOWN_PROFILE).image_size]
     least = rows.loc[rows["ratio"].idxmin()]
-    whole = rows[rows["ratio"] >= 1]
-    unclear = (whole["lead_low"] <= 0) & (whole["lead_high"] >= 0)
+    large = rows[rows["ratio"] >= 1]
+    unclear = (large["lead_low"] <= 0) & (large["lead_high"] >= 0)
+    plain, proposed = METHODS[PLAIN].title, METHODS[PROPOSED].title
     sentences = [
-        f"**In short.** On simulated patients, {METHODS[PROPOSED].title} leads "
-        f"{METHODS[PLAIN].title} by {least['lead']:.0f} points if {METHODS[PLAIN].title} sees "
-        f"{100 * least['ratio']:.0f} % of the image's rows.",
-        *["If it sees the whole image, no lead can be told from chance."] * bool(unclear.all()),
+        f"**In short.** On simulated patients, {proposed}'s lead over {plain} is "
+        f"{points(least.to_dict(), 'lead')} points if {plain} sees {100 * least['ratio']:.0f} % of "
+        "the image's rows.",
+        "If it sees as many rows as the image has, no lead can be told from chance."
+        if len(large) and unclear.all()
+        else "",
         f"The default profile is in between ({_seen(SHOWN_PROFILE)}): there the lead on the "
         f"phantom is {in_points(stored.lead_over(PLAIN))} points. These are not the paper's "
         "patients, so its scores and the size of its lead are neither confirmed nor refuted.\n",
     ]
-    return " ".join(sentences)
+    return " ".join(filter(None, sentences))
 
 
 def _findings() -> list[str]:
@@ -185,8 +188,9 @@ def _mechanism() -> str:
 def _same_share() -> str:
     """How the lead differs between images of two sizes of which the same share is seen."""
     sentences = [
-        f"At about the same share, the lead in images of {row['image_rows_large']} rows is "
-        f"{findings.smaller_or_larger(row)} than in images of {row['image_rows_small']} rows"
+        f"At about the same share ({100 * row['ratio_small']:.0f} and "
+        f"{100 * row['ratio_large']:.0f} %), the lead in images of {row['image_rows_large']} rows "
+        f"is {findings.smaller_or_larger(row)} than in images of {row['image_rows_small']} rows"
         f"{_may_be_chance(pd.Series(row), 'difference_')}. "
         for row in stored.sizes().dropna(subset="difference").to_dict("records")
     ]
@@ -199,11 +203,12 @@ def _longer() -> str:
     longer = stored.longer()
     if longer.empty:
         return ""
-    stages = joined((in_words(each) for each in longer["stages"]), "or")
+    *fewer, most = longer["stages"]
+    stages = joined([*map(in_words, fewer), in_stages(most)], "or")
     before, after = (longer[f"{PROPOSED}{end}"] - longer[f"{PLAIN}{end}"] for end in ("", "_twice"))
     return (
         f" The networks were trained for {epochs} epochs. Twice as many change the lead by at most "
-        f"{(after - before).abs().max():.1f} points, with {stages} stages (one seed)."
+        f"{(after - before).abs().max():.1f} points, with {stages} (one seed)."
     )
 
 

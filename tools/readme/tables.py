@@ -72,7 +72,7 @@ def scores_table() -> str:
 
 def _leads(model: str) -> tuple[str, str]:
     """ASPP-UNet's lead over a method, in the paper and here."""
-    if model == PROPOSED:
+    if model == PROPOSED or model not in set(stored.scores_of(SHOWN)["model"]):
         return "", ""
     stated = printed.stated().query("claim == 'lead' and metric == 'DSC'")
     lead = stated.set_index("subject")["value"][METHODS[model].title]
@@ -87,6 +87,8 @@ def _change(model: str) -> str:
         return with_interval(*map(float, change), "+.1f")
     search = pd.read_csv(RESULTS / SHOWN / SEARCH.name).query("model == @model")
     tried = search.set_index(["learning_rate", "epochs"])["DSC"]
+    if search.empty:
+        return "not tried"
     ((rate, epochs),) = tried.index[search["chosen"]]
     here, half = (tried.get((rate, number)) for number in (epochs, epochs // 2))
     if half is None:
@@ -103,7 +105,8 @@ def _five_folds() -> str:
     return (
         f"**All {in_words(row['folds'])} folds** ({row['cases']} tested, one seed): ASPP-UNet's "
         f"lead over U-Net-2D is {stored.in_points(row)} points. The settings were chosen on "
-        "patients of all folds but the first, so these scores can be a little too high."
+        "patients of all folds but the first, so these scores can be a little too high. "
+        f"{_devices_of_pair(SHOWN)}".rstrip()
     )
 
 
@@ -140,7 +143,7 @@ def mechanism_tables() -> str:
     )
     parts = [
         depths_table(depths),
-        f"{remark} {findings.on_sizes(stored.sizes())}".rstrip(),
+        " ".join(filter(None, [remark, findings.on_sizes(stored.sizes()), _other_devices()])),
         *_longer(),
         "**The parts of ASPP.** ASPP adds atrous branches, image pooling and parameters. Each "
         f"control network has {in_stages(CONTROL_DEPTH)} and only some of these (simulated "
@@ -213,6 +216,29 @@ def ablation_table() -> str:
         f"{' '.join(findings.on_ablation(rows))} Twice the epochs were not tried for these "
         "networks."
     )
+
+
+def _other_devices() -> str:
+    """Of which image sizes the two networks were trained on different devices."""
+    found = []
+    for name, profile_name in stored.MECHANISM.items():
+        profile = load_profile(profile_name)
+        pairs = mechanism.pairs(stored.scores_of(name)["model"], profile)
+        for stages, pair in pairs.items():
+            if devices := _devices_of_pair(name, pair):
+                rows = f"{profile.image_size} rows, {in_stages(stages)}"
+                found.append(f"{rows}: {devices}")
+    return " ".join(found)
+
+
+def _devices_of_pair(experiment: str, pair: tuple[str, str] = (PLAIN, PROPOSED)) -> str:
+    """On which devices two networks were trained, if on different ones."""
+    scores = stored.scores_of(experiment)
+    one, other = (device_names(scores.loc[scores["model"] == name, "device"]) for name in pair)
+    if one == other:
+        return ""
+    titles = [METHODS[name].title for name in pair]
+    return f"{titles[0]} was trained on {one}, and {titles[1]} on {other}."
 
 
 def depths_table(depths: pd.DataFrame) -> str:
@@ -332,7 +358,8 @@ def bundled_table() -> str:
 
 def training_time_table() -> str:
     """How long the stored runs of the study trained, by device."""
-    records = pd.concat(map(stored.runs_of, (SHOWN, stored.LETTER, *stored.MECHANISM)))
+    names = (SHOWN, stored.LETTER, *stored.MECHANISM)
+    records = pd.concat(stored.runs_of(name) for name in names if (RESULTS / name).is_dir())
     times = records.groupby("device")["training_seconds"].agg(runs="count", seconds="sum")
     lines = [(row.Index, row.runs, f"{row.seconds / 3600:.1f}") for row in times.itertuples()]
     return table(("device", "runs", "hours of training, added up"), lines)

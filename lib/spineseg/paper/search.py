@@ -49,7 +49,7 @@ def convergence_table(search: pd.DataFrame, validation: pd.DataFrame) -> pd.Data
     changes by less than TRAINED_OUT points. If twice the epochs were not tried, it counts as not
     trained out.
     """
-    cases = validation.set_index(["model", "learning_rate", "epochs", "case"])["DSC"].sort_index()
+    cases = validation.groupby(["model", "learning_rate", "epochs", "case"])["DSC"].mean()
     rows = []
     for model, tried in search.groupby("model", sort=False):
         if tried["epochs"].nunique() > 1:

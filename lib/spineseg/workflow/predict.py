@@ -60,14 +60,14 @@ def predict_scan(
     default the network in weights/. Returns the number of voxels of each class. Raises
     UserError for a bad scan and if there is no such run.
     """
-    counts = []
-    for _, found in predict_all(scan, mask, run, outputs):
+    if scan.exists() and len(open_source(scan).cases()) > 1:
+        raise UserError.at(scan, "holds more than one scan", "give one of them")
+    results = [found for _, found in predict_all(scan, mask, run, outputs)]
+    for found in results:
         if isinstance(found, UserError):
             raise found
-        counts.append(found)
-    if len(counts) != 1:
-        raise UserError.at(scan, f"holds {len(counts)} scans", "give one of them")
-    return counts[0]
+        counts = found
+    return counts
 
 
 def predict_all(

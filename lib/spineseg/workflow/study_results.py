@@ -11,14 +11,13 @@ import pandas as pd
 
 from spineseg.evaluation.result_files import COST, LOSSES, RUNS, VALIDATION_SCORES, ResultTable
 from spineseg.experiment import PATIENTS, VALIDATION, Experiment
-from spineseg.methods import MECHANISM, METHODS, NNUNET
+from spineseg.methods import MECHANISM, METHODS, NNUNET, nnunet_is_installed
 from spineseg.paper.mechanism import TRAINED_FIELDS, trained_fields
 from spineseg.runs import load_record
 from spineseg.utils import paths
 from spineseg.utils.files import write_csv
 from spineseg.workflow import study
 from spineseg.workflow.cost import write_cost
-from spineseg.workflow.estimate import to_train
 from spineseg.workflow.gather import Run, gather, record_origin, stored_runs
 from spineseg.workflow.prepare import prepare
 from spineseg.workflow.study import SEEDS, Chain, Job
@@ -149,15 +148,22 @@ def _learning_rate(job: Job) -> float:
 
 
 def estimate(cores: int) -> str:
-    """How long the stored study takes here with this number of workers, in a line.
+    """How long the stored runs of the study take here with this number of workers, in a line.
 
-    A few batches of each network are timed for it.
+    A few batches of each network are timed for it. nnU-Net counts only if it is installed.
     """
+    from spineseg.workflow.estimate import to_train  # imports torch
+
     stored = [each for each in experiments() if (each.results / RUNS).is_file()]
     if not stored:
         return "how long the study takes is not known: no results of it are stored"
     jobs = [job for experiment in stored for job in _stored_jobs(experiment)]
-    return to_train([(job.experiment, job.model) for job in jobs if not job.is_done], cores)
+    todo = [
+        (job.experiment, job.model)
+        for job in jobs
+        if not job.is_done and (job.model != NNUNET or nnunet_is_installed())
+    ]
+    return f"of the runs that are stored, {to_train(todo, cores)}"
 
 
 def _stored_jobs(experiment: Experiment) -> list[Job]:

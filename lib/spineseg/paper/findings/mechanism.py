@@ -88,7 +88,7 @@ def _at_ratio(row: Row) -> str:
 
 def _steps(depths: pd.DataFrame) -> list[str]:
     """Whether the lead gets smaller from each ratio to the next, in images of each size."""
-    steps = depths.dropna(subset="step")
+    steps = depths.dropna(subset="step_high")
     if steps.empty:
         return []
     if (steps["step_high"] < 0).all():
@@ -96,9 +96,9 @@ def _steps(depths: pd.DataFrame) -> list[str]:
     if (steps["step"] >= 0).any():
         return ["The mean lead does not get smaller with every step of this share."]
     told = (steps["step_high"] < 0).sum()
+    which = f"{in_words(told)} of {in_words(len(steps))} steps" if told else "no step"
     return [
-        "The mean lead gets smaller with each step of this share; "
-        f"{in_words(told)} of {in_words(len(steps))} steps can be told from chance."
+        f"The mean lead gets smaller with each step of this share; {which} can be told from chance."
     ]
 
 
@@ -133,20 +133,21 @@ def _at_two_sizes(row: Row) -> str:
         f"{in_stages(row[f'stages_{size}'])}"
         for size in ("small", "large")
     )
-    told = not row["difference_low"] <= 0 <= row["difference_high"]
-    return (
+    same = (
         f"{METHODS[PLAIN].title} sees about the same share in images of two sizes: {small}, and "
-        f"{large}. In the larger images the lead is {smaller_or_larger(row)}"
-        + ("." if told else ", which may be chance.")
-        + " So this share alone does not set the lead." * told
+        f"{large}."
     )
+    if np.isnan(row["difference_low"]):
+        return f"{same} The two have too few patients in common to compare the leads."
+    lead = f"{same} In the larger images the lead is {smaller_or_larger(row)}"
+    if row["difference_low"] <= 0 <= row["difference_high"]:
+        return f"{lead}, which may be chance."
+    return f"{lead}. So this share alone does not set the lead."
 
 
 def smaller_or_larger(row: Row) -> str:
     """By how much the lead differs in the larger images; `row` is one of `same_ratio`."""
     low, mean, high = (row[f"difference{end}"] for end in ("_low", "", "_high"))
-    if np.isnan(mean):
-        return "not comparable, because the patients are others"
     if mean < 0:
         return f"smaller by {with_interval(-mean, -high, -low, '.1f')} points"
     return f"larger by {with_interval(mean, low, high, '.1f')} points"

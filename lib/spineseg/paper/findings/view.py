@@ -39,7 +39,7 @@ def on_view(stages: int, seen: int, rows: int) -> str:
     """How much of an image of `rows` rows a plain U-Net sees, and so what ASPP can add."""
     part = f"U-Net-2D with {in_stages(stages)} can see"
     if seen >= rows:
-        return f"{part} all of {rows} rows: ASPP cannot add a single one."
+        return f"{part} all of {rows} rows from the middle: there ASPP cannot add a single one."
     return (
         f"{part} {seen} of {rows} rows ({100 * seen / rows:.0f} %). ASPP can add the other "
         f"{rows - seen}."
