@@ -26,7 +26,9 @@ def test_reach():
 
 def test_what_aspp_can_add():
     assert "68 of 110 rows (62 %). ASPP can add the other 42." in findings.on_view(3, 68, 110)
-    assert findings.on_view(4, 140, 110).endswith("all of 110 rows: ASPP cannot add a single one.")
+    assert findings.on_view(4, 140, 110).endswith(
+        "all of 110 rows from the middle: there ASPP cannot add a single one."
+    )
 
 
 def table3(**dsc: tuple[float, float]) -> pd.DataFrame:
