@@ -119,20 +119,15 @@ def _from_folders(experiment: Experiment, runs: Sequence[Run]) -> Gathered:
 
 def _from_results(experiment: Experiment, runs: Sequence[Run]) -> Gathered:
     """The records and tables of runs that results/ holds."""
-    wanted = {experiment.run(*run) for run in runs}
-    records = [
-        record
-        for record in read_runs(experiment)
-        if experiment.run(record.model, record.fold, record.seed) in wanted
-    ]
+    wanted = {(run.model, str(run.fold), run.seed) for run in runs}
+    records = [each for each in read_runs(experiment) if _key(each) in wanted]
     names = [f"{experiment.results / RUNS}: {record.title}" for record in records]
     if stale := _stale(names, records, experiment, "train this run again"):
         raise UserError(*stale)
     tables = {}
     for table in GATHERED_TABLES:
         content = table.read(experiment.results, _remedy(experiment))
-        keys = zip(content["model"], content["fold"], content["seed"], strict=True)
-        tables[table] = content[[experiment.run(*key) in wanted for key in keys]]
+        tables[table] = content[_keys(content).isin(wanted)]
     return records, tables
 
 
@@ -144,9 +139,17 @@ def _in_order(parts: Sequence[pd.DataFrame], records: Sequence[RunRecord]) -> pd
     """The rows of these tables in the order of the runs."""
     filled = [part for part in parts if len(part)]  # an empty table would change the types
     table = pd.concat(filled or parts)
-    places = {(each.model, each.fold, each.seed): place for place, each in enumerate(records)}
-    keys = zip(table["model"], table["fold"], table["seed"], strict=True)
-    return table.iloc[np.argsort([places[key] for key in keys], kind="stable")]
+    places = pd.MultiIndex.from_tuples(map(_key, records)).get_indexer(_keys(table))
+    return table.iloc[np.argsort(places, kind="stable")]
+
+
+def _key(record: RunRecord) -> tuple[str, str, int]:
+    return record.model, record.fold, record.seed
+
+
+def _keys(table: pd.DataFrame) -> pd.MultiIndex:
+    """The `_key` of the run of each row."""
+    return pd.MultiIndex.from_frame(table[["model", "fold", "seed"]])
 
 
 def _stale(
