@@ -25,7 +25,7 @@ from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED, at_depth
 from spineseg.models.receptive_field import rows_seen
 from spineseg.paper import findings, mechanism
 from spineseg.paper import printed as paper
-from spineseg.paper.findings.words import in_stages, in_words, joined, points
+from spineseg.paper.findings.words import Row, in_stages, in_words, joined, points
 from spineseg.paper.tables import with_interval
 from spineseg.paper.verdicts import (
     CANNOT_ACT,
@@ -82,8 +82,7 @@ def outcome() -> str:
 
 def _in_short() -> str:
     """The answer in a few sentences."""
-    depths = stored.depths()
-    rows = depths[depths["image_rows"] == load_profile(SHOWN_PROFILE).image_size]
+    rows = stored.shown_depths()
     least = rows.loc[rows["ratio"].idxmin()]
     large = rows[rows["ratio"] >= 1]
     unclear = (large["lead_low"] <= 0) & (large["lead_high"] >= 0)
@@ -178,7 +177,7 @@ def _mechanism() -> str:
     """How ASPP's lead falls with the share of the image that a plain network sees."""
     depths = stored.depths()
     seeds, cases = depths["seeds"].min(), depths["cases"].min()
-    found = findings.on_fall(depths[depths["image_rows"] == load_profile(SHOWN_PROFILE).image_size])
+    found = findings.on_fall(stored.shown_depths())
     return found and (
         f"**When ASPP helps**, on simulated patients ({seeds} seeds, {cases} tested). {found}"
         f"{_longer()} {_same_share()}([Each step](#when-aspp-helps).)"
@@ -191,7 +190,7 @@ def _same_share() -> str:
         f"At about the same share ({100 * row['ratio_small']:.0f} and "
         f"{100 * row['ratio_large']:.0f} %), the lead in images of {row['image_rows_large']} rows "
         f"is {findings.smaller_or_larger(row)} than in images of {row['image_rows_small']} rows"
-        f"{_may_be_chance(pd.Series(row), 'difference_')}. "
+        f"{_may_be_chance(row, 'difference_')}. "
         for row in stored.sizes().dropna(subset="difference").to_dict("records")
     ]
     return "".join(sentences)
@@ -244,7 +243,7 @@ def _ablation() -> str:
     )
 
 
-def _may_be_chance(row: pd.Series, prefix: str = "") -> str:
+def _may_be_chance(row: pd.Series | Row, prefix: str = "") -> str:
     """A remark if the interval in the columns `prefix`low and `prefix`high contains zero."""
     chance = row[f"{prefix}low"] <= 0 <= row[f"{prefix}high"]
     return ", which may be chance" if chance else ""

@@ -4,6 +4,7 @@ from functools import cache
 
 import pandas as pd
 
+from spineseg.evaluation.provenance import device_names
 from spineseg.evaluation.result_files import COMPARISON, RUNS, SCORES, SEARCH, SUMMARY
 from spineseg.evaluation.summary import same_runs
 from spineseg.experiment import CLEANED_UP
@@ -38,6 +39,11 @@ def scores_of(experiment: str) -> pd.DataFrame:
 def runs_of(experiment: str) -> pd.DataFrame:
     """The records of the runs that an experiment stores: model, epochs, device and more."""
     return pd.DataFrame(read_json(RESULTS / experiment / RUNS))
+
+
+def devices_of(experiment: str) -> pd.Series:
+    """The devices that each method of an experiment was trained on, as text."""
+    return scores_of(experiment).groupby("model")["device"].agg(device_names)
 
 
 def dsc_of(experiment: str) -> pd.DataFrame:
@@ -85,6 +91,12 @@ def searched() -> pd.DataFrame:
     """Which settings were tried for the networks of the mechanism: rows of search.csv."""
     tables = (RESULTS / name / SEARCH.name for name in (SHOWN, CONTROLLED))
     return pd.concat(map(pd.read_csv, tables), ignore_index=True)
+
+
+def shown_depths() -> pd.DataFrame:
+    """The rows of `depths` whose images are those of the shown profile."""
+    table = depths()
+    return table[table["image_rows"] == load_profile(SHOWN_PROFILE).image_size]
 
 
 @cache

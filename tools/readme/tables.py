@@ -194,7 +194,7 @@ def ablation_table() -> str:
     """Table 2 beside our ablation, and what follows."""
     scores = stored.scores_of(stored.ABLATED)
     rows = ablation_rows(scores)
-    devices = scores.groupby("model")["device"].unique().map(device_names)
+    devices = stored.devices_of(stored.ABLATED)
     every = METHODS[PROPOSED].positions
     head = ("ASPP at", "paper", "ours", f"points above {every}", "points above none", "device")
     lines = [
@@ -233,8 +233,7 @@ def _other_devices() -> str:
 
 def _devices_of_pair(experiment: str, pair: tuple[str, str] = (PLAIN, PROPOSED)) -> str:
     """On which devices two networks were trained, if on different ones."""
-    scores = stored.scores_of(experiment)
-    one, other = (device_names(scores.loc[scores["model"] == name, "device"]) for name in pair)
+    one, other = stored.devices_of(experiment)[list(pair)]
     if one == other:
         return ""
     titles = [METHODS[name].title for name in pair]

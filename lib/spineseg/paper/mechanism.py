@@ -150,15 +150,20 @@ def same_ratio(measured: Iterable[tuple[pd.DataFrame, Profile]]) -> pd.DataFrame
     """The leads in images of two sizes at nearly the same ratio, side by side.
 
     `measured` holds the scores.csv and the profile of several experiments, one per image size.
-    Returns one row per pair, the smaller image first: `image_rows`, `stages`, `ratio` and the
-    `lead` with its interval, each with `_small` and `_large`, and the `difference` of the leads
-    (large - small) with its interval, over the patients that both experiments tested.
+    Returns one row per pair, the smaller image first: `image_rows`, `stages` and `ratio`, each with
+    `_small` and `_large`, and the `difference` of the leads (large - small) with its interval, over
+    the patients that both experiments tested.
     """
+    from spineseg.models.receptive_field import rows_seen
+
     by_size = {profile.image_size: (scores, profile) for scores, profile in measured}
-    columns = ["image_rows", "stages", "ratio", "lead", "lead_low", "lead_high"]
-    tables = [depth_table(*each)[columns] for each in by_size.values()]
-    depths = pd.concat(tables) if tables else pd.DataFrame(columns=columns)
-    both = depths.merge(depths, how="cross", suffixes=("_small", "_large"))
+    ratios = [
+        (rows, stages, rows_seen(stages) / rows)
+        for rows, (scores, profile) in by_size.items()
+        for stages in pairs(scores["model"], profile)
+    ]
+    found = pd.DataFrame(ratios, columns=["image_rows", "stages", "ratio"])
+    both = found.merge(found, how="cross", suffixes=("_small", "_large"))
     near = (both["ratio_large"] / both["ratio_small"] - 1).abs() < SAME_RATIO
     both = both[near & (both["image_rows_small"] < both["image_rows_large"])]
     differences = []

@@ -38,6 +38,7 @@ from spineseg.workflow.prepare import prepare
 from spineseg.workflow.score import is_scored
 
 REMAKE = "run `make reproduce` with this data and profile"
+PLACES = {name: place for place, name in enumerate(METHODS)}
 GATHERED_TABLES = (SCORES, CURVES, NOISE, CONFUSION)
 GATHERED = (RUNS, *(table.name for table in GATHERED_TABLES), EXAMPLES, NOISE_EXAMPLE)
 
@@ -132,7 +133,7 @@ def _from_results(experiment: Experiment, runs: Sequence[Run]) -> Gathered:
 
 
 def _place(record: RunRecord) -> tuple[int, str, int]:
-    return list(METHODS).index(record.model), record.fold, record.seed
+    return PLACES[record.model], record.fold, record.seed
 
 
 def _in_order(parts: Sequence[pd.DataFrame], records: Sequence[RunRecord]) -> pd.DataFrame:

@@ -11,19 +11,18 @@ import pandas as pd
 
 from spineseg.evaluation.result_files import COST, LOSSES, RUNS, VALIDATION_SCORES, ResultTable
 from spineseg.experiment import PATIENTS, VALIDATION, Experiment
-from spineseg.methods import MECHANISM, METHODS, NNUNET, nnunet_is_installed
+from spineseg.methods import MECHANISM, NNUNET, nnunet_is_installed
 from spineseg.paper.mechanism import TRAINED_FIELDS, trained_fields
 from spineseg.runs import load_record
 from spineseg.utils import paths
 from spineseg.utils.files import write_csv
 from spineseg.workflow import study
 from spineseg.workflow.cost import write_cost
-from spineseg.workflow.gather import Run, gather, record_origin, stored_runs
+from spineseg.workflow.gather import PLACES, Run, gather, record_origin, stored_runs
 from spineseg.workflow.prepare import prepare
 from spineseg.workflow.study import SEEDS, Chain, Job
 from spineseg.workflow.tables import write_tables
 
-PLACES = {name: place for place, name in enumerate(METHODS)}
 SEARCHED_FOR = ("learning_rate", "epochs", "nnunet_epochs")
 
 
