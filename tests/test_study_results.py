@@ -31,7 +31,8 @@ def experiment(workspace, monkeypatch) -> Experiment:
         "chains": lambda: [chain(experiment)],
     }.items():
         monkeypatch.setattr(study, name, value)
-    monkeypatch.setattr(study_results, "experiments", lambda: [experiment])
+    for module in (study, study_results):
+        monkeypatch.setattr(module, "experiments", lambda: [experiment])
     monkeypatch.setattr(study_results, "_simulate_phantom", lambda: None)
     return experiment
 
@@ -110,6 +111,31 @@ def test_results_stay_if_another_method_is_trained_where_their_runs_are_not(
     assert "examples.npz: without segnet, because the runs of unet" in capsys.readouterr().err
     assert (experiment.results / "examples.npz").read_bytes() == drawn
     assert {MODEL, "segnet"} <= set(pd.read_csv(experiment.results / "scores.csv")["model"])
+
+
+def test_a_longer_trial_is_stored_where_the_search_is_not(experiment, monkeypatch):
+    """In a fresh clone, the chain goes on with the scores of trials that results/ hold."""
+    assert cli.main(["study", "--workers", "1"]) == 0
+    before = pd.read_csv(experiment.results / "validation.csv")
+    scores = (experiment.results / "scores.csv").read_bytes()
+    (rate,) = pd.read_csv(experiment.results / "search.csv").query("chosen")["learning_rate"]
+    shutil.rmtree(experiment.runs.parent)
+
+    longest = study.trial(experiment, MODEL, rate, 12)
+
+    def longer() -> study.Chain:
+        yield from chain(experiment)
+        yield [longest]
+
+    assert study.run_chains([iter([[longest]])], 1) == []
+    monkeypatch.setattr(study, "chains", lambda: [longer()])
+    assert cli.main(["study", "--store-only"]) == 0
+    after = pd.read_csv(experiment.results / "validation.csv")
+    assert sorted(after["epochs"].unique()) == [1, 3, 6, 12]
+    kept = after[after["epochs"] < 12].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, before)
+    assert (experiment.results / "scores.csv").read_bytes() == scores
+    assert 12 in pd.read_csv(experiment.results / "search.csv")["epochs"].tolist()
 
 
 def test_stored_runs_of_other_code_do_not_stay(experiment, monkeypatch, capsys):

@@ -28,7 +28,7 @@ from spineseg.utils.files import read_json, write_csv
 from spineseg.utils.paths import REPOSITORY
 from spineseg.workflow import study_results
 from spineseg.workflow.gather import REMAKE
-from spineseg.workflow.study_results import experiments
+from spineseg.workflow.study import experiments
 from spineseg.workflow.tables import derived_table, stored_tables, write_tables
 from spineseg.workflow.verify import differences, verify, with_sources
 

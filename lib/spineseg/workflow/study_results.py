@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,17 +20,10 @@ from spineseg.workflow import study
 from spineseg.workflow.cost import write_cost
 from spineseg.workflow.gather import PLACES, Run, gather, record_origin, stored_runs
 from spineseg.workflow.prepare import prepare
-from spineseg.workflow.study import SEEDS, Chain, Job
+from spineseg.workflow.study import SEEDS, Chain, Job, experiments
 from spineseg.workflow.tables import write_tables
 
 SEARCHED_FOR = ("learning_rate", "epochs", "nnunet_epochs")
-
-
-def experiments() -> list[Experiment]:
-    """The experiments that the study stores results of."""
-    on_phantom = [Experiment.of(None, profile) for profile in (study.LAPTOP, study.LETTER)]
-    simulated = (study.LAPTOP, study.LAPTOP_220)
-    return [*on_phantom, *(Experiment.of(study.SEARCHED_ON, profile) for profile in simulated)]
 
 
 def stored_beside(experiment: Experiment) -> list[Experiment]:
@@ -65,54 +58,71 @@ def _simulate_phantom() -> None:
 
 
 def store_results() -> list[Path]:
-    """Write results/ of each experiment from the runs that are finished; returns the folders."""
-    parts = (_finished_part(chain)[0] for chain in study.chains())
+    """Write results/ of each experiment from the runs that are finished; returns the folders.
+
+    A chain goes on after runs that are not here if results/ hold them.
+    """
+    stored = {job.folder for each in experiments() for job in _stored_jobs(each)}
+    parts = (_finished_part(chain, stored)[0] for chain in study.chains())
     jobs = list(dict.fromkeys(job for part in parts for job in part))
     return [folder for each in experiments() if (folder := _store(each, jobs))]
 
 
-def _finished_part(chain: Chain) -> tuple[list[Job], bool]:
-    """The finished jobs of a chain up to its first unfinished step, and whether there is none."""
+def _finished_part(chain: Chain, stored: Collection[Path] = ()) -> tuple[list[Job], bool]:
+    """The finished jobs of a chain up to its first unfinished step, and whether there is none.
+
+    Jobs with a folder in `stored` do not end it.
+    """
     jobs: list[Job] = []
     for step in chain:
         done = [job for job in step if job.is_done]
         jobs += done
-        if len(done) < len(step):
+        if not all(job in done or job.folder in stored for job in step):
             return jobs, False
     return jobs, True
 
 
 def _store(experiment: Experiment, jobs: Sequence[Job]) -> Path | None:
-    """Write the results of one experiment; None if none of its runs is finished.
+    """Write the results of one experiment; None if none of its runs and trials is finished.
 
     Stored runs that are not here stay in the results.
     """
     own = [job for job in jobs if job.experiment == experiment]
-    if not own:
-        return None
     here = {job.folder for job in own}
     kept = [run for run in stored_runs(experiment) if experiment.run(*run) not in here]
-    folder = gather(experiment, [Run(job.model, job.fold, job.seed) for job in own], kept)
-    models = {job.model for job in own}
-    if trials := [job for job in jobs if job.model in models and _is_trial(job, experiment)]:
+    models = {job.model for job in own} | {run.model for run in kept}
+    trials = [job for job in jobs if job.model in models and _is_trial(job, experiment)]
+    if not (own or trials):
+        return None
+    if own:
+        gather(experiment, [Run(job.model, job.fold, job.seed) for job in own], kept)
+    if trials:
         table = pd.concat(map(_scores_of_trial, trials), ignore_index=True)
-        _write_beside_kept(experiment, VALIDATION_SCORES, table)
-    if experiment == experiments()[0] and not (folder / COST.name).is_file():
+        keys = ["model", "epochs", "learning_rate"]
+        _write_beside_kept(experiment, VALIDATION_SCORES, table, keys)
+    if experiment == experiments()[0] and not (experiment.results / COST.name).is_file():
         write_cost(experiment)  # the other experiments have the same networks
     if first := [job.folder for job in own if job.model in MECHANISM and job.seed == SEEDS[0]]:
         table = experiment.stamp(trained_fields(first))
-        _write_beside_kept(experiment, TRAINED_FIELDS, table)
+        _write_beside_kept(experiment, TRAINED_FIELDS, table, ["model"])
     write_tables(experiment)
     record_origin(experiment)
-    return folder
+    return experiment.results
 
 
-def _write_beside_kept(experiment: Experiment, table: ResultTable, rows: pd.DataFrame) -> None:
-    """Write these rows and the stored ones of other methods, in the order of the methods."""
+def _write_beside_kept(
+    experiment: Experiment, table: ResultTable, rows: pd.DataFrame, keys: list[str]
+) -> None:
+    """Write these rows and the stored ones with other values in the columns `keys`, in order."""
     if (experiment.results / table.name).is_file():
         stored = table.read(experiment.results)
-        rows = pd.concat([stored[~stored["model"].isin(rows["model"])], rows])
-        rows = rows.sort_values("model", key=lambda names: names.map(PLACES), kind="stable")
+        again = pd.MultiIndex.from_frame(stored[keys]).isin(pd.MultiIndex.from_frame(rows[keys]))
+        rows = pd.concat([stored[~again], rows])
+        rows = rows.sort_values(
+            keys,
+            key=lambda column: column.map(PLACES) if column.name == "model" else column,
+            kind="stable",
+        )
     write_csv(experiment.results / table.name, rows)
 
 
