@@ -312,7 +312,8 @@ def test_the_words_on_the_lead_are_chosen_by_the_intervals():
         "ASPP raises the mean DSC if the plain network sees 10 % of 110 rows (+30.0 points, +28.0 "
         "to +32.0). If it sees 100 % of 110 rows (+0.5 points, -1.0 to +2.0), the difference "
         "cannot be told from chance. ASPP lowers the mean DSC if the plain network sees 200 % of "
-        "110 rows (-3.0 points, -4.0 to -2.0). The lead gets smaller with each step of this share."
+        "110 rows (-3.0 points, -4.0 to -2.0). In images of 110 rows, the lead gets smaller with "
+        "each step of this share."
     )
     two = findings.on_lead(leads((0.1, 3, 2, 4), (0.2, 5, 4, 6)))
     assert "(+3.0 points, +2.0 to +4.0) or 20 % of" in two
@@ -494,7 +495,8 @@ def test_the_control_without_reach_has_fewer_parameters_than_aspp():
 def test_figures_show_their_tables(classes, confusion):
     scores = scored(**AT_TWO_STAGES, unet_depth_1=0.3, aspp_unet_depth_1=0.7, control_rows=0.75)
     depths = mechanism.depth_table(scores, LAPTOP)
-    dsc, lead = figures.lead_over_ratio(pd.concat([depths, depths.assign(image_rows=220)])).axes
+    both = pd.concat([depths, depths.assign(image_rows=220)])
+    dsc, lead = figures.lead_over_ratio(both, (0.16, 6.66)).axes
     assert [text.get_text() for text in dsc.get_legend().get_texts()] == [
         *("U-Net-2D, 110 rows", "ASPP-UNet, 110 rows", "U-Net-2D, 220 rows"),
         "ASPP-UNet, 220 rows",

@@ -18,7 +18,7 @@ def by_building(channels, width):
 RIGHT = {
     "3.1": [by_formula, by_building, lambda channels, width: float(by_formula(channels, width))],
     "3.2": [230, 230.0, (230, 230)],
-    "3.3": [68, 68.0, "68"],
+    "3.3": [284, 284.0, "284"],
 }
 WRONG = {
     "3.1": [
@@ -40,10 +40,10 @@ WRONG = {
         (100, "field_extent"),
     ],
     "3.3": [
-        (36, "encoder alone"),
+        (156, "encoder alone"),
         (140, "four stages"),
-        (60, "try all r"),
-        (28, "two stages"),
+        (252, "try all r"),
+        (68, "three stages"),
         (1, "Walk back"),
     ],
 }

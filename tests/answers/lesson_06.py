@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from spineseg.course.exercises.lesson_06 import exact_p, widths, wrong_of
+from spineseg.course.exercises.lesson_06 import exact_p, leads_of_pairs, widths
 
-_, MISSED, MISNAMED = wrong_of("unet3d")
-SHARE = 100 * MISNAMED / (MISSED + MISNAMED)
+LEADS = leads_of_pairs()
+LEAST, MOST = LEADS.min(), LEADS.max()
+SAME = np.diag(LEADS)
 ONE, EVERY = widths()
 
 
@@ -39,15 +40,19 @@ def a_count(differences):
 
 
 RIGHT = {
-    "6.1": [SHARE, round(SHARE), str(round(SHARE, 1))],
+    "6.1": [(LEAST, MOST), [round(LEAST, 2), round(MOST, 2)]],
     "6.2": [two_sided, by_loop, exact_p],
     "6.3": [ONE / EVERY, round(ONE / EVERY, 2)],
 }
 WRONG = {
     "6.1": [
-        (SHARE / 100, "Give per cent"),
-        (MISNAMED, "Divide by the wrong ones"),
-        (100 - SHARE, "missed"),
+        ((MOST, LEAST), "smallest first"),
+        ((LEAST / 100, MOST / 100), "100 times"),
+        ((-MOST, -LEAST), "that of ASPP-UNet"),
+        ((-LEAST, -MOST), "that of ASPP-UNet"),
+        ((SAME.min(), SAME.max()), "seed 0 with seed 0"),
+        ((LEAST,), "two numbers"),
+        ((7, 8), "all differences"),
     ],
     "6.2": [
         (one_sided, "absolute values"),

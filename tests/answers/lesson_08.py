@@ -2,35 +2,53 @@
 
 import numpy as np
 
-from spineseg.course.exercises.lesson_08 import aspp_parameters, factors, savings
+from spineseg.course.exercises.lesson_08 import atrous_gflop, factors, savings
+
+ATROUS, MODULES, NETWORK = atrous_gflop()
+SHARE = 100 * ATROUS / NETWORK
 
 
-def by_module(channels, branch):
-    from spineseg.models.blocks import ASPP
-    from spineseg.models.counting import count_parameters
+def counted() -> float:
+    """The share by the names of the convolutions."""
+    import torch
+    from torch import nn
 
-    return count_parameters(ASPP(channels, branch))
+    from spineseg.models import build_model
+    from spineseg.models.counting import COLUMNS, ROWS
 
+    work = {}
 
-def changed(change):
-    return lambda channels, branch: aspp_parameters(channels, branch) + change(channels, branch)
+    def note(name):
+        def hook(module, inputs, output):
+            pixels = (inputs[0] if module.transposed else output).shape[2:].numel()
+            work[name] = module.weight.numel() * pixels
+
+        return hook
+
+    with torch.device("meta"):
+        network = build_model("aspp_unet").eval()
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.register_forward_hook(note(name))
+    network(torch.empty(1, 1, ROWS, COLUMNS, device="meta"))
+    atrous = [f"aspp.{module}.branches.{branch}.0" for module in range(4) for branch in (1, 2, 3)]
+    return 100 * sum(work[name] for name in atrous) / sum(work.values())
 
 
 RIGHT = {
-    "8.1": [aspp_parameters, by_module],
+    "8.1": [SHARE, counted(), round(SHARE), str(SHARE)],
     "8.2": [factors()["full"], round(factors()["full"], 2), str(factors()["full"])],
     "8.3": [savings(), [4, 4, 1, 4], np.array([[4, 3.99], [1, 3.8]])],
 }
 WRONG = {
     "8.1": [
-        (changed(lambda channels, branch: -2 * (5 * branch + channels)), "two parameters per"),
-        (changed(lambda channels, branch: 5 * branch + channels), "because normalisation has"),
-        (changed(lambda channels, branch: -4 * branch * channels), "all five branches"),
-        (
-            changed(lambda channels, branch: branch * channels * (13**2 + 25**2 + 37**2 - 27)),
-            "Dilation moves",
-        ),
-        (70080, "Give the function itself"),
+        (SHARE / 100, "Give per cent"),
+        (100 * MODULES / NETWORK, "whole modules"),
+        (100 * ATROUS / MODULES, "within the modules"),
+        (100 * ATROUS / (NETWORK - MODULES), "not U-Net-2D"),
+        (ATROUS, "in GFLOP"),
+        (SHARE / 4, "There are four"),
+        (50, "branches 1, 2 and 3"),
     ],
     "8.2": [
         (factors()["half"], "half width"),

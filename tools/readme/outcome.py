@@ -30,6 +30,7 @@ from spineseg.paper.tables import with_interval
 from spineseg.paper.verdicts import (
     CANNOT_ACT,
     CHANCE,
+    EXPECTED,
     NEEDS_PATIENTS,
     NOT_REPRODUCED,
     REPRODUCED,
@@ -91,7 +92,7 @@ def _in_short() -> str:
         f"**In short.** On simulated patients, {proposed}'s lead over {plain} is "
         f"{points(least.to_dict(), 'lead')} points if {plain} sees {100 * least['ratio']:.0f} % of "
         "the image's rows.",
-        "If it sees as many rows as the image has, no lead can be told from chance."
+        "If it sees as many rows as the image has, the lead cannot be told from chance."
         if len(large) and unclear.all()
         else "",
         f"The default profile is in between ({_seen(SHOWN_PROFILE)}): there the lead on the "
@@ -261,10 +262,13 @@ def _verdicts() -> str:
 def _verdicts_of(name: str, scans: str) -> str:
     judged = pd.read_csv(RESULTS / name / VERDICTS.name, dtype={"section": str})
     counts = judged["verdict"].value_counts()
-    on_noise = ((judged["verdict"] == REPRODUCED) & (judged["section"] == NOISE_SECTION)).sum()
+    held = judged[judged["verdict"] == REPRODUCED]
+    on_noise = (held["section"] == NOISE_SECTION).sum()
+    expected = (held["paper"] == EXPECTED).sum()
+    only = f", of which the paper only expects {expected}" if expected else ""
     parts = [
         f"{counts[verdict]} {words[int(counts[verdict] > 1)]}"
-        + (f" ({on_noise} on noise)" if verdict == REPRODUCED and on_noise else "")
+        + (f" ({on_noise} on noise{only})" if verdict == REPRODUCED and on_noise else "")
         for verdict, words in VERDICT_WORDS.items()
         if verdict in counts
     ]

@@ -19,15 +19,15 @@ NETWORKS = (PLAIN, PROPOSED)
 SIZE_LINES = ("-", "--", ":")  # of images, the smallest first
 SIZE_MARKERS = "osD"
 SIZE_COLOURS = ("#0072B2", "#E69F00", "#009E73")
-PAPER_RATIO = 140 / 880  # of the rows that its U-Net-2D sees to those of its images
 
 
-def lead_over_ratio(depths: pd.DataFrame) -> Figure:
+def lead_over_ratio(depths: pd.DataFrame, paper: tuple[float, float]) -> Figure:
     """DSC with and without ASPP, and the lead, over the share of the rows that U-Net-2D sees.
 
-    `depths` holds the rows of `paper.mechanism.depth_table` of one or several image sizes. Bars are
-    95 % intervals.
+    `depths` holds the rows of `paper.mechanism.depth_table` of one or several image sizes, and
+    `paper` the paper's share and lead (`paper.mechanism.paper_lead`). Bars are 95 % intervals.
     """
+    paper_share, _ = paper
     figure, (dsc, lead) = plt.subplots(1, 2, figsize=(PAGE_WIDTH + 1, 4.4), layout="constrained")
     for number, (rows, size) in enumerate(depths.groupby("image_rows")):
         size = size.sort_values("ratio")
@@ -45,16 +45,17 @@ def lead_over_ratio(depths: pd.DataFrame) -> Figure:
             lead, size, "lead", color=SIZE_COLOURS[number], label=f"images of {rows} rows", **line
         )
     lead.axhline(0, color="gray", linewidth=0.8)
+    lead.plot(*paper, "D", color="black", linestyle="", label="the paper, on its patients")
     for axes in (dsc, lead):
-        axes.axvline(PAPER_RATIO, color="gray", linewidth=0.8, linestyle=":")
+        axes.axvline(paper_share, color="gray", linewidth=0.8, linestyle=":")
         axes.axvline(1, color="gray", linewidth=0.8)
-        axes.set(xscale="log", xlabel="rows that U-Net-2D sees / rows of the image")
-        axes.set_xticks([0.1, 0.25, 0.5, 1, 2], ["0.1", "0.25", "0.5", "1", "2"])
+        axes.set(xscale="log", xlabel="rows that U-Net-2D sees (% of the image's rows)")
+        axes.set_xticks([0.1, 0.25, 0.5, 1, 2], ["10", "25", "50", "100", "200"])
         axes.minorticks_off()
     dsc.set(ylabel="mean DSC (%)", ylim=(0, 100))
     lead.set(ylabel="lead of ASPP-UNet (points of DSC)")
     for axes in (dsc, lead):
-        for ratio, words in ((PAPER_RATIO, "the paper"), (1, "the whole image")):
+        for ratio, words in ((paper_share, "the paper's share"), (1, "as many rows")):
             axes.annotate(
                 words,
                 (ratio, 1),

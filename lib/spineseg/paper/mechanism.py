@@ -30,8 +30,9 @@ from spineseg.methods import (
     PROPOSED,
     at_depth,
 )
+from spineseg.paper import printed
 from spineseg.paper.tables import case_means
-from spineseg.profiles import Profile
+from spineseg.profiles import Profile, load_profile
 
 CONTROLS = tuple(name for name in MECHANISM if name.startswith("control_"))
 VERTEBRAE = FOREGROUND[1:]  # the classes that are named by counting from the sacrum
@@ -144,6 +145,18 @@ def repair_table(scores: pd.DataFrame, repaired: pd.DataFrame, profile: Profile)
     keys = ["image_rows", "stages", "rows_seen", "ratio", "seeds", "cases"]
     tables = (depth_table(each, profile) for each in (same, repaired))
     return next(tables).merge(next(tables), on=keys, suffixes=("", "_repaired"))
+
+
+def paper_lead() -> tuple[float, float]:
+    """The share of the rows that the paper's U-Net-2D sees, and ASPP-UNet's lead over it there.
+
+    The lead is in points of DSC.
+    """
+    from spineseg.models.receptive_field import rows_seen
+
+    paper = load_profile("paper")
+    stated = printed.stated().query("claim == 'lead' and metric == 'DSC'").set_index("subject")
+    return rows_seen(paper.stages) / paper.image_size, stated["value"][METHODS[PLAIN].title]
 
 
 def same_ratio(measured: Iterable[tuple[pd.DataFrame, Profile]]) -> pd.DataFrame:

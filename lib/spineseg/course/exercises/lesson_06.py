@@ -1,49 +1,56 @@
-"""Exercises of lesson 6: missed or misnamed, a test by sign flips, one seed."""
+"""Exercises of lesson 6: pairs of seeds, a test by sign flips, one seed."""
 
+from functools import cache
 from itertools import product
 from typing import Any
 
 import numpy as np
 
 from spineseg.course.checks import Exercise, as_number
-from spineseg.evaluation.result_files import CONFUSION, SCORES
+from spineseg.evaluation.result_files import SCORES
 from spineseg.evaluation.summary import common_runs
 from spineseg.experiment import Experiment
-from spineseg.methods import PLAIN, TABLE3
-from spineseg.paper import mechanism
-from spineseg.paper.tables import compare
+from spineseg.methods import PLAIN, PROPOSED, TABLE3
+from spineseg.paper.tables import case_means, compare
 
-NEAR_PERCENT = 0.6  # a whole number is right
+NEAR_POINTS = 0.006  # two decimals are right
 NEAR_P = 0.03  # of a p from 10 000 flips, or from fewer
 NEAR_RATIO = 0.011  # two decimals are right
 ONE_SEED = 1
 
 
-def wrong_of(model: str) -> tuple[float, float, float]:
-    """Right, missed and misnamed vertebra voxels in the stored study, in per cent."""
-    confusion = CONFUSION.read(Experiment.of().results)
-    named = mechanism.named_table(common_runs(confusion, TABLE3))
-    parts = mechanism.of_vertebrae(named, model)
-    return parts["right"], parts["missed"], parts["misnamed"]
+@cache
+def leads_of_pairs() -> np.ndarray:
+    """The lead of each seed of ASPP-UNet (rows) over each of U-Net-2D (columns), in points."""
+    scores = SCORES.read(Experiment.of().results)
+    cases = case_means(common_runs(scores.query("aggregation == 'volume'"), TABLE3))
+    means = cases.query("metric == 'DSC'").groupby(["model", "seed"])["value"].mean()
+    one, other = (means.loc[name].to_numpy() for name in (PROPOSED, PLAIN))
+    return one[:, None] - other
 
 
-def _misnamed(answer: Any) -> str:
-    _, missed, misnamed = wrong_of("unet3d")
-    right = 100 * misnamed / (missed + misnamed)
-    given = as_number(answer)
-    if abs(given - right) < NEAR_PERCENT:
-        return ""
-    if 0 < given <= 1 and abs(100 * given - right) < NEAR_PERCENT:
-        return "That is the share as a fraction. Give per cent."
-    mistakes = {
-        misnamed: "That is the share of all vertebra voxels. Divide by the wrong ones.",
-        100 - right: "That is the share that is missed.",
-        100 * misnamed / missed: "That compares misnamed with missed. Divide by both together.",
-    }
-    for value, hint in mistakes.items():
-        if abs(given - value) < NEAR_PERCENT:
+def _pairs(answer: Any) -> str:
+    """The smallest and the largest lead."""
+    given = np.ravel(np.asarray(answer, float))
+    if given.shape != (2,):
+        return "Give two numbers: the smallest and the largest lead."
+    leads = leads_of_pairs()
+    right = np.array([leads.min(), leads.max()])
+    hints = [
+        (right, ""),
+        (right[::-1], "Give the smallest first."),
+        (right / 100, "Give points: 100 times as much."),
+        (-right[::-1], "The lead is that of ASPP-UNet: take U-Net-2D's mean from it."),
+        (-right, "The lead is that of ASPP-UNet: take U-Net-2D's mean from it."),
+        (
+            np.array([np.diag(leads).min(), np.diag(leads).max()]),
+            "You compared seed 0 with seed 0, and so on. Each seed of one meets each of the other.",
+        ),
+    ]
+    for values, hint in hints:
+        if np.allclose(given, values, atol=NEAR_POINTS):
             return hint
-    return "Another number. Divide the misnamed voxels by the misnamed and missed ones."
+    return "Other numbers. Take the mean over the patients for each seed, then all differences."
 
 
 def exact_p(differences: np.ndarray) -> float:
@@ -103,9 +110,9 @@ def _one_seed(answer: Any) -> str:
 
 EXERCISES = {
     "6.1": Exercise(
-        _misnamed,
-        because="If it is more than half, the network more often miscounts than misses. The other "
-        "methods' shares are printed in section 6.",
+        _pairs,
+        because="Each pair is one possible pair of trainings, and none is the true one. So the "
+        "bootstrap draws the seeds of the two networks apart.",
     ),
     "6.2": Exercise(
         _sign_flips,

@@ -151,6 +151,7 @@ EXERCISES = {
     ),
     "7.3": Exercise(
         judge_floor,
-        "Whoever is near the floor cannot fall fast. That is no robustness.",
+        "Whoever is near the floor cannot fall fast. That is no robustness. If your function says "
+        "that all methods can, the claim was at risk for each of them.",
     ),
 }

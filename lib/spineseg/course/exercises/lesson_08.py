@@ -1,56 +1,50 @@
-"""Exercises of lesson 8: parameters and arithmetic by hand."""
+"""Exercises of lesson 8: where the arithmetic is, and what saves it."""
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from spineseg.course.checks import FUNCTION, Exercise, as_number
+from spineseg.course.checks import Exercise, as_number
 
-MODULES = ((64, 32), (128, 64), (96, 96))  # channels of a module and of its branches
+MODULES = 4
+ATROUS = 27 / 33  # of the arithmetic of a module whose branches have half its channels
+NEAR_PERCENT = 0.6  # a whole number is right
 WITHIN = 0.005  # of a factor of arithmetic
 ABOUT = 0.08  # relative: a factor of 4 is as good as the counted one
 
 
-def aspp_parameters(channels: int, branch: int) -> int:
-    """Parameters of an ASPP module with three atrous rates."""
-    return channels * branch * 29 + 5 * branch * channels + 2 * (5 * branch + channels)
+@cache
+def atrous_gflop() -> tuple[float, float, float]:
+    """GFLOP of the atrous convolutions, of the ASPP modules, and of all convolutions.
+
+    In ASPP-UNet at the paper's width, for an image of the paper.
+    """
+    from spineseg.models.counting import gflops
+
+    network = gflops("aspp_unet")
+    modules = network - gflops("unet")
+    return ATROUS * modules, modules, network
 
 
-def judge_aspp(answer: Callable[[int, int], float]) -> str:
-    """Call the function with several modules; other counts name the mistake."""
-    if not callable(answer):
-        return FUNCTION.format("8_1", "aspp_parameters")
-    for channels, branch in MODULES:
-        found, right = float(answer(channels, branch)), aspp_parameters(channels, branch)
-        if found == right:
-            continue
-        square = channels * branch
-        norms, biases = 2 * (5 * branch + channels), 5 * branch + channels
-        for wrong, hint in (
-            (right - norms, "Batch normalisation has two parameters per channel. Add them."),
-            (right - norms + biases, "No convolution has a bias; batch normalisation has two."),
-            (right + biases, "No convolution has a bias here, because normalisation has one."),
-            (right - norms // 2, "Batch normalisation has two parameters per channel, not one."),
-            (right - 2 * channels, "The projection is followed by batch normalisation, too."),
-            (
-                right - 5 * square - 2 * channels,
-                "The branches are projected by another 1x1 convolution.",
-            ),
-            (right - 4 * square, "The projection gets the channels of all five branches."),
-            (right - square, "Is the 1x1 convolution in the image pooling missing, or a branch?"),
-            (right - square - 2 * branch, "Image pooling has a 1x1 convolution as well."),
-            (right + 8 * square, "The convolution of the image pooling is 1x1."),
-            (right - 18 * square, "There are three dilated 3x3 convolutions."),
-        ):
-            if found == wrong:
-                return hint
-        rates = sum((2 * rate + 1) ** 2 - 9 for rate in (6, 12, 18)) * square
-        if found in (right + rates, right + rates - norms):
-            return "Dilation moves the nine weights of a kernel apart, and adds none."
-        return f"A module of {channels} channels with branches of {branch} has another number."
-    return ""
+def judge_atrous(answer: Any) -> str:
+    """The share of the atrous convolutions in the arithmetic, per cent."""
+    found = as_number(answer)
+    atrous, modules, network = atrous_gflop()
+    if np.isclose(found, 100 * atrous / network, atol=NEAR_PERCENT):
+        return ""
+    hints = {
+        atrous / network: "That is the share as a fraction. Give per cent.",
+        100 * modules / network: "That is the share of the whole modules, with 1x1 convolutions.",
+        100 * atrous / modules: "That is the share within the modules. Divide by the network's.",
+        100 * atrous / (network - modules): "Divide by the arithmetic of ASPP-UNet, not U-Net-2D.",
+        atrous: "That is the arithmetic in GFLOP. Divide it by that of the network.",
+        100 * atrous / network / MODULES: "That is one module's. There are four.",
+    }
+    for wrong, hint in hints.items():
+        if np.isclose(found, wrong, atol=NEAR_PERCENT, rtol=0.005):
+            return hint
+    return "Another number. The atrous convolutions are branches 1, 2 and 3 of each module."
 
 
 @cache
@@ -117,8 +111,9 @@ def judge_savings(answer: Any) -> str:
 
 EXERCISES = {
     "8.1": Exercise(
-        judge_aspp,
-        "The 3x3 branches have most of the weights, at any rate of dilation.",
+        judge_atrous,
+        "So without any time for these convolutions, ASPP-UNet would still need what remains: "
+        "this is the most that a faster atrous convolution could save.",
     ),
     "8.2": Exercise(
         judge_full_width,

@@ -17,7 +17,7 @@ from spineseg.paper.findings.comparison import (
     on_means,
     on_worst,
 )
-from spineseg.paper.findings.cost import on_cost, on_peak, on_printed_times
+from spineseg.paper.findings.cost import on_cost, on_other_cpu, on_peak, on_printed_times
 from spineseg.paper.findings.mechanism import (
     CONTROLLED,
     on_best_control,
@@ -29,6 +29,7 @@ from spineseg.paper.findings.mechanism import (
     on_lead,
     on_limits_of_controls,
     on_names,
+    on_paper_share,
     on_sizes,
     on_stages,
     smaller_or_larger,
@@ -73,7 +74,9 @@ __all__ = [
     "on_noise",
     "on_noise_training",
     "on_one_more_stage",
+    "on_other_cpu",
     "on_outcome",
+    "on_paper_share",
     "on_patches",
     "on_peak",
     "on_printed_times",

@@ -52,9 +52,11 @@ def on_best(table3: pd.DataFrame) -> str:
     best = means.idxmax(axis=1)
     classes = {model: [name for name in FOREGROUND if best.get(name) == model] for model in TABLE3}
     parts = [
-        f"{METHODS[model].title} on {' '.join(names)}" for model, names in classes.items() if names
+        f"that of {METHODS[model].title} on {' '.join(names)}"
+        for model, names in classes.items()
+        if names
     ]
-    return f"The highest mean DSC has {'; '.join(parts)}."
+    return f"The highest mean DSC is {joined(parts)}."
 
 
 def on_leads(leads: pd.DataFrame) -> str:

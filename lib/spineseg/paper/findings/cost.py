@@ -65,6 +65,24 @@ def on_peak(cost: pd.DataFrame) -> str:
     return " ".join(sentences)
 
 
+def on_other_cpu(cost: pd.DataFrame, speed: pd.DataFrame) -> str:
+    """The ratio of ASPP-UNet's time to U-Net-2D's on the CPU of the benchmark.
+
+    `cost` is that of `measure_cost`, `speed` the benchmark's speed.csv. Empty if the benchmark
+    lacks one of the two networks.
+    """
+    rows = speed.query("part == 'inference' and size == \"paper's\" and version == 'ours'")
+    seconds, rates = (rows.set_index("what")[name] for name in ("seconds", "gemm_gflops_per_s"))
+    if not {PLAIN, PROPOSED} <= set(seconds.index):
+        return ""
+    return (
+        f"Appendix A2 was measured where matrix products reach {rates[PLAIN]:.0f} instead of "
+        f"{cost['gemm_gflops_per_s'].iloc[0]:.0f} GFLOP/s. There ASPP-UNet takes "
+        f"{seconds[PROPOSED] / seconds[PLAIN]:.1f} times as long as U-Net-2D. So this ratio "
+        "depends on the device, too."
+    )
+
+
 def on_printed_times(rates: pd.Series, peak: float) -> str:
     """Whether printed times can be; `rates` (by network) and the device's `peak` in TFLOP/s."""
     above, within = rates[rates > peak], rates[rates <= peak]

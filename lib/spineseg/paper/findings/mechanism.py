@@ -13,6 +13,7 @@ from spineseg.paper.mechanism import (
     VERTEBRAE,
     first_failing,
     of_vertebrae,
+    paper_lead,
 )
 from spineseg.paper.tables import with_interval
 
@@ -42,7 +43,12 @@ def on_lead(depths: pd.DataFrame) -> str:
         for words, rows in sentences.items()
         if rows.any()
     ]
-    return " ".join([*found, *_steps(depths)])
+    steps = [
+        f"In images of {rows} rows, {step[0].lower()}{step[1:]}"
+        for rows, size in depths.groupby("image_rows")
+        for step in _steps(size)
+    ]
+    return " ".join([*found, *steps])
 
 
 def on_stages(depths: pd.DataFrame) -> str:
@@ -87,7 +93,7 @@ def _at_ratio(row: Row) -> str:
 
 
 def _steps(depths: pd.DataFrame) -> list[str]:
-    """Whether the lead gets smaller from each ratio to the next, in images of each size."""
+    """Whether the lead gets smaller from each ratio to the next, in images of one size."""
     steps = depths.dropna(subset="step_high")
     if steps.empty:
         return []
@@ -117,6 +123,24 @@ def _fall_of(rows: Hashable, size: pd.DataFrame) -> str:
     ]
     ends = leads[0] if len(leads) == 1 else f"{leads[0]}, and {leads[-1]}"
     return " ".join([f"In images of {rows} rows, ASPP's lead is {ends}.", *_steps(size)])
+
+
+def on_paper_share(depths: pd.DataFrame) -> str:
+    """What the curve of the smallest images would give at the paper's share.
+
+    `depths` is as in `on_lead`. Empty if the paper's share is outside of the curve. The lead is
+    interpolated linearly over the logarithm of the share, as the figure draws it.
+    """
+    share, paper = paper_lead()
+    curve = depths[depths["image_rows"] == depths["image_rows"].min()].sort_values("ratio")
+    if curve.empty or not curve["ratio"].min() <= share <= curve["ratio"].max():
+        return ""
+    here = np.interp(np.log(share), np.log(curve["ratio"]), curve["lead"])
+    return (
+        f"At the paper's share, {100 * share:.0f} %, this curve would give about {here:+.0f} "
+        f"points. The paper's lead is {paper:+.2f}. The networks, their training and the scans "
+        "differ, so this curve is no forecast for the paper."
+    )
 
 
 def on_sizes(sizes: pd.DataFrame) -> str:

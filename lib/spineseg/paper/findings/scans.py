@@ -99,7 +99,7 @@ def on_resampling(loss: pd.DataFrame, slices: int, size: int) -> str:
     )
     sentences.append(
         f"The mean DSC of a mask that went there and back is {listed}; the number of cases is in "
-        "brackets."
+        f"brackets. Over all {len(loss)} it is {100 * loss['DSC'].mean():.1f} %."
     )
     _, through, within, _ = (means.get(words) for words in groups)
     if through is not None and within is not None:
