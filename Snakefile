@@ -10,6 +10,7 @@ cluster/jobs.yaml says.
 """
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -184,6 +185,7 @@ for name, notebook in NOTEBOOKS.items():
             notebook=target,
         params:
             code=graph.notebook_code(name),
+            settings=asdict(experiment.profile),
             command=graph.notebook_command(source, target),
         resources: **graph.resources("notebook")
         shell:

@@ -70,11 +70,19 @@ def changed_by(before: dict[str, str], package: Path, module: str, text: str) ->
         ("course/checks.py", READERS),
         ("utils/progress.py", set()),
         ("cli.py", set()),
+        ("workflow/cost.py", {"08_cost"}),
+        ("benchmark/timing.py", {"cost", "08_cost", "A2_speed"}),
         ("workflow/verify.py", set()),
     ],
 )
 def test_an_edit_reaches_the_steps_that_depend_on_it(before, package, module, steps):
     assert changed_by(before, package, module, "\nEDITED = True\n") == steps
+
+
+def test_a_notebook_depends_on_what_it_imports():
+    code = "from spineseg import benchmark\nfrom spineseg.workflow.study import experiments\n"
+    assert fingerprint._imported(code) == {"benchmark", "workflow/study.py"}
+    assert fingerprint._imported("import numpy\nfrom spineseg.course import check\n") == set()
 
 
 def test_comments_docstrings_and_layout_do_not_count(before, package):

@@ -288,6 +288,11 @@ def test_tables_of_the_study_are_made_together(trained, workspace):
     assert command.endswith("-m spineseg tables --data simulated --profile laptop")
 
 
+def test_unknown_settings_are_refused():
+    with pytest.raises(UserError, match=r"^--config model: no such setting; choose from data, "):
+        Graph({"model": "segnet"}, REPOSITORY)
+
+
 def test_simulated_patients_have_no_scans_for_the_notebooks(workspace):
     remedy = "run `spineseg reproduce --data simulated-6 --profile smoke`"
     with pytest.raises(UserError, match=f"^simulated-6: has no scans for the notebooks; {remedy}"):

@@ -190,17 +190,15 @@ def test_an_epoch_that_does_not_fit_does_not_begin(experiment, capsys):
     assert not experiment.results.exists()
 
 
-def test_what_does_not_fit_into_memory_is_left_out(experiment, monkeypatch, capsys):
+def test_what_does_not_fit_into_memory_is_left_out(experiment, monkeypatch):
     def run(self, folder, until, original=Training.run):
         if self.record.model == "aspp_unet":
             raise torch.OutOfMemoryError
         original(self, folder, until)
 
     monkeypatch.setattr(Training, "run", run)
-    assert not reproduce(experiment, MODELS, [0])
-    assert (
-        "aspp_unet-fold-0-seed-0: out of memory on this device, left out" in capsys.readouterr().err
-    )
+    with pytest.raises(UserError, match=r"ASPP-UNet does not fit into the memory of this device"):
+        reproduce(experiment, MODELS, [0])
     assert set(pd.read_csv(experiment.results / "scores.csv")["model"]) == {"unet"}
     assert not is_finished(experiment.run("aspp_unet", 0))
 

@@ -240,7 +240,9 @@ def test_a_failed_run_stops_its_chain_and_no_other(trainer):
     first, second = jobs(4, "unet"), jobs(3, "segnet")
     trainer.fails = lambda job: job == first[0]
     failed = run_chains([iter([first[:2], first[2:]]), iter([second])], 1)
-    assert failed == [f"{first[0].folder}: out of memory"]
+    assert [str(each) for each in failed] == [
+        f"{first[0].folder}: out of memory; run the same command again"
+    ]
     assert trainer.done == [first[1], *second]
 
 
@@ -253,7 +255,7 @@ def test_a_chain_that_cannot_go_on_stops_no_other(trainer):
 
     second = jobs(3, "segnet")
     failed = run_chains([damaged(), iter([second])], 1)
-    assert failed == ["scores.csv: damaged; remove it"]
+    assert [str(each) for each in failed] == ["scores.csv: damaged; remove it"]
     assert trainer.done == [*jobs(1, "unet"), *second]
 
 

@@ -68,14 +68,14 @@ def test_the_whole_study_leaves_its_tables(experiment, workspace, monkeypatch, c
     assert not set(scores["case"]) & set(validation["case"])
     assert (experiment.results / "provenance.json").is_file()
 
-    assert study_results.estimate(2).endswith(" nothing to train: no run is missing")
+    assert study_results.estimate_study(2).endswith(" nothing to train: no run is missing")
     shutil.copytree(experiment.runs.parent, workspace / "elsewhere")
     shutil.rmtree(experiment.runs.parent)
     monkeypatch.setattr("spineseg.workflow.estimate.seconds_per_epoch", lambda *_: 60.0)
     # two runs of 3 epochs, and trials of 1, 1, 3 and 6
     words = "of the runs that are stored, to train: 6 runs (U-Net-2D); this takes about {} minutes"
-    assert study_results.estimate(1) == words.format(17)
-    assert study_results.estimate(2) == words.format(9)
+    assert study_results.estimate_study(1) == words.format(17)
+    assert study_results.estimate_study(2) == words.format(9)
     shutil.copytree(workspace / "elsewhere", experiment.runs.parent)
     capsys.readouterr()
     assert cli.main(["study", "--store-only"]) == 0

@@ -274,7 +274,7 @@ def _study(options: argparse.Namespace) -> int:
     patients, then write these results. The search for each method's settings is a part of it. The
     same command resumes. It says first about how long the stored runs take here."""
     from spineseg.utils.processes import count_cores
-    from spineseg.workflow.study_results import carry_out, estimate, store_results
+    from spineseg.workflow.study_results import carry_out_study, estimate_study, store_results
 
     if options.store_only:
         folders = store_results()
@@ -284,10 +284,8 @@ def _study(options: argparse.Namespace) -> int:
             print("no run of the study is finished; nothing was stored", file=sys.stderr)
         return 0
     workers = options.workers or count_cores()
-    print(estimate(workers), file=sys.stderr)
-    complete, failed = carry_out(workers, options.minutes)
-    if failed:
-        raise RuntimeError("\n".join(failed))
+    print(estimate_study(workers), file=sys.stderr)
+    complete = carry_out_study(workers, options.minutes)
     if not complete:
         print("time is up; the same command resumes", file=sys.stderr)
     return 0 if complete else TIME_IS_UP
@@ -615,7 +613,7 @@ COMMANDS: dict[str, Command] = {
         "say how long `make reproduce` trains",
         (
             *EXPERIMENT,
-            MODELS,
+            _argument("--models", nargs="+", metavar="M", help="as for `make reproduce`"),
             _argument("--runs", default="", help="as for `make reproduce`"),
             _argument("--cores", type=_positive, metavar="N", help="default: all"),
         ),

@@ -94,12 +94,27 @@ def report_code() -> str:
 def notebook_code(notebook: Path) -> str:
     """The code of a notebook, of what it calls, and its questions. Its outputs do not count."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    sources = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    code = "\n".join(sources)
     library = ("data", "models", "figures", "training", "inference", "phantom")
     questions = PACKAGE / "course" / "questions" / f"{notebook.name[:2]}.json"
     asked = questions.read_text(encoding="utf-8") if questions.is_file() else ""
-    also = _bare("\n".join(code)) + asked
-    return fingerprint(*TABLES, *library, "workflow/tables.py", *_course(notebook), also=also)
+    called = (*library, "workflow/tables.py", *_imported(code), *_course(notebook))
+    return fingerprint(*TABLES, *called, also=_bare(code) + asked)
+
+
+def _imported(code: str) -> set[str]:
+    """The files and folders of the package that code imports, without `course/` and `utils/`."""
+    found = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for name in (node.module, *(f"{node.module}.{each.name}" for each in node.names)):
+                package, _, inner = name.partition(".")
+                path = inner.replace(".", "/")
+                counts = path and not path.startswith(("course", "utils"))
+                if package == PACKAGE.name and counts:
+                    found |= {each for each in (path, f"{path}.py") if (PACKAGE / each).exists()}
+    return found
 
 
 def _course(notebook: Path) -> list[str]:

@@ -53,7 +53,8 @@ from spineseg.workflow.study_results import stored_beside
 from spineseg.workflow.tables import DERIVED, derivable, stored_tables
 from spineseg.workflow.train import DEADLINE, known_models, starts_from_phantom
 
-TEXTS = ("data", "profile", "models", "runs")  # the values of `config` that are no numbers
+TEXTS = ("data", "profile", "models", "runs")  # the settings in `config` that are no numbers
+MINUTES = "minutes"
 FILLED_IN = ("--model", "{wildcards.model}", "--seed", "{wildcards.seed}", "--threads", "{threads}")
 LONGEST_FIRST = ("deeplabv3", "aspp_unet_wide", "aspp_unet_noise", "nnunet", "aspp_unet", "unet3d")
 DEFAULT, ALL_RUNS, NO_RUNS = "", "all", "none"  # the values of `runs`
@@ -163,8 +164,8 @@ class Graph:
             data = self.experiment.data
             command = f"spineseg reproduce --data {data} --profile {profile}"
             raise UserError.at(data, "has no scans for the notebooks", f"run `{command}`")
-        if "minutes" in config:  # a job of a cluster reads the Snakefile again
-            os.environ.setdefault(DEADLINE, str(time.time() + 60 * _minutes(config["minutes"])))
+        if MINUTES in config:  # a job of a cluster reads the Snakefile again
+            os.environ.setdefault(DEADLINE, str(time.time() + 60 * _minutes(config[MINUTES])))
         for path in (self.profile, str(self.experiment.data), str(repository), str(paths.root())):
             if set("{}") & set(path):
                 raise UserError.at(path, "Snakemake takes no path with braces", "rename it")
@@ -422,7 +423,13 @@ class Graph:
 
 
 def _require_as_written(config: Mapping[str, Any], arguments: Sequence[str]) -> None:
-    """Snakemake reads values as YAML: `2024_05_01` as a number, ` #2` as a comment."""
+    """Refuse unknown settings, and values that Snakemake changes.
+
+    It reads values as YAML: `2024_05_01` as a number, ` #2` as a comment.
+    """
+    if unknown := sorted(set(config) - {*TEXTS, MINUTES}):
+        remedy = f"choose from {', '.join((*TEXTS, MINUTES))}"
+        raise UserError.at(f"--config {unknown[0]}", "no such setting", remedy)
     for name, _, text in (argument.partition("=") for argument in arguments):
         written = text.strip(" '\"")
         if name in TEXTS and str(config.get(name) or "") != written:

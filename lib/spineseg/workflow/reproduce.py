@@ -8,9 +8,9 @@ import torch
 
 from spineseg.evaluation.result_files import COST
 from spineseg.experiment import Experiment
-from spineseg.methods import TABLE3
+from spineseg.methods import METHODS, TABLE3
 from spineseg.runs import is_finished
-from spineseg.utils.errors import UserError
+from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.locks import folder_lock
 from spineseg.workflow.cost import write_cost
 from spineseg.workflow.gather import Run, gather, has_seeds, record_origin
@@ -26,11 +26,11 @@ def reproduce(
     """Train and score what is missing, measure costs, and write the tables.
 
     No epoch begins that would not end within `minutes`. The methods whose folds are all scored by
-    then are gathered, if one of them is in Table 3. A method that does not fit into the device's
-    memory is left out, which stderr says. Everything that the next call needs is in
+    then are gathered, if one of them is in Table 3. Everything that the next call needs is in
     runs/<experiment>/ and results/<experiment>/.
-    Returns whether all methods are scored. Raises UserError for bad scans, if another process
-    works on the same experiment, and rather than replace the results of several seeds.
+    Returns whether there was time for all methods. Raises UserError for bad scans, if another
+    process works on the same experiment, rather than replace the results of several seeds, and, at
+    the end, for methods that do not fit into the device's memory.
     """
     until = time_limit(minutes)
     models = known_models(models)
@@ -41,11 +41,21 @@ def reproduce(
     for fold in folds:
         cache.test_ids(fold)  # an unknown fold is told before any work
     with folder_lock(experiment.runs):
-        scored = [name for name in models if _train_and_score(experiment, name, folds, until)]
+        scored, too_large = [], []
+        for name in models:
+            try:
+                if _train_and_score(experiment, name, folds, until):
+                    scored.append(name)
+            except torch.OutOfMemoryError:
+                what = f"{METHODS[name].title} does not fit into the memory of this device"
+                remedy = "leave this method out, or train it on another device"
+                too_large.append(Problem(experiment.runs, what, remedy))
         if set(scored) & set(TABLE3):
             if not (experiment.results / COST.name).is_file():
                 write_cost(experiment)
             _write_results(experiment, [Run(name, fold) for name in scored for fold in folds])
+    if too_large:
+        raise UserError(*too_large)
     return len(scored) == len(models)
 
 
@@ -55,11 +65,7 @@ def _train_and_score(
     """Train and score the folds of a method as far as time allows; returns whether all are done."""
     for fold in folds:
         run = experiment.run(model, fold)
-        try:
-            train(experiment, model, fold, until=until)
-        except torch.OutOfMemoryError:
-            print(f"{run}: out of memory on this device, left out", file=sys.stderr)
-            return False
+        train(experiment, model, fold, until=until)
         if not is_finished(run):
             print(f"{run}: time is up; the same command resumes", file=sys.stderr)
             return False

@@ -35,7 +35,7 @@ from spineseg.methods import (
 from spineseg.paper.search import TRAINED_OUT
 from spineseg.profiles import TUNED, tuned_settings
 from spineseg.runs import is_finished
-from spineseg.utils.errors import UserError
+from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.files import write_csv
 from spineseg.utils.processes import end_with_parent
 from spineseg.utils.progress import progress_bar
@@ -231,8 +231,8 @@ def carry_out(job: Job, until: float) -> bool:
     return True
 
 
-def run_chains(chains: Sequence[Chain], workers: int, until: float = math.inf) -> list[str]:
-    """Carry out chains with that number of processes; returns a line for each failed run.
+def run_chains(chains: Sequence[Chain], workers: int, until: float = math.inf) -> list[Problem]:
+    """Carry out chains with that number of processes; returns what failed.
 
     Runs of earlier chains come first. No epoch begins that would end after `until`, a Unix time;
     another call resumes. Raises UserError if a process was killed.
@@ -240,14 +240,14 @@ def run_chains(chains: Sequence[Chain], workers: int, until: float = math.inf) -
     queue: list[tuple[int, int, Job]] = []
     queued: set[Job] = set()
     waiting: dict[int, set[Job]] = {}  # the unfinished runs of each chain's step
-    failed: list[str] = []
+    failed: list[Problem] = []
 
     def advance(number: int) -> None:
         """Queue the next step of a chain that has runs to do, if it can go on."""
         try:
             queue_next_step(number)
         except UserError as error:  # scores that choose the next runs cannot be read
-            failed.append(str(error))
+            failed.extend(error.problems)
 
     def queue_next_step(number: int) -> None:
         for step in chains[number]:
@@ -286,10 +286,18 @@ def run_chains(chains: Sequence[Chain], workers: int, until: float = math.inf) -
                 if isinstance(error, BrokenProcessPool):
                     raise KILLED from None
                 if error:
-                    failed.append(f"{job.folder}: {error}")
+                    failed += _problems(job, error)
                 elif future.result():
                     tell(job)
     return failed
+
+
+def _problems(job: Job, error: BaseException) -> Sequence[Problem]:
+    """What to say of a run that failed."""
+    if isinstance(error, UserError):
+        return error.problems
+    what = str(error) or type(error).__name__
+    return [Problem(job.folder, what, "run the same command again")]
 
 
 def _start_worker() -> None:

@@ -15,6 +15,7 @@ from spineseg.methods import MECHANISM, NNUNET, nnunet_is_installed
 from spineseg.paper.mechanism import TRAINED_FIELDS, trained_fields
 from spineseg.runs import load_record
 from spineseg.utils import paths
+from spineseg.utils.errors import UserError
 from spineseg.utils.files import write_csv
 from spineseg.workflow import study
 from spineseg.workflow.cost import write_cost
@@ -32,21 +33,22 @@ def stored_beside(experiment: Experiment) -> list[Experiment]:
     return [each for each in others if experiment == default and (each.results / RUNS).is_file()]
 
 
-def carry_out(workers: int, minutes: float) -> tuple[bool, list[str]]:
+def carry_out_study(workers: int, minutes: float) -> bool:
     """Carry out the study and, when it is complete, store its results.
 
-    Returns whether it is complete, and a line for each run that failed. No epoch begins that would
-    end after this number of minutes; another call resumes.
+    Returns whether it is complete. No epoch begins that would end after this number of minutes;
+    another call resumes. Raises UserError for the runs that failed, when the others are done.
     """
     until = time.time() + 60 * minutes
     _simulate_phantom()
     for experiment in experiments():
         prepare(experiment)
-    failed = study.run_chains(study.chains(), workers, until)
-    complete = not failed and all(_finished_part(chain)[1] for chain in study.chains())
+    if failed := study.run_chains(study.chains(), workers, until):
+        raise UserError(*failed)
+    complete = all(_finished_part(chain)[1] for chain in study.chains())
     if complete:
         store_results()
-    return complete, failed
+    return complete
 
 
 def _simulate_phantom() -> None:
@@ -156,7 +158,7 @@ def _learning_rate(job: Job) -> float:
     return job.experiment.profile.learning_rate
 
 
-def estimate(cores: int) -> str:
+def estimate_study(cores: int) -> str:
     """How long the stored runs of the study take here with this number of workers, in a line.
 
     A few batches of each network are timed for it. nnU-Net counts only if it is installed.
