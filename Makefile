@@ -101,7 +101,7 @@ references: setup #- write the numbers again that `make test` compares with
 	rm -rf $(addsuffix /phantom-mini-smoke,runs results) data/phantom-mini cache/phantom-mini-smoke-*
 	$(BIN)/spineseg data phantom data/phantom-mini --cases 10 --scale 0.0625
 	$(MAKE) reproduce DATA=data/phantom-mini PROFILE=smoke \
-	  MODELS="$$($(BIN)/python -c 'from spineseg.methods import *; print(*(name for name in dict.fromkeys(NOISE_METHODS + ABLATION) if name != NNUNET))')"
+	  MODELS="$$($(BIN)/python -c 'from spineseg.methods import *; print(*(name for name in dict.fromkeys(NOISE_METHODS + ABLATION_METHODS) if name != NNUNET))')"
 
 notebooks: #- execute the notebooks on the stored scores and keep their outputs in notebooks/ and README
 	rm -rf runs/phantom-laptop/notebooks figures/phantom-laptop

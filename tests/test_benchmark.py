@@ -47,7 +47,7 @@ def test_a_first_round_that_uses_up_the_budget_counts(monkeypatch):
 @pytest.mark.parametrize("name", ["aspp_unet", "unet3d"])
 def test_a_network_beside_its_plain_form(part, name, tiny):
     ours, plain = networks.against_plain(part, "tiny", name)
-    assert (ours["version"], plain["version"]) == (networks.OURS, networks.PLAIN)
+    assert (ours["version"], plain["version"]) == (networks.OURS, networks.PLAIN_VERSION)
     assert ours["ratio"] == 1
     assert plain["ratio"] > 0
     network = counting.on_meta(name, width=4)
@@ -185,7 +185,7 @@ def test_tables_name_the_device_and_failures_are_reported(workspace, monkeypatch
 
 def test_a_machine_without_tables_shows_the_committed_ones(workspace):
     shown = benchmark.read("speed")
-    assert {networks.OURS, networks.PLAIN} <= set(shown["version"])
+    assert {networks.OURS, networks.PLAIN_VERSION} <= set(shown["version"])
     assert not benchmark.folder().exists()
 
 

@@ -52,7 +52,7 @@ def store(experiment: Experiment, *differences: float) -> None:
 )
 def test_a_line_says_whether_a_run_was_reproduced(experiment, differences, verdict):
     store(experiment, *differences)
-    (line,) = compare.compare(experiment, [Run(MODEL, 0)])
+    (line,) = compare.compare_with_stored(experiment, [Run(MODEL, 0)])
     assert line.startswith(f"ASPP-UNet fold 0: {verdict}; DSC ")
     assert "expected" in line
     assert compare.read_verdict_lines(experiment) == [line]
@@ -64,16 +64,16 @@ def test_a_line_says_whether_a_run_was_reproduced(experiment, differences, verdi
 
 
 def test_too_few_stored_runs_give_no_verdict(experiment):
-    (line,) = compare.compare(experiment, [Run(MODEL, 0)])
+    (line,) = compare.compare_with_stored(experiment, [Run(MODEL, 0)])
     assert line.startswith("ASPP-UNet fold 0: fewer than two stored runs to compare with; DSC ")
     store(experiment)  # none
-    (line,) = compare.compare(experiment, [Run(MODEL, 0)])
+    (line,) = compare.compare_with_stored(experiment, [Run(MODEL, 0)])
     assert line.startswith("ASPP-UNet fold 0: fewer than two stored runs to compare with; DSC ")
 
 
 def test_every_run_that_is_missing_is_named(experiment):
     with pytest.raises(UserError) as error:
-        compare.compare(experiment, [Run(MODEL, 0), Run(MODEL, 1), Run("unet", 3)])
+        compare.compare_with_stored(experiment, [Run(MODEL, 0), Run(MODEL, 1), Run("unet", 3)])
     missing = [experiment.run(MODEL, 1), experiment.run("unet", 3)]
     assert [problem.path for problem in error.value.problems] == missing
     assert not (experiment.runs / "reproduced.csv").exists()

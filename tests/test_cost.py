@@ -12,7 +12,7 @@ from spineseg.models.fast import make_fast
 
 @pytest.fixture
 def two_only(monkeypatch) -> None:
-    monkeypatch.setattr(cost, "TABLE3", ("segnet", NNUNET))
+    monkeypatch.setattr(cost, "TABLE3_METHODS", ("segnet", NNUNET))
     monkeypatch.setattr(cost, "nnunet_is_installed", lambda: False)
 
 
@@ -120,7 +120,7 @@ def test_a_network_too_large_for_the_memory_has_a_row_without_measurements(two_o
 
 def test_nnunet_plans_eight_stages_for_the_papers_image():
     pytest.importorskip("nnunetv2")
-    network, shape = cost.on_meta(NNUNET, counting.ROWS, counting.COLUMNS)
+    network, shape = cost.network_on_meta(NNUNET, counting.ROWS, counting.COLUMNS)
     assert shape == (1, 1, 896, 512)
     assert round(counting.count_parameters(network) / 1e6, 1) == 46.3
     small, shape = cost.network_for(NNUNET, 64, 32)

@@ -47,7 +47,7 @@ def test_scores_are_those_of_the_masks_on_disk(clean, run, phantom, tmp_path):
     held_out = read_json(run / "run.json")["test"]
     assert set(scores["case"]) == set(held_out)
     for case in held_out:
-        predict_scan(cases[case].image, tmp_path / "mask.nii.gz", run, Outputs(clean=clean))
+        predict_scan(cases[case].image, tmp_path / "mask.nii.gz", run, Outputs(clean_up=clean))
         truth = sitk.Cast(sitk.ReadImage(str(cases[case].mask)), sitk.sitkUInt8)
         predicted = sitk.ReadImage(str(tmp_path / "mask.nii.gz"))
         measures = sitk.LabelOverlapMeasuresImageFilter()

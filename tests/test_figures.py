@@ -14,7 +14,7 @@ import torch
 from spineseg import figures
 from spineseg.figures import diagrams, mechanism, style
 from spineseg.labels import ALL_CLASSES, CLASSES, COLOURS
-from spineseg.methods import ABLATION, METHODS, NNUNET, NOISE_METHODS, TABLE3
+from spineseg.methods import ABLATION_METHODS, METHODS, NNUNET, NOISE_METHODS, TABLE3_METHODS
 from spineseg.models import build_model
 from spineseg.models.trace import trace_stages
 
@@ -61,7 +61,7 @@ def test_noise_draws_every_method():
     ("figure", "column"), [(figures.fig8, "train_loss"), (figures.fig9, "test_loss")]
 )
 def test_losses_are_means_over_common_runs_and_nnunet_has_its_own_panel(figure, column):
-    shared = [(name, 0, seed) for name in TABLE3 for seed in (0, 1)]
+    shared = [(name, 0, seed) for name in TABLE3_METHODS for seed in (0, 1)]
     curves = pd.DataFrame(
         {
             "model": name,
@@ -79,7 +79,7 @@ def test_losses_are_means_over_common_runs_and_nnunet_has_its_own_panel(figure, 
     losses = curves.query("model == @NNUNET").groupby("epoch")[column]
     np.testing.assert_allclose(other.lines[0].get_ydata(), losses.mean() + 1)
     assert own.get_yscale() == other.get_yscale() == "log"
-    assert len(own.lines) == len(TABLE3) - 1
+    assert len(own.lines) == len(TABLE3_METHODS) - 1
     losses = curves.query("model == 'unet' and fold == 0").groupby("epoch")[column]
     np.testing.assert_allclose(own.lines[0].get_ydata(), losses.mean())
     band = own.collections[0].get_paths()[0].vertices[:, 1]
@@ -197,7 +197,7 @@ DRAWN = {
     "comparison": lambda: figures.comparison(table("table3"), "phantom"),
     "convexity": lambda: figures.convexity(table("audit_convexity")),
     "cost": lambda: figures.cost(table("table4")),
-    "examples": lambda: figures.examples(np.load(STORED / "examples.npz")),
+    "examples": lambda: figures.examples(np.load(STORED / "examples.npz"), "aspp_unet"),
     "fig1": lambda: figures.fig1(np.load(STORED / "fig1.npz")),
     "fig5": lambda: figures.fig5(np.load(STORED / "noise.npz")),
     "fig6": lambda: figures.fig6(np.load(STORED / "noise.npz")),
@@ -215,7 +215,7 @@ def beside_table2() -> pd.DataFrame:
     row = {"metric": "DSC", "paper": 80.0, "ours": 85.0, "low": 80.0, "high": 90.0}
     row |= {"loss": 2.0, "loss_low": -1.0, "loss_high": 5.0}
     return pd.DataFrame(
-        [row | {"model": name, "positions": METHODS[name].positions} for name in ABLATION]
+        [row | {"model": name, "positions": METHODS[name].positions} for name in ABLATION_METHODS]
     )
 
 

@@ -24,7 +24,7 @@ from snakemake.settings.types import (
 from snakemake_interface_executor_plugins.settings import ExecMode
 
 from spineseg.experiment import Experiment
-from spineseg.methods import TABLE3
+from spineseg.methods import TABLE3_METHODS
 from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_json, write_json
 from spineseg.utils.paths import PROFILES, REPOSITORY
@@ -245,7 +245,7 @@ def test_without_stored_results_two_networks_are_trained_and_gathered(phantom, w
 def test_all_runs_are_those_of_table_3_on_all_folds(phantom, workspace):
     graph = graph_on(Experiment.of(phantom, "smoke"), runs="all")
     assert graph.folds == [0, 1, 2, 3, 4]
-    assert set(graph.models) | {"nnunet"} == set(TABLE3)
+    assert set(graph.models) | {"nnunet"} == set(TABLE3_METHODS)
     with pytest.raises(UserError, match="runs=some: not known; choose all or none"):
         graph_on(Experiment.of(phantom, "smoke"), runs="some")
 

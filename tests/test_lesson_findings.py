@@ -7,7 +7,7 @@ import pytest
 from spineseg import figures
 from spineseg.course import score_tables
 from spineseg.labels import ALL_CLASSES, FOREGROUND
-from spineseg.methods import TABLE3
+from spineseg.methods import TABLE3_METHODS
 from spineseg.paper import findings
 from spineseg.paper.verdicts import REPRODUCED, UNTRAINED, lead_claim
 
@@ -119,7 +119,7 @@ def table3(**means: float) -> pd.DataFrame:
             "low": means.get(model, np.nan) - 1,
             "high": means.get(model, np.nan) + 1,
         }
-        for model in TABLE3
+        for model in TABLE3_METHODS
         for metric in ("DSC", "IoU", "HD95", "NSD")
         for name in (*FOREGROUND, ALL_CLASSES)
     )
@@ -133,10 +133,10 @@ def test_who_wins():
     )
     assert said.startswith(start)
     assert said.endswith("Not run: SegNet, DeepLabV3, U-Net-3D, nnU-Net-2D.")
-    assert "Not run" not in findings.on_means(table3(**dict.fromkeys(TABLE3, 50)), "d")
+    assert "Not run" not in findings.on_means(table3(**dict.fromkeys(TABLE3_METHODS, 50)), "d")
     assert "that of U-Net-2D on S and" in findings.on_best(table)
     assert "no method was run" in findings.on_means(table3(), "d")
-    assert score_tables.mean_table(table).shape == (len(TABLE3), 4)
+    assert score_tables.mean_table(table).shape == (len(TABLE3_METHODS), 4)
 
 
 def named(**parts: tuple[float, float, float]) -> pd.DataFrame:
@@ -150,20 +150,20 @@ def named(**parts: tuple[float, float, float]) -> pd.DataFrame:
 
 def test_counting_is_blamed_only_if_wrong_names_prevail():
     table = named(unet=(80, 15, 5), unet3d=(50, 10, 40), aspp_unet=(90, 9, 1))
-    said = findings.on_errors(table, TABLE3)
+    said = findings.on_errors(table, TABLE3_METHODS)
     assert said[0].endswith("75 % are missed and 25 % have another level's name.")
     assert "Most errors of U-Net-3D are wrong names: a failure to count." in said
     assert any(each.startswith("Most errors of U-Net-2D and ASPP-UNet are not") for each in said)
     assert "differ more in outlines than in names" in said[-1]
-    assert findings.on_errors(table[:0], TABLE3) == []
-    perfect = findings.on_errors(named(unet=(100, 0, 0), aspp_unet=(90, 9, 1)), TABLE3)
+    assert findings.on_errors(table[:0], TABLE3_METHODS) == []
+    perfect = findings.on_errors(named(unet=(100, 0, 0), aspp_unet=(90, 9, 1)), TABLE3_METHODS)
     assert perfect[0] == "U-Net-2D gets no voxel of the vertebrae wrong."
     assert not any("U-Net-2D" in each for each in perfect[1:3])
 
 
 def test_the_worst_case_of_each_method():
     scores = scored(unet=0.5, aspp_unet=0.4)
-    first, second = findings.on_worst(scores, TABLE3)
+    first, second = findings.on_worst(scores, TABLE3_METHODS)
     assert first == "U-Net-2D: Case0 with seed 0, mean DSC 50.0 %, no class is poor."
     assert second.endswith(f"below 50 %: {' '.join(FOREGROUND)}.")
 

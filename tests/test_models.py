@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spineseg.methods import ABLATION, DEPTHS, METHODS, OWN_NETWORKS
+from spineseg.methods import ABLATION_METHODS, DEPTHS, METHODS, OWN_NETWORKS
 from spineseg.models import build_model
 from spineseg.models.blocks import ASPP, ImagePooling, pad_to_multiple
 from spineseg.models.counting import count_parameters
@@ -65,7 +65,7 @@ def test_the_ablation_differs_in_positions_alone():
         name: [
             i for i, module in enumerate(build_model(name, 4).aspp, 1) if isinstance(module, ASPP)
         ]
-        for name in ABLATION
+        for name in ABLATION_METHODS
     }
     assert standing.pop("unet") == []
     for name in ("aspp_unet", "aspp_unet_wide"):

@@ -366,7 +366,7 @@ def test_a_run_on_simulated_scans_says_so(trained, tmp_path):
     mini = content["data"]
     for data in (mini, "simulated-20", "phantom", str(tmp_path)):
         write_json(run / "run.json", content | {"data": data})
-        assert ("simulated scans only" in run_line(run)) == (data != str(tmp_path))
+        assert ("simulated scans only" in run_line(run, clean_up=True)) == (data != str(tmp_path))
     assert COMPLETE_RECORD == PHANTOM_RECORD
 
 
@@ -386,7 +386,7 @@ def test_networks_of_the_lessons_say_that_they_saw_simulated_scans_only():
     runs = sorted((paths.BUNDLED / "laptop").iterdir())
     assert runs
     for run in runs:
-        assert "simulated scans only" in run_line(run), run
+        assert "simulated scans only" in run_line(run, clean_up=True), run
 
 
 def test_a_run_must_be_finished(scan, tmp_path, capsys):

@@ -17,13 +17,13 @@ import yaml
 
 from spineseg.evaluation.provenance import changed_files
 from spineseg.evaluation.summary import summarise
-from spineseg.methods import ABLATION, NNUNET, NOISE_METHODS
+from spineseg.methods import ABLATION_METHODS, NNUNET, NOISE_METHODS
 from spineseg.utils.paths import REPOSITORY
 
 STORED = REPOSITORY / "results"
 COMMITTED = "phantom-mini-smoke"
 SHOWN = "phantom-laptop"  # what README and notebooks show
-MODELS = [name for name in dict.fromkeys([*NOISE_METHODS, *ABLATION]) if name != NNUNET]
+MODELS = [name for name in dict.fromkeys([*NOISE_METHODS, *ABLATION_METHODS]) if name != NNUNET]
 TOLERANCES = yaml.safe_load((REPOSITORY / "tests" / "tolerances.yaml").read_text())
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from spineseg.data.cache import Cache
 from spineseg.data.splits import split_folds
 from spineseg.experiment import VALIDATION, Experiment
-from spineseg.methods import ABLATION, MECHANISM, NNUNET, TABLE3
+from spineseg.methods import ABLATION_METHODS, MECHANISM_METHODS, NNUNET, TABLE3_METHODS
 from spineseg.profiles import tuned_settings
 from spineseg.runs import load_record
 from spineseg.training.checkpoint import load_checkpoint
@@ -187,14 +187,14 @@ def test_every_run_of_the_study(trainer, monkeypatch):
             runs.setdefault((job.experiment.name, job.model), set()).add((job.fold, job.seed))
     seeds = {(0, seed) for seed in (0, 1, 2)}
     folds = {(fold, 0) for fold in range(5)}
-    for model in TABLE3:
+    for model in TABLE3_METHODS:
         both = seeds | folds if model in study.CROSS_VALIDATED else seeds
         assert runs["phantom-laptop", model] == both
     assert runs["phantom-laptop", study.NOISE_TRAINED] == seeds
     small = {model for experiment, model in runs if experiment == "simulated-laptop"}
     large = {model for experiment, model in runs if experiment == "simulated-laptop-220"}
-    assert small == set(MECHANISM)
-    assert large == {*ABLATION, "unet_depth_3", "aspp_unet_depth_3"}
+    assert small == set(MECHANISM_METHODS)
+    assert large == {*ABLATION_METHODS, "unet_depth_3", "aspp_unet_depth_3"}
     simulated = (runs[key] for key in runs if key[0].startswith("simulated"))
     assert all(each == seeds for each in simulated)
     letter = {model: each for (name, model), each in runs.items() if name == "phantom-laptop-sgd"}

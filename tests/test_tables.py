@@ -11,7 +11,7 @@ from spineseg.benchmark import cost
 from spineseg.evaluation.summary import common_runs, summarise
 from spineseg.experiment import Experiment
 from spineseg.labels import FOREGROUND
-from spineseg.methods import METHODS, TABLE3
+from spineseg.methods import METHODS, TABLE3_METHODS
 from spineseg.paper.tables import (
     beside_table2,
     beside_table3,
@@ -29,7 +29,7 @@ def measured() -> pd.DataFrame:
     """Round numbers, none of nnU-Net."""
     return pd.DataFrame(
         {
-            "model": TABLE3,
+            "model": TABLE3_METHODS,
             "parameters": pd.array([15e6, 16e6, 50e6, 25e6, None, 22_123_456], "Int64"),
             "seconds": [2.0, 1.0, 5.0, 6.0, np.nan, 3.0],
             "gflops": [500.0, 400.0, 1000.0, 1200.0, np.nan, 750.0],
@@ -39,7 +39,7 @@ def measured() -> pd.DataFrame:
 
 def test_beside_table4_by_hand(measured):
     table = beside_table4(measured)
-    assert list(table["model"]) == [METHODS[name].title for name in TABLE3]
+    assert list(table["model"]) == [METHODS[name].title for name in TABLE3_METHODS]
     aspp = table.set_index("model").loc["ASPP-UNet"]
     assert aspp["parameters_paper"] == 22.06
     assert aspp["parameters_ours"] == pytest.approx(22.123456)
@@ -119,7 +119,7 @@ def test_common_runs_are_those_of_all_methods_that_were_run():
             scores_of({"segnet": 0.6}, [("0", 0), ("0", 2), ("4", 1)], cases=2),
         ]
     )
-    pairs = common_runs(scores, TABLE3)[["model", "fold", "seed"]].drop_duplicates()
+    pairs = common_runs(scores, TABLE3_METHODS)[["model", "fold", "seed"]].drop_duplicates()
     assert pairs.to_numpy().tolist() == [
         [model, "0", seed] for model in ("unet", "aspp_unet", "segnet") for seed in (0, 2)
     ]
@@ -185,7 +185,7 @@ def test_table3_uses_the_runs_that_all_methods_have():
         ]
     )
     table = beside_table3(scores)
-    assert len(table) == len(TABLE3) * 4 * 9
+    assert len(table) == len(TABLE3_METHODS) * 4 * 9
     rows = table.query("metric == 'DSC' and `class` == 'all'").set_index("model")
     ran = rows.loc[["unet", "segnet", "aspp_unet"]]
     assert ran["ours"].tolist() == [70, 60, 80]

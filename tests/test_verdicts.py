@@ -8,16 +8,16 @@ import pytest
 
 from spineseg.evaluation.noise import LEVELS
 from spineseg.labels import FOREGROUND
-from spineseg.methods import ABLATION, METHODS, NOISE_METHODS, TABLE3
+from spineseg.methods import ABLATION_METHODS, METHODS, NOISE_METHODS, TABLE3_METHODS
 from spineseg.paper import findings
 from spineseg.paper.verdicts import (
+    ALL_VERDICTS,
     CANNOT_ACT,
     CHANCE,
     NEEDS_PATIENTS,
     NOT_REPRODUCED,
     REPRODUCED,
     UNTRAINED,
-    VERDICTS,
     Measured,
     judge,
     verdict,
@@ -25,7 +25,7 @@ from spineseg.paper.verdicts import (
 
 CASES = [f"Case{n}" for n in range(12)]
 SEEDS = range(3)
-RIGHT = {name: 0.70 for name in (*TABLE3, *ABLATION)} | {
+RIGHT = {name: 0.70 for name in (*TABLE3_METHODS, *ABLATION_METHODS)} | {
     "aspp_unet_1": 0.60,
     "aspp_unet_4": 0.72,
     "aspp_unet_234": 0.75,
@@ -107,7 +107,7 @@ def made_up(
 ) -> Measured:
     """Results with these mean scores, of trained-out networks and images that are long enough."""
     random = np.random.default_rng(0)
-    losses = losses or {name: 1.0 for name in TABLE3} | {"aspp_unet": 0.5}
+    losses = losses or {name: 1.0 for name in TABLE3_METHODS} | {"aspp_unet": 0.5}
     curves = curves_of(
         {name: losses[name] for name in losses if name in means}, epochs or {}, spread
     )
@@ -162,13 +162,13 @@ def test_true_claims_are_reproduced(right):
     for words in (LEADS, *ABLATION_CLAIMS, FIRST, "DSC falls", NOISE_HELPS, LOSS):
         assert starting(right, words)["verdict"].eq(REPRODUCED).all(), words
     assert len(starting(right, LEADS)) == 10
-    assert set(right["verdict"]) <= set(VERDICTS)
+    assert set(right["verdict"]) <= set(ALL_VERDICTS)
     assert len(right) == 22
 
 
 def test_false_claims_are_not_reproduced():
     means = RIGHT | {"aspp_unet": 0.60, "aspp_unet_1": 0.80}
-    losses = {name: 1.0 for name in TABLE3} | {"unet": 0.5}
+    losses = {name: 1.0 for name in TABLE3_METHODS} | {"unet": 0.5}
     table = judge(made_up(means, drop=0.0, losses=losses, times=(1, 1.4))).set_index("claim")
     for words in (LEADS, *ABLATION_CLAIMS, FIRST, LOSS):
         assert starting(table, words)["verdict"].eq(NOT_REPRODUCED).all(), words
@@ -290,7 +290,7 @@ def test_claims_about_methods_that_were_not_run_are_left_out(results):
     assert starting(table, LEADS)["verdict"].tolist() == [REPRODUCED] * 2
     assert len(table) == 4  # two leads, two scores of the abstract
     assert len(judge(two)) == 4 + 2 + 2  # noise without the noise-trained net, cost
-    ablation = made_up({name: RIGHT[name] for name in ABLATION})
+    ablation = made_up({name: RIGHT[name] for name in ABLATION_METHODS})
     claims = judge(replace(ablation, noise=nothing, curves=nothing, cost=nothing)).set_index(
         "claim"
     )

@@ -160,10 +160,10 @@ def _gather(options: argparse.Namespace) -> None:
 def _compare(options: argparse.Namespace) -> None:
     """Compare the scores of new runs with the stored ones of the same experiment. Prints a line per
     run."""
-    from spineseg.workflow.compare import compare
+    from spineseg.workflow.compare import compare_with_stored
 
     experiment = _experiment(options)
-    for line in compare(experiment, _runs(options, experiment)):
+    for line in compare_with_stored(experiment, _runs(options, experiment)):
         print(line)
 
 

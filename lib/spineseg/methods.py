@@ -104,10 +104,10 @@ def _in_table(name: str) -> tuple[str, ...]:
     return tuple(method for method, entry in METHODS.items() if name in entry.tables)
 
 
-TABLE3 = _in_table("table3")
-ABLATION = _in_table("ablation")
+TABLE3_METHODS = _in_table("table3")
+ABLATION_METHODS = _in_table("ablation")
 NOISE_METHODS = _in_table("noise")
-MECHANISM = _in_table("mechanism")
+MECHANISM_METHODS = _in_table("mechanism")
 OWN_NETWORKS = tuple(name for name in METHODS if name != NNUNET)
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 
 from spineseg.course.exercises.lesson_11 import interval_of_lead
-from spineseg.paper.verdicts import VERDICTS, verdict
+from spineseg.paper.verdicts import ALL_VERDICTS, verdict
 
 LOW, HIGH = interval_of_lead()
 RIGHT_WORD = verdict(LOW, HIGH)
-OTHER_WORD = next(each for each in VERDICTS if each != RIGHT_WORD)
+OTHER_WORD = next(each for each in ALL_VERDICTS if each != RIGHT_WORD)
 
 
 def equal(low, high, margin):

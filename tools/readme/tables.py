@@ -19,8 +19,7 @@ from spineseg.evaluation.result_files import (
 )
 from spineseg.experiment import CLEANED_UP
 from spineseg.labels import ALL_CLASSES, FOREGROUND
-from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED
-from spineseg.methods import TABLE3 as METHODS_OF_TABLE3
+from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED, TABLE3_METHODS
 from spineseg.paper import findings, mechanism, printed
 from spineseg.paper.findings.words import Row, in_stages, in_words, points
 from spineseg.paper.tables import with_interval
@@ -55,7 +54,7 @@ def scores_table() -> str:
     )
     runs = stored.runs_of(SHOWN).drop_duplicates("model").set_index("model")
     lines = []
-    for name in METHODS_OF_TABLE3:
+    for name in TABLE3_METHODS:
         title = METHODS[name].title
         title = f"**{title}**" if name == PROPOSED else title
         paper = f"{_printed(name, FOREGROUND):.1f}"
@@ -324,7 +323,7 @@ def patients_table() -> str:
     classes = stored.classes_of(first)[::-1]
     lines = []
     for (start, levels), rows in found.items():
-        for name in (name for name in METHODS_OF_TABLE3 if (name, ALL_CLASSES) in rows.index):
+        for name in (name for name in TABLE3_METHODS if (name, ALL_CLASSES) in rows.index):
             means = [f"{100 * rows.loc[(name, each), 'mean']:.1f}" for each in classes]
             overall = in_per_cent(rows.loc[(name, ALL_CLASSES)])
             lines.append((METHODS[name].title, start, levels, *means, overall))

@@ -8,8 +8,7 @@ from tools.readme.tables import controls_table, depths_table, interval_of
 
 from spineseg.evaluation.result_files import TABLE3, VERDICTS
 from spineseg.labels import ALL_CLASSES
-from spineseg.methods import CONTROL_DEPTH, METHODS
-from spineseg.methods import TABLE3 as METHODS_OF_TABLE3
+from spineseg.methods import CONTROL_DEPTH, METHODS, TABLE3_METHODS
 from spineseg.paper import consistency, findings, printed
 from spineseg.paper.tables import with_interval
 
@@ -56,9 +55,7 @@ def table3(rows: pd.DataFrame) -> str:
     means = rows[(rows["metric"] == "DSC") & (rows["class"] == ALL_CLASSES)].set_index("model")
     lines = [
         (METHODS[name].title, f"{row['paper']:.1f}", _ours(row), _signed(row["difference"]))
-        for name, row in (
-            (name, means.loc[name]) for name in METHODS_OF_TABLE3 if name in means.index
-        )
+        for name, row in ((name, means.loc[name]) for name in TABLE3_METHODS if name in means.index)
     ]
     ours = means.dropna(subset=["ours"])
     return "\n\n".join(

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from spineseg.benchmark.timing import gemm_rate, peak_memory, run_in_subprocess, timed
-from spineseg.methods import INSTALL_NNUNET, NNUNET, TABLE3, nnunet_is_installed
+from spineseg.methods import INSTALL_NNUNET, NNUNET, TABLE3_METHODS, nnunet_is_installed
 from spineseg.models import build_model
 from spineseg.models.counting import (
     COLUMNS,
@@ -66,7 +66,7 @@ def measure_cost(rows: int) -> pd.DataFrame:
             "gemm_gflops_per_s": peak / 1e9,
             **_cost(name, rows, columns, peak),
         }
-        for name in progress_bar(TABLE3, desc="cost", unit="network")
+        for name in progress_bar(TABLE3_METHODS, desc="cost", unit="network")
     )
     table = table.reindex(columns=list(COST_COLUMNS))
     return table.astype({"parameters": "Int64", "rounds": "Int64"})
@@ -80,7 +80,7 @@ def columns_for(rows: int) -> int:
 def _cost(name: str, rows: int, columns: int, peak: float) -> dict[str, Any]:
     if name == NNUNET and not nnunet_is_installed():
         return {"note": f"not installed; `{INSTALL_NNUNET}` installs it"}
-    network, shape = on_meta(name, ROWS, COLUMNS)
+    network, shape = network_on_meta(name, ROWS, COLUMNS)
     counted = {"parameters": count_parameters(network), "gflops": flops(network, shape) / 1e9}
     try:
         measured = run_in_subprocess(measure_inference, name, rows, columns)
@@ -97,7 +97,7 @@ def network_for(name: str, rows: int, columns: int) -> tuple[nn.Module, tuple[in
     return build_model(name, PAPER_WIDTH).eval(), input_shape(name, rows, columns)
 
 
-def on_meta(name: str, rows: int, columns: int) -> tuple[nn.Module, tuple[int, ...]]:
+def network_on_meta(name: str, rows: int, columns: int) -> tuple[nn.Module, tuple[int, ...]]:
     """As `network_for`, with shapes but without weights."""
     with torch.device("meta"):
         return network_for(name, rows, columns)
@@ -105,7 +105,7 @@ def on_meta(name: str, rows: int, columns: int) -> tuple[nn.Module, tuple[int, .
 
 def fast_flops(name: str, rows: int, columns: int) -> float:
     """Operations per image that the fast form computes, which leaves out taps on zeros."""
-    network, shape = on_meta(name, rows, columns)
+    network, shape = network_on_meta(name, rows, columns)
     return flops(make_fast(network), shape)
 
 

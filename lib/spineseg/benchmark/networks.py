@@ -25,7 +25,7 @@ from spineseg.training.device import (
 )
 
 TRAINING, INFERENCE = "training step", "inference"
-OURS, PLAIN = "ours", "plain: float32, channels first"
+OURS, PLAIN_VERSION = "ours", "plain: float32, channels first"
 BASIC_UNET = "MONAI BasicUNet"
 PLAIN_CONV_UNET = "nnU-Net PlainConvUNet"
 PASSES = {TRAINING: 3, INFERENCE: 1}  # a backward pass computes as much as two forward passes
@@ -72,7 +72,7 @@ def against_plain(part: str, size_name: str, name: str) -> list[dict[str, Any]]:
     fabric = make_fabric(size.width)
     contenders = {
         OURS: _fast_step(part, network, shape, fabric),
-        PLAIN: _plain_step(part, network, shape, fabric.device),
+        PLAIN_VERSION: _plain_step(part, network, shape, fabric.device),
     }
     gflops = _gflops(on_meta(name, width=size.width), shape, part)
     peak = gemm_rate() / 1e9

@@ -25,7 +25,7 @@ from spineseg.evaluation.cases import scan_cases
 from spineseg.evaluation.segmenters import open_segmenter
 from spineseg.experiment import Experiment
 from spineseg.labels import NUM_CLASSES
-from spineseg.methods import METHODS, NNUNET, PROPOSED, TABLE3, nnunet_is_installed
+from spineseg.methods import METHODS, NNUNET, PROPOSED, TABLE3_METHODS, nnunet_is_installed
 from spineseg.models.counting import SLICES
 from spineseg.phantom import write_dataset
 from spineseg.profiles import load_profile
@@ -296,6 +296,6 @@ def measurements(
         yield preprocessing, (size,)
     yield iteration, ()
     yield labelling, (experiment, predict_scan)
-    for model in TABLE3:
+    for model in TABLE3_METHODS:
         if model != NNUNET:
             yield agreement, (experiment, model)

@@ -6,7 +6,7 @@ from spineseg.course.tables import as_p, titled
 from spineseg.evaluation.statistics import interval, mean, paired
 from spineseg.evaluation.summary import common_runs
 from spineseg.labels import ALL_CLASSES
-from spineseg.methods import ABLATION, METHODS, PLAIN, PROPOSED, TABLE3
+from spineseg.methods import ABLATION_METHODS, METHODS, PLAIN, PROPOSED, TABLE3_METHODS
 from spineseg.paper import printed
 from spineseg.paper.tables import METHOD_OF_POSITIONS, PAPER_METRICS, case_means, with_interval
 from spineseg.paper.verdicts import lead_claim
@@ -32,12 +32,14 @@ def ablation_rows(scores: pd.DataFrame) -> pd.DataFrame:
     Holm.
     """
     paper = printed.table2().query("metric == 'DSC'")
-    rows = pd.DataFrame({"model": ABLATION, "positions": [METHODS[m].positions for m in ABLATION]})
+    rows = pd.DataFrame(
+        {"model": ABLATION_METHODS, "positions": [METHODS[m].positions for m in ABLATION_METHODS]}
+    )
     means = paper.set_index(paper["positions"].map(METHOD_OF_POSITIONS))["mean"]
     rows["paper"] = rows["model"].map(means)
-    cases = case_means(common_runs(scores, ABLATION)).query("metric == 'DSC'")
+    cases = case_means(common_runs(scores, ABLATION_METHODS)).query("metric == 'DSC'")
     table = cases.pivot(index=["model", "seed"], columns="case", values="value")
-    ran = [name for name in ABLATION if name in set(cases["model"])]
+    ran = [name for name in ABLATION_METHODS if name in set(cases["model"])]
     own = {name: table.loc[name].to_numpy() for name in ran}
     ours = [(name, mean(values), *interval(values), len(values)) for name, values in own.items()]
     columns = ["model", "ours", "low", "high", "seeds"]
@@ -85,14 +87,14 @@ def mean_table(table3: pd.DataFrame) -> pd.DataFrame:
     rows = table3[table3["class"] == ALL_CLASSES].set_index("model")
     columns = {}
     for metric in PAPER_METRICS:
-        own = rows[rows["metric"] == metric].reindex(TABLE3)
+        own = rows[rows["metric"] == metric].reindex(TABLE3_METHODS)
         columns[f"{metric}, paper"] = own["paper"].map("{:.1f}".format)
         columns[f"{metric}, ours (95 %)"] = _intervals(own, "ours", "low", "high", NOT_RUN)
     return titled(pd.DataFrame(columns))
 
 
 def lead_rows(
-    comparison: pd.DataFrame, judged: pd.DataFrame, convergence: pd.DataFrame, metric: str = "DSC"
+    comparison: pd.DataFrame, judged: pd.DataFrame, convergence: pd.DataFrame
 ) -> pd.DataFrame:
     """The leads of ASPP-UNet with their verdicts, one row per rival that was run.
 
@@ -100,9 +102,9 @@ def lead_rows(
     an experiment; the last may be empty. Columns: `model`, `difference`, `low`, `high`, `p`,
     `p_holm`, `trained_out` (yes, no or unknown, of the rival) and `verdict`.
     """
-    rows = comparison[comparison["metric"] == metric].reset_index(drop=True)
+    rows = comparison[comparison["metric"] == "DSC"].reset_index(drop=True)
     verdicts = judged.set_index("claim")["verdict"]
-    claims = pd.Series([lead_claim(model, metric) for model in rows["model"]], dtype=object)
+    claims = pd.Series([lead_claim(model, "DSC") for model in rows["model"]], dtype=object)
     rows = rows.assign(
         trained_out=[_trained_out(convergence, model) for model in rows["model"]],
         verdict=claims.map(verdicts),
@@ -113,7 +115,7 @@ def lead_rows(
 
 def lead_table(leads: pd.DataFrame) -> pd.DataFrame:
     """`lead_rows` as text, one row per method of Table 3 except ASPP-UNet."""
-    rivals = [name for name in TABLE3 if name != PROPOSED]
+    rivals = [name for name in TABLE3_METHODS if name != PROPOSED]
     rows = leads.set_index("model").reindex(rivals)
     table = pd.DataFrame(
         {
@@ -128,14 +130,12 @@ def lead_table(leads: pd.DataFrame) -> pd.DataFrame:
     return titled(table)
 
 
-def convergence_as_text(
-    convergence: pd.DataFrame, models: tuple[str, ...] = TABLE3
-) -> pd.DataFrame:
+def convergence_as_text(convergence: pd.DataFrame) -> pd.DataFrame:
     """What twice the epochs change, one row per method, as text; DSC in per cent.
 
     `convergence` is convergence.csv of an experiment, or no rows of it.
     """
-    rows = convergence.set_index("model").reindex(list(models))
+    rows = convergence.set_index("model").reindex(list(TABLE3_METHODS))
     known = rows["epochs"].notna()
     twice = rows["DSC_twice"].map("{:.1f}".format, na_action="ignore").fillna(NOT_TRIED)
     table = pd.DataFrame(

@@ -17,28 +17,28 @@ from spineseg.labels import ALL_CLASSES
 from spineseg.methods import METHODS, PROPOSED
 
 
-def comparison(table3: pd.DataFrame, data: str, metric: str = "DSC") -> Figure:
+def comparison(table3: pd.DataFrame, data: str) -> Figure:
     """Means of Table 3: the paper's, and ours on `data` with intervals over seeds and patients.
 
     `table3` is that of `paper.tables.beside_table3`.
     """
-    rows = table3.query("metric == @metric")
+    rows = table3.query("metric == 'DSC'")
     rows = rows[rows["class"] == ALL_CLASSES]
     figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, _height(rows)), layout="constrained")
     _beside(axes, rows, data)
     _name_rows(axes, rows, [METHODS[name].title for name in rows["model"]])
-    axes.set_xlabel(f"mean {metric} (%)")
+    axes.set_xlabel("mean DSC (%)")
     _finish(figure)
     return figure
 
 
-def ablation(table2: pd.DataFrame, data: str, metric: str = "DSC") -> Figure:
+def ablation(table2: pd.DataFrame, data: str) -> Figure:
     """Rows of Table 2, the paper's and ours on `data` with 95 % intervals.
 
     Left the means, right the differences to ASPP-UNet on the same patients. `table2` is that of
     `paper.tables.beside_table2`.
     """
-    rows = table2.query("metric == @metric")
+    rows = table2.query("metric == 'DSC'")
     (full,) = rows[rows["model"] == PROPOSED].to_dict("records")
     differences = rows.assign(
         paper=rows["paper"] - full["paper"],
@@ -51,8 +51,8 @@ def ablation(table2: pd.DataFrame, data: str, metric: str = "DSC") -> Figure:
     _beside(means, rows, data)
     _beside(above, differences, data)
     _name_rows(means, rows, list(rows["positions"]))
-    means.set(xlabel=f"mean {metric} (%)", ylabel="positions with ASPP")
-    above.set_xlabel(f"points of {metric} above {full['positions']}")
+    means.set(xlabel="mean DSC (%)", ylabel="positions with ASPP")
+    above.set_xlabel(f"points of DSC above {full['positions']}")
     _finish(figure)
     return figure
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from spineseg.evaluation.summary import RUN, common_runs
 from spineseg.figures.style import COLUMN_WIDTH, PAGE_WIDTH, log_scale, method_line
-from spineseg.methods import NNUNET, NOISE_METHODS, TABLE3
+from spineseg.methods import NNUNET, NOISE_METHODS, TABLE3_METHODS
 
 
 def training(log: pd.DataFrame) -> Figure:
@@ -53,9 +53,9 @@ def _losses(curves: pd.DataFrame, part: str, label: str) -> Figure:
     around it spans these runs. nnU-Net subtracts the soft Dice from the cross-entropy. One is added
     here, which makes its loss positive, as a logarithmic axis needs.
     """
-    by_epoch = common_runs(curves, TABLE3).groupby(["model", "epoch"])[part]
+    by_epoch = common_runs(curves, TABLE3_METHODS).groupby(["model", "epoch"])[part]
     losses = by_epoch.agg(["mean", "min", "max"]).dropna()
-    ran = [name for name in TABLE3 if name in losses.index.get_level_values("model")]
+    ran = [name for name in TABLE3_METHODS if name in losses.index.get_level_values("model")]
     groups = [[name for name in ran if name != NNUNET], [name for name in ran if name == NNUNET]]
     groups = [group for group in groups if group]
     figure, axes = plt.subplots(

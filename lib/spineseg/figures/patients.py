@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from spineseg.evaluation.statistics import FAILED
 from spineseg.figures.style import PAGE_WIDTH, method_line
 from spineseg.labels import ALL_CLASSES, FOREGROUND
-from spineseg.methods import METHODS, TABLE3
+from spineseg.methods import METHODS, TABLE3_METHODS
 
 BLUE, ORANGE = "#0072B2", "#D55E00"
 SEED_COLOURS = (BLUE, "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
@@ -69,12 +69,12 @@ def paired_differences(
     return figure
 
 
-def classes_of_methods(table3: pd.DataFrame, data: str, metric: str = "DSC") -> Figure:
+def classes_of_methods(table3: pd.DataFrame, data: str) -> Figure:
     """The mean of each class and method, the paper's on the left and ours on `data` on the right.
 
     `table3` is that of `paper.tables.beside_table3`.
     """
-    rows = table3[(table3["metric"] == metric) & (table3["class"] != ALL_CLASSES)]
+    rows = table3[(table3["metric"] == "DSC") & (table3["class"] != ALL_CLASSES)]
     figure, panels = plt.subplots(
         1, 2, figsize=(PAGE_WIDTH, 3.4), sharey=True, layout="constrained"
     )
@@ -82,11 +82,11 @@ def classes_of_methods(table3: pd.DataFrame, data: str, metric: str = "DSC") -> 
     for axes, whose in zip(panels, titles, strict=True):
         values = rows.pivot(index="model", columns="class", values=whose)
         values = values.reindex(columns=[name for name in FOREGROUND if name in values])
-        for name in (name for name in TABLE3 if name in values.index):
+        for name in (name for name in TABLE3_METHODS if name in values.index):
             axes.plot(values.columns, values.loc[name], **method_line(name))
         axes.set(title=titles[whose], xlabel="class, from the sacrum upwards")
         axes.grid(axis="y", linewidth=0.4)
-    panels[0].set_ylabel(f"mean {metric} (%)")
+    panels[0].set_ylabel("mean DSC (%)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     sns.despine(figure)
@@ -96,7 +96,7 @@ def classes_of_methods(table3: pd.DataFrame, data: str, metric: str = "DSC") -> 
 def distances(table3: pd.DataFrame) -> Figure:
     """95 % Hausdorff distance and normalised surface Dice of each method, with 95 % intervals."""
     rows = table3[table3["class"] == ALL_CLASSES].set_index("model")
-    ran = [name for name in TABLE3 if name in rows.index[rows["ours"].notna()]]
+    ran = [name for name in TABLE3_METHODS if name in rows.index[rows["ours"].notna()]]
     figure, panels = plt.subplots(
         1, 2, figsize=(PAGE_WIDTH, 0.9 + 0.28 * max(len(ran), 1)), sharey=True, layout="constrained"
     )

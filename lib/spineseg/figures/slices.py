@@ -15,8 +15,9 @@ from matplotlib.patheffects import withStroke
 
 from spineseg.figures.style import COLUMN_WIDTH, PAGE_WIDTH, SMALL_TYPE
 from spineseg.labels import CLASSES, COLOURS, FOREGROUND
-from spineseg.methods import METHODS, PROPOSED, TABLE3
+from spineseg.methods import METHODS, TABLE3_METHODS
 
+SCALE_BAR = 50  # mm
 MARGIN = 15  # mm, around the labels of a cropped slice
 TALLEST = 2.3  # inches, of a cropped slice
 NARROW = 6  # inches, the width that a legend of all classes in one row needs
@@ -59,11 +60,11 @@ def overlay(
     sns.despine(ax=axes, left=True, bottom=True)
 
 
-def _scale_bar(axes: Axes, extent: tuple[float, float, float, float], length: float = 50) -> None:
+def _scale_bar(axes: Axes, extent: tuple[float, float, float, float]) -> None:
     x, y = extent[1] * 0.05, extent[2] * 0.96
-    axes.plot([x, x + length], [y, y], linewidth=2.5, solid_capstyle="butt", **ON_GRAY)
+    axes.plot([x, x + SCALE_BAR], [y, y], linewidth=2.5, solid_capstyle="butt", **ON_GRAY)
     above = y - extent[2] * 0.015
-    axes.text(x, above, f"{length:g} mm", fontsize=SMALL_TYPE, va="bottom", **ON_GRAY)
+    axes.text(x, above, f"{SCALE_BAR} mm", fontsize=SMALL_TYPE, va="bottom", **ON_GRAY)
 
 
 def _names(axes: Axes, classes: np.ndarray, spacing: np.ndarray) -> None:
@@ -89,10 +90,10 @@ def _window(truth: np.ndarray, shape: np.ndarray) -> tuple[slice, slice]:
     return window[0], window[1]
 
 
-def class_legend(figure: Figure, names: Sequence[str] = FOREGROUND) -> None:
+def class_legend(figure: Figure) -> None:
     """Show the colours of the classes below a figure, in two rows if it is narrow."""
-    handles = [Patch(color=COLOURS[name], label=name) for name in names]
-    columns = len(names) if figure.get_figwidth() > NARROW else math.ceil(len(names) / 2)
+    handles = [Patch(color=COLOURS[name], label=name) for name in FOREGROUND]
+    columns = len(handles) if figure.get_figwidth() > NARROW else math.ceil(len(handles) / 2)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=1)
 
 
@@ -164,11 +165,11 @@ def fig7(arrays: Mapping[str, np.ndarray]) -> Figure:
 
     Each method is shown with its first seed.
     """
-    ran = [name for name in TABLE3 if f"best_predicted_{name}" in arrays]
+    ran = [name for name in TABLE3_METHODS if f"best_predicted_{name}" in arrays]
     return _cases(arrays, ran, [METHODS[name].title for name in ran])
 
 
-def examples(arrays: Mapping[str, np.ndarray], model: str = PROPOSED) -> Figure:
+def examples(arrays: Mapping[str, np.ndarray], model: str) -> Figure:
     """The best, median and worst case: scan, truth, prediction of a method (examples.npz).
 
     The prediction is that of its first seed.

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from spineseg.evaluation.metrics import Number, iou_of
-from spineseg.labels import ALL_CLASSES, FOREGROUND
+from spineseg.labels import ALL_CLASSES, FOREGROUND, NUM_CLASSES
 from spineseg.methods import METHODS, PROPOSED
 
 PROPOSED_TITLE = METHODS[PROPOSED].title
@@ -207,16 +207,16 @@ def _norm(channels: int) -> int:
     return 2 * channels
 
 
-def classic_unet_parameters(in_channels: int = 1, classes: int = 9) -> int:
+def classic_unet_parameters() -> int:
     """Parameters of the 2-D U-Net of Ronneberger et al. (2015): 64 to 1024 channels, no BN."""
     widths = [64, 128, 256, 512, 1024]
-    pairs = list(zip([in_channels, *widths], widths, strict=False))
+    pairs = list(zip([1, *widths], widths, strict=False))
     down = sum(_conv(i, o) + _conv(o, o) for i, o in pairs)
     up = sum(_conv(o, i, 2) + _conv(2 * i, i) + _conv(i, i) for i, o in pairs[1:])
-    return down + up + _conv(widths[0], classes, 1)
+    return down + up + _conv(widths[0], NUM_CLASSES, 1)
 
 
-def nnunet_2d_parameters(in_channels: int = 1, classes: int = 9) -> int:
+def nnunet_2d_parameters() -> int:
     """Parameters of the 2-D network that nnU-Net (Isensee et al., 2021) plans for 880 x 464.
 
     It has eight stages of two convolutions with biases and instance norm, transposed convolutions,
@@ -227,9 +227,9 @@ def nnunet_2d_parameters(in_channels: int = 1, classes: int = 9) -> int:
         return _conv(inputs, outputs) + _conv(outputs, outputs) + 2 * _norm(outputs)
 
     widths = [min(32 * 2**stage, 512) for stage in range(8)]
-    pairs = list(zip([in_channels, *widths], widths, strict=False))
+    pairs = list(zip([1, *widths], widths, strict=False))
     down = sum(block(i, o) for i, o in pairs)
-    up = sum(_conv(o, i, 2) + block(2 * i, i) + _conv(i, classes, 1) for i, o in pairs[1:])
+    up = sum(_conv(o, i, 2) + block(2 * i, i) + _conv(i, NUM_CLASSES, 1) for i, o in pairs[1:])
     return down + up
 
 

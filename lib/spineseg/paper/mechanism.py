@@ -24,7 +24,7 @@ from spineseg.labels import CLASSES, FOREGROUND
 from spineseg.methods import (
     CONTROL_DEPTH,
     DEPTHS,
-    MECHANISM,
+    MECHANISM_METHODS,
     METHODS,
     PLAIN,
     PROPOSED,
@@ -34,8 +34,8 @@ from spineseg.paper import printed
 from spineseg.paper.tables import case_means
 from spineseg.profiles import Profile, load_profile
 
-CONTROLS = tuple(name for name in MECHANISM if name.startswith("control_"))
-VERTEBRAE = FOREGROUND[1:]  # the classes that are named by counting from the sacrum
+CONTROLS = tuple(name for name in MECHANISM_METHODS if name.startswith("control_"))
+LABELLED_VERTEBRAE = FOREGROUND[1:]  # the classes that are named by counting from the sacrum
 SAME_RATIO = 0.1  # two shares of the image are alike if they differ by less than this part
 FAILING = 100 * FAILED  # per cent: a class with a DSC below this is failing
 PARAMETERS = ("aspp_unet_parameters", "deeper_unet_parameters")
@@ -335,7 +335,7 @@ def of_vertebrae(named: pd.DataFrame, model: str) -> pd.Series:
 
     `named` is that of `named_table`.
     """
-    own = named[(named["model"] == model) & named["class"].isin(VERTEBRAE)]
+    own = named[(named["model"] == model) & named["class"].isin(LABELLED_VERTEBRAE)]
     own = own.assign(misnamed=own[["below", "above", "other"]].sum(axis=1))
     parts = own[["right", "missed", "misnamed"]]
     return parts.mul(own["voxels"], axis=0).sum() / own["voxels"].sum()

@@ -16,7 +16,7 @@ from spineseg.evaluation.statistics import (
 from spineseg.evaluation.summary import METRICS, common_runs, summarise
 from spineseg.labels import ALL_CLASSES, FOREGROUND
 from spineseg.methods import (
-    ABLATION,
+    ABLATION_METHODS,
     INSTALL_NNUNET,
     METHODS,
     NNUNET,
@@ -24,14 +24,14 @@ from spineseg.methods import (
     NOISE_TRAINED,
     PLAIN,
     PROPOSED,
-    TABLE3,
+    TABLE3_METHODS,
 )
 from spineseg.paper import printed
 
 IN_PER_CENT = ("DSC", "IoU", "NSD")  # HD95 is in mm
 PAPER_METRICS = ("DSC", "IoU")
 METHOD_OF_TITLE = {method.title: name for name, method in METHODS.items()}
-METHOD_OF_POSITIONS = {METHODS[name].positions: name for name in ABLATION}
+METHOD_OF_POSITIONS = {METHODS[name].positions: name for name in ABLATION_METHODS}
 SEED_OF_FOLDS = 0  # the seed with which all folds are run
 
 
@@ -68,19 +68,19 @@ def beside_table2(scores: pd.DataFrame) -> pd.DataFrame:
     its interval and Holm-corrected p. Then `seeds`, `cases` and `note`, see `beside_table3`.
     """
     volumes = scores.query("aggregation == 'volume' and metric in @PAPER_METRICS")
-    summary = summarise(common_runs(volumes, ABLATION))
+    summary = summarise(common_runs(volumes, ABLATION_METHODS))
     means = summary[summary["class"] == ALL_CLASSES]
     paper = printed.table2().rename(columns={"mean": "paper", "sd": "paper_sd"})
     paper["model"] = paper["positions"].map(METHOD_OF_POSITIONS)
     shown = {*means["model"], *paper["model"]}
     keys = ["model", "metric"]
-    rows = [[name for name in ABLATION if name in shown], PAPER_METRICS]
+    rows = [[name for name in ABLATION_METHODS if name in shown], PAPER_METRICS]
     both = pd.MultiIndex.from_product(rows, names=keys).to_frame(index=False)
     both["positions"] = [METHODS[name].positions for name in both["model"]]
     both = both.merge(paper[[*keys, "paper", "paper_sd"]], how="left")
     both = both.merge(_ours(means).drop(columns="class"), how="left")
     both["difference"] = _difference(both, summary, overall=pd.Series(True, index=both.index))
-    losses = compare(scores, ABLATION).rename(
+    losses = compare(scores, ABLATION_METHODS).rename(
         columns={"difference": "loss", "low": "loss_low", "high": "loss_high"}
     )
     both = both.merge(losses.drop(columns=["seeds", "cases", "p"]), how="left")
@@ -102,12 +102,14 @@ def beside_table3(scores: pd.DataFrame, aggregation: str = "volume") -> pd.DataF
     run: MODELS is that of `make reproduce`.
     """
     rows = scores[scores["aggregation"] == aggregation]
-    summary = summarise(common_runs(rows, TABLE3))
+    summary = summarise(common_runs(rows, TABLE3_METHODS))
     ours = _ours(summary)
     paper = printed.table3().rename(columns={"mean": "paper", "sd": "paper_sd"})
     paper["model"] = paper["model"].map(METHOD_OF_TITLE)
     keys = ["model", "metric", "class"]
-    cells = pd.MultiIndex.from_product([TABLE3, METRICS, [*FOREGROUND, ALL_CLASSES]], names=keys)
+    cells = pd.MultiIndex.from_product(
+        [TABLE3_METHODS, METRICS, [*FOREGROUND, ALL_CLASSES]], names=keys
+    )
     both = cells.to_frame(index=False).merge(paper, how="left").merge(ours, how="left")
     both["difference"] = _difference(both, summary, overall=both["class"] == ALL_CLASSES)
     both["note"] = _notes(both["model"], summary, missing="not run: {install}name it in MODELS")
@@ -150,7 +152,7 @@ def beside_table4(cost: pd.DataFrame) -> pd.DataFrame:
     return both[["model", *columns]]
 
 
-def compare(scores: pd.DataFrame, models: Sequence[str] = TABLE3) -> pd.DataFrame:
+def compare(scores: pd.DataFrame, models: Sequence[str] = TABLE3_METHODS) -> pd.DataFrame:
     """ASPP-UNet against each of the other `models` that were scored, paired by case.
 
     `scores` is the scores.csv of an experiment, of which the runs are used that all these models

@@ -17,14 +17,14 @@ from spineseg.evaluation.statistics import (
 from spineseg.evaluation.summary import common_runs
 from spineseg.labels import FOREGROUND
 from spineseg.methods import (
-    ABLATION,
+    ABLATION_METHODS,
     METHODS,
     NOISE_METHODS,
     NOISE_TRAINED,
     OWN_NETWORKS,
     PLAIN,
     PROPOSED,
-    TABLE3,
+    TABLE3_METHODS,
 )
 from spineseg.paper import printed
 from spineseg.paper.consistency import SLIGHTLY_PERCENT
@@ -43,7 +43,7 @@ UNTRAINED = "rival not trained out"
 CANNOT_ACT = "effect cannot act at this size"
 NEEDS_PATIENTS = "needs the paper's patients"
 EXPECTED = "expected"  # what the paper has not tried itself
-VERDICTS = (REPRODUCED, NOT_REPRODUCED, CHANCE, UNTRAINED, CANNOT_ACT, NEEDS_PATIENTS)
+ALL_VERDICTS = (REPRODUCED, NOT_REPRODUCED, CHANCE, UNTRAINED, CANNOT_ACT, NEEDS_PATIENTS)
 
 # The image must be this many times as long as the rows that the plain U-Net sees, so that ASPP can
 # add what lies outside of them. In the paper it is 6 times as long.
@@ -133,7 +133,7 @@ def _headline(measured: Measured) -> list[Row]:
     """The abstract's scores. They are shown but not judged, because the scans are other ones."""
     if PROPOSED not in set(measured.scores["model"]):
         return []
-    volumes = common_runs(measured.scores, TABLE3).query("aggregation == 'volume'")
+    volumes = common_runs(measured.scores, TABLE3_METHODS).query("aggregation == 'volume'")
     paper = printed.stated().query("claim == 'headline'").set_index("metric")["value"]
     rows = []
     for metric in PAPER_METRICS:
@@ -175,9 +175,9 @@ def _led_classes(measured: Measured) -> list[Row]:
     It must lead over each other method on each of these classes. One significant deficit is enough
     to refute the claim.
     """
-    if not set(TABLE3) <= set(measured.scores["model"]):
+    if not set(TABLE3_METHODS) <= set(measured.scores["model"]):
         return []
-    volumes = common_runs(measured.scores, TABLE3).query("aggregation == 'volume'")
+    volumes = common_runs(measured.scores, TABLE3_METHODS).query("aggregation == 'volume'")
     stated = printed.stated().query("claim == 'rank'").groupby("metric", sort=False)["subject"]
     rows = []
     for metric, subjects in stated:
@@ -195,12 +195,12 @@ def _first_on(classes: Sequence[str], volumes: pd.DataFrame, measured: Measured)
     values = volumes.set_index(["class", "model", "seed", "case"])["value"]
     if not set(classes) <= set(values.index.unique("class")):
         return NEEDS_PATIENTS
-    rivals = [name for name in TABLE3 if name != PROPOSED]
+    rivals = [name for name in TABLE3_METHODS if name != PROPOSED]
     leads = [
         _interval_of_lead(values[name], PROPOSED, rival) for name in classes for rival in rivals
     ]
     low, high = np.min(leads, axis=0)
-    return measured.lead(low, high, TABLE3, of_aspp=True)
+    return measured.lead(low, high, TABLE3_METHODS, of_aspp=True)
 
 
 def _interval_of_lead(values: pd.Series, one: str, other: str) -> tuple[float, float]:
@@ -215,7 +215,7 @@ def _interval_of_lead(values: pd.Series, one: str, other: str) -> tuple[float, f
 def _ablation(measured: Measured) -> list[Row]:
     """Section 2.9, Table 2."""
     paper = printed.table2().query("metric == 'DSC'").set_index("positions")["mean"]
-    cases = case_means(common_runs(measured.scores, ABLATION)).query("metric == 'DSC'")
+    cases = case_means(common_runs(measured.scores, ABLATION_METHODS)).query("metric == 'DSC'")
     values = cases.set_index(["model", "seed", "case"])["value"]
     means = values.groupby(["model", "case"]).mean().groupby("model").mean()
 
@@ -291,7 +291,7 @@ def _convergence(measured: Measured) -> list[Row]:
     whatever the network. nnU-Net is left out, because its loss is another one. The interval is one
     over seeds.
     """
-    compared = [name for name in TABLE3 if name in OWN_NETWORKS]
+    compared = [name for name in TABLE3_METHODS if name in OWN_NETWORKS]
     if measured.curves.empty or not set(compared) <= set(measured.curves["model"]):
         return []
     curves = common_runs(measured.curves, compared)

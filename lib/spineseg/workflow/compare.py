@@ -23,7 +23,7 @@ REPRODUCTION = ResultTable(
 )
 
 
-def compare(experiment: Experiment, runs: Sequence[Run]) -> list[str]:
+def compare_with_stored(experiment: Experiment, runs: Sequence[Run]) -> list[str]:
     """Compare scored runs with the stored ones; returns a line per run.
 
     Writes runs/<experiment>/reproduced.csv: for each run and metric our mean, that of the stored

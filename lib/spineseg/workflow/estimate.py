@@ -17,7 +17,7 @@ STEPS = 3  # timed, after one to warm up
 MULTIPLE = 16  # of a network's input
 MANY = 6  # networks, of which more are not listed
 ANY_LENGTH: dict[str, Any] = {"learning_rate": 0.1, "epochs": 1, "nnunet_epochs": 1}
-Training = tuple[Experiment, str]  # a run, by its experiment and method
+ToTrain = tuple[Experiment, str]  # a run, by its experiment and method
 
 
 def estimate(experiment: Experiment, runs: Sequence[Run], cores: int) -> str:
@@ -28,7 +28,7 @@ def estimate(experiment: Experiment, runs: Sequence[Run], cores: int) -> str:
     return to_train([(experiment, run.model) for run in todo], cores, first)
 
 
-def to_train(runs: Sequence[Training], cores: int, first: Sequence[Training] = ()) -> str:
+def to_train(runs: Sequence[ToTrain], cores: int, first: Sequence[ToTrain] = ()) -> str:
     """About how long it takes to train these runs after those that come `first`, in one line.
 
     nnU-Net is not timed. The estimate assumes that no other program uses the cores.
@@ -52,7 +52,7 @@ class Paces:
     def __init__(self) -> None:
         self._per_epoch: dict[tuple[str, Profile, str], float] = {}
 
-    def seconds(self, run: Training) -> float:
+    def seconds(self, run: ToTrain) -> float:
         """About how long a run takes with one thread; 0 for nnU-Net."""
         experiment, model = run
         if model == NNUNET:
@@ -64,7 +64,7 @@ class Paces:
         return self._per_epoch[key] * experiment.epochs(model)
 
 
-def _first(experiment: Experiment, model: str, runs: Sequence[Run]) -> list[Training]:
+def _first(experiment: Experiment, model: str, runs: Sequence[Run]) -> list[ToTrain]:
     """The unfinished runs on simulated patients that a method's runs start from."""
     if not starts_from_phantom(experiment, model):
         return []

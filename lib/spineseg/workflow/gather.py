@@ -30,7 +30,7 @@ from spineseg.evaluation.summary import common_runs
 from spineseg.experiment import Experiment
 from spineseg.fingerprint import training_code
 from spineseg.labels import CLASSES, FOREGROUND
-from spineseg.methods import METHODS, NOISE_METHODS, PROPOSED, TABLE3
+from spineseg.methods import METHODS, NOISE_METHODS, PROPOSED, TABLE3_METHODS
 from spineseg.runs import FINISHED, RunRecord, is_finished, load_record
 from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.files import atomic_write, read_arrays, read_json, write_csv, write_json
@@ -195,10 +195,10 @@ def _example_arrays(
     The stored pictures stay if the runs of some of these methods are kept: no pictures of single
     runs are stored. A line on stderr says so.
     """
-    compared = [name for name in TABLE3 if name in {run.model for run in runs}]
+    compared = [name for name in TABLE3_METHODS if name in {run.model for run in runs}]
     if not compared:
         return {}
-    others = [name for name in TABLE3 if name in {run.model for run in kept}]
+    others = [name for name in TABLE3_METHODS if name in {run.model for run in kept}]
     if others and (experiment.results / EXAMPLES).is_file():
         what = f"without {', '.join(compared)}, because the runs of {', '.join(others)} are stored"
         remedy = "train all of these methods here for new pictures"

@@ -37,8 +37,7 @@ from spineseg.evaluation.result_files import (
     VERDICTS,
 )
 from spineseg.experiment import ALL, PATIENTS, Experiment
-from spineseg.methods import TABLE3 as METHODS_OF_TABLE3
-from spineseg.methods import runnable
+from spineseg.methods import TABLE3_METHODS, runnable
 from spineseg.paper.mechanism import TRAINED_FIELDS
 from spineseg.profiles import load_profile
 from spineseg.utils import paths
@@ -179,7 +178,7 @@ class Graph:
         """The methods to train."""
         if names or self.wanted != ALL_RUNS:
             return known_models(names or CROSS_VALIDATED)
-        return [name for name in runnable() if name in METHODS_OF_TABLE3]
+        return [name for name in runnable() if name in TABLE3_METHODS]
 
     @property
     def uses_phantom(self) -> bool:

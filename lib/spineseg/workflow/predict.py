@@ -90,8 +90,8 @@ def predict_all(
     planned = plan(scans, cases, masks, outputs)
     _print_notes([*source.notes(), *own, *_label_notes(outputs.labels)])
     run = run or paths.BUNDLED
-    segmenter, labelled_by = open_segmenter(run), run_line(run, outputs.clean)
-    segmenter.clean = outputs.clean
+    segmenter, labelled_by = open_segmenter(run), run_line(run, outputs.clean_up)
+    segmenter.clean = outputs.clean_up
     print(labelled_by, file=sys.stderr)
     batch = Labelling(segmenter, labelled_by, outputs)
     for problem in source.problems():
@@ -121,10 +121,10 @@ def _without_masks(cases: list[Case]) -> tuple[list[Case], list[Problem]]:
     return kept, notes
 
 
-def run_line(run: Path, clean: bool = True) -> str:
+def run_line(run: Path, clean_up: bool) -> str:
     """One line on which run labels: its method, data, profile and fold, and what to expect of it.
 
-    `clean` says whether levels are repaired. Raises UserError if there is no such run.
+    `clean_up` says whether levels are repaired. Raises UserError if there is no such run.
     """
     record = load_record(run)
     name = "the network in weights/" if run == paths.BUNDLED else run
@@ -135,17 +135,17 @@ def run_line(run: Path, clean: bool = True) -> str:
     if record.profile.name == "smoke":
         return line + "; smoke only tests that everything runs, expect no useful mask"
     if record.as_experiment.is_synthetic or (Path(record.data) / PHANTOM_RECORD).is_file():
-        scored = _scores_elsewhere(record, clean) or ["expect errors on patients"]
+        scored = _scores_elsewhere(record, clean_up) or ["expect errors on patients"]
         line += "; ".join(["; it has seen simulated scans only", *scored])
     return line
 
 
-def _scores_elsewhere(record: RunRecord, clean: bool) -> list[str]:
+def _scores_elsewhere(record: RunRecord, clean_up: bool) -> list[str]:
     """What the runs of an experiment reach on other data, as `spineseg evaluate` found it."""
     found = []
-    pattern = record.as_experiment.results_on("*", clean_up=clean).name
+    pattern = record.as_experiment.results_on("*", clean_up=clean_up).name
     folders = sorted((paths.REPOSITORY / "results").glob(pattern))
-    for folder in (each for each in folders if each.name.endswith(CLEANED_UP) == clean):
+    for folder in (each for each in folders if each.name.endswith(CLEANED_UP) == clean_up):
         with suppress(OSError, KeyError, TypeError, ValueError):  # no scores, no remark
             found += _mean_dsc(folder / SUMMARY)
     return found

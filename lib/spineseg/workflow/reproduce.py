@@ -8,7 +8,7 @@ import torch
 
 from spineseg.evaluation.result_files import COST
 from spineseg.experiment import Experiment
-from spineseg.methods import METHODS, TABLE3
+from spineseg.methods import METHODS, TABLE3_METHODS
 from spineseg.runs import is_finished
 from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.locks import folder_lock
@@ -50,7 +50,7 @@ def reproduce(
                 what = f"{METHODS[name].title} does not fit into the memory of this device"
                 remedy = "leave this method out, or train it on another device"
                 too_large.append(Problem(experiment.runs, what, remedy))
-        if set(scored) & set(TABLE3):
+        if set(scored) & set(TABLE3_METHODS):
             if not (experiment.results / COST.name).is_file():
                 write_cost(experiment)
             _write_results(experiment, [Run(name, fold) for name in scored for fold in folds])

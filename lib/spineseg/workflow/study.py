@@ -22,13 +22,13 @@ import pandas as pd
 from spineseg.evaluation.result_files import SCORES, VALIDATION_SCORES
 from spineseg.experiment import ALL, VALIDATION, Experiment
 from spineseg.methods import (
-    ABLATION,
-    MECHANISM,
+    ABLATION_METHODS,
+    MECHANISM_METHODS,
     NNUNET,
     NOISE_TRAINED,
     PLAIN,
     PROPOSED,
-    TABLE3,
+    TABLE3_METHODS,
     at_depth,
     nnunet_is_installed,
 )
@@ -93,9 +93,9 @@ def chains() -> list[Chain]:
     """All chains of the study, the most important first."""
     small, large = (Experiment.of(SEARCHED_ON, profile) for profile in (LAPTOP, LAPTOP_220))
     return [
-        *(table3_chain(small, model) for model in TABLE3 if model != NNUNET),
-        *(mechanism_chain(small, model) for model in MECHANISM),
-        *(mechanism_chain(large, model) for model in ABLATION),
+        *(table3_chain(small, model) for model in TABLE3_METHODS if model != NNUNET),
+        *(mechanism_chain(small, model) for model in MECHANISM_METHODS),
+        *(mechanism_chain(large, model) for model in ABLATION_METHODS),
         *(mechanism_chain(large, at_depth(model, MORE_ROWS_DEPTH)) for model in CROSS_VALIDATED),
         letter_chain(),
         *([nnunet_chain()] if nnunet_is_installed() else []),

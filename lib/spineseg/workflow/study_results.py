@@ -11,7 +11,7 @@ import pandas as pd
 
 from spineseg.evaluation.result_files import COST, LOSSES, RUNS, VALIDATION_SCORES, ResultTable
 from spineseg.experiment import PATIENTS, VALIDATION, Experiment
-from spineseg.methods import MECHANISM, NNUNET, nnunet_is_installed
+from spineseg.methods import MECHANISM_METHODS, NNUNET, nnunet_is_installed
 from spineseg.paper.mechanism import TRAINED_FIELDS, trained_fields
 from spineseg.runs import load_record
 from spineseg.utils import paths
@@ -104,7 +104,9 @@ def _store(experiment: Experiment, jobs: Sequence[Job]) -> Path | None:
         _write_beside_kept(experiment, VALIDATION_SCORES, table, keys)
     if experiment == experiments()[0] and not (experiment.results / COST.name).is_file():
         write_cost(experiment)  # the other experiments have the same networks
-    if first := [job.folder for job in own if job.model in MECHANISM and job.seed == SEEDS[0]]:
+    if first := [
+        job.folder for job in own if job.model in MECHANISM_METHODS and job.seed == SEEDS[0]
+    ]:
         table = experiment.stamp(trained_fields(first))
         _write_beside_kept(experiment, TRAINED_FIELDS, table, ["model"])
     write_tables(experiment)

@@ -30,8 +30,14 @@ from spineseg.evaluation.result_files import (
 from spineseg.evaluation.statistics import failures
 from spineseg.evaluation.summary import common_runs, summarise
 from spineseg.experiment import Experiment
-from spineseg.methods import ABLATION, NNUNET, NOISE_METHODS, PLAIN, PROPOSED
-from spineseg.methods import TABLE3 as METHODS_OF_TABLE3
+from spineseg.methods import (
+    ABLATION_METHODS,
+    NNUNET,
+    NOISE_METHODS,
+    PLAIN,
+    PROPOSED,
+    TABLE3_METHODS,
+)
 from spineseg.paper import consistency, printed, tables
 from spineseg.paper.search import convergence_table, search_table
 from spineseg.paper.verdicts import Measured, judge
@@ -40,7 +46,7 @@ from spineseg.utils.files import write_csv
 from spineseg.workflow.gather import GATHERED_TABLES, REMAKE, read_runs, results_of
 
 # With three stages there is no position 4, so that U-Net-2D and ASPP-UNet alone make no Table 2.
-ROWS_OF_TABLE2 = tuple(name for name in ABLATION if name not in METHODS_OF_TABLE3)
+ROWS_OF_TABLE2 = tuple(name for name in ABLATION_METHODS if name not in TABLE3_METHODS)
 
 
 @dataclass(frozen=True)
@@ -137,16 +143,16 @@ DERIVED = {
     SEARCH: Derived((VALIDATION_SCORES,), _search),
     CONVERGENCE: Derived((SEARCH, VALIDATION_SCORES), _convergence),
     TABLE2: Derived((SCORES, SUMMARY), _by_device(tables.beside_table2), about=ROWS_OF_TABLE2),
-    TABLE3: Derived((SCORES, SUMMARY), _by_device(tables.beside_table3), about=METHODS_OF_TABLE3),
+    TABLE3: Derived((SCORES, SUMMARY), _by_device(tables.beside_table3), about=TABLE3_METHODS),
     TABLE4: Derived((COST,), _table4),
-    COMPARISON: Derived((SCORES, SUMMARY), _by_device(tables.compare), about=METHODS_OF_TABLE3),
-    FIVE_FOLDS: Derived((SCORES,), _five_folds, about=METHODS_OF_TABLE3),
+    COMPARISON: Derived((SCORES, SUMMARY), _by_device(tables.compare), about=TABLE3_METHODS),
+    FIVE_FOLDS: Derived((SCORES,), _five_folds, about=TABLE3_METHODS),
     NOISE_CURVES: Derived((NOISE, SUMMARY), _by_device(tables.noise_curves), about=NOISE_METHODS),
     VERDICTS: Derived(
         (SCORES, CURVES, NOISE),
         _verdicts,
         optional=(COST, CONVERGENCE),
-        about=METHODS_OF_TABLE3,
+        about=TABLE3_METHODS,
     ),
     AUDIT: Derived((), _audit),
     CONVEXITY: Derived((), _convexity),

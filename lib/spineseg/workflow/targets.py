@@ -23,7 +23,7 @@ class Outputs:
     """How to write masks, and what else to write."""
 
     labels: str = "challenge"  # a key of LABEL_SETS
-    clean: bool = True  # repair levels that cannot be (inference/cleanup.py)
+    clean_up: bool = True  # repair levels that cannot be (inference/cleanup.py)
     preview: Path | None = None  # a .png file for one scan, a folder for several
     csv: Path | None = None  # volume, height and position of each level
     label_tables: bool = False  # for ITK-SNAP and 3D Slicer, in the folder of the masks

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spineseg.data.cache import Cache
 from spineseg.experiment import ALL, Experiment
-from spineseg.methods import METHODS, NNUNET, PROPOSED, TABLE3, runnable
+from spineseg.methods import METHODS, NNUNET, PROPOSED, TABLE3_METHODS, runnable
 from spineseg.runs import RunRecord, is_finished, load_record, require_same_record
 from spineseg.utils.errors import UserError
 from spineseg.utils.locks import folder_lock
@@ -32,8 +32,10 @@ def known_models(names: Sequence[str]) -> list[str]:
     if unknown := sorted(set(models) - set(METHODS)):
         remedy = f"choose from {', '.join(METHODS)}"
         raise UserError.at(", ".join(unknown), "no such method", remedy)
-    if not set(models) & set(TABLE3):
-        raise UserError.at(", ".join(models), "not in Table 3", f"add one of {', '.join(TABLE3)}")
+    if not set(models) & set(TABLE3_METHODS):
+        raise UserError.at(
+            ", ".join(models), "not in Table 3", f"add one of {', '.join(TABLE3_METHODS)}"
+        )
     return models
 
 

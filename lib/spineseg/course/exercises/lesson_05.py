@@ -10,7 +10,7 @@ from spineseg.course.checks import Exercise, as_number
 from spineseg.evaluation.result_files import SCORES
 from spineseg.evaluation.summary import common_runs
 from spineseg.experiment import Experiment
-from spineseg.methods import ABLATION
+from spineseg.methods import ABLATION_METHODS
 from spineseg.paper import printed
 from spineseg.paper.tables import METHOD_OF_POSITIONS, case_means
 
@@ -78,7 +78,7 @@ def seed_means(model: str) -> pd.Series:
     """The mean DSC of each seed in the stored ablation, in per cent."""
     experiment = Experiment.of("simulated", "laptop-220")
     scores = SCORES.read(experiment.results)
-    cases = case_means(common_runs(scores, ABLATION)).query("metric == 'DSC'")
+    cases = case_means(common_runs(scores, ABLATION_METHODS)).query("metric == 'DSC'")
     return cases[cases["model"] == model].groupby("seed")["value"].mean()
 
 

@@ -10,7 +10,7 @@ from spineseg.course.checks import Exercise, as_number
 from spineseg.evaluation.result_files import SCORES
 from spineseg.evaluation.summary import common_runs
 from spineseg.experiment import Experiment
-from spineseg.methods import PLAIN, PROPOSED, TABLE3
+from spineseg.methods import PLAIN, PROPOSED, TABLE3_METHODS
 from spineseg.paper.tables import case_means, compare
 
 NEAR_POINTS = 0.006  # two decimals are right
@@ -23,7 +23,7 @@ ONE_SEED = 1
 def leads_of_pairs() -> np.ndarray:
     """The lead of each seed of ASPP-UNet (rows) over each of U-Net-2D (columns), in points."""
     scores = SCORES.read(Experiment.of().results)
-    cases = case_means(common_runs(scores.query("aggregation == 'volume'"), TABLE3))
+    cases = case_means(common_runs(scores.query("aggregation == 'volume'"), TABLE3_METHODS))
     means = cases.query("metric == 'DSC'").groupby(["model", "seed"])["value"].mean()
     one, other = (means.loc[name].to_numpy() for name in (PROPOSED, PLAIN))
     return one[:, None] - other

@@ -10,8 +10,8 @@ from spineseg.course.checks import Exercise
 from spineseg.evaluation.result_files import SCORES
 from spineseg.evaluation.statistics import interval_of_difference
 from spineseg.evaluation.summary import common_runs
-from spineseg.methods import PLAIN, PROPOSED, TABLE3
-from spineseg.paper.verdicts import CHANCE, NOT_REPRODUCED, REPRODUCED, VERDICTS, verdict
+from spineseg.methods import PLAIN, PROPOSED, TABLE3_METHODS
+from spineseg.paper.verdicts import ALL_VERDICTS, CHANCE, NOT_REPRODUCED, REPRODUCED, verdict
 from spineseg.utils.paths import REPOSITORY
 
 STUDY = REPOSITORY / "results" / "phantom-laptop"
@@ -21,10 +21,10 @@ PATIENTS, TIMES_AS_MANY = 34, 4
 
 
 @cache
-def interval_of_lead(level: str = LEVEL) -> tuple[float, float]:
-    """The interval of ASPP-UNet's lead over U-Net-2D in the DSC of a level, in points."""
-    scores = common_runs(SCORES.read(STUDY), TABLE3)
-    rows = scores.query("metric == 'DSC' and aggregation == 'volume' and `class` == @level")
+def interval_of_lead() -> tuple[float, float]:
+    """The interval of ASPP-UNet's lead over U-Net-2D in the DSC of LEVEL, in points."""
+    scores = common_runs(SCORES.read(STUDY), TABLE3_METHODS)
+    rows = scores.query("metric == 'DSC' and aggregation == 'volume' and `class` == @LEVEL")
     table = 100 * rows.set_index(["model", "seed", "case"])["value"].unstack("case")
     return interval_of_difference(table.loc[PROPOSED].to_numpy(), table.loc[PLAIN].to_numpy())
 
@@ -35,8 +35,8 @@ def judge_claim(answer: Any) -> str:
         return 'Give three things: (low, high, "the verdict").'
     low, high, word = float(answer[0]), float(answer[1]), str(answer[2]).strip().casefold()
     right = interval_of_lead()
-    if word not in VERDICTS:
-        return f"Choose one of the verdicts: {', '.join(VERDICTS)}."
+    if word not in ALL_VERDICTS:
+        return f"Choose one of the verdicts: {', '.join(ALL_VERDICTS)}."
     if low > high:
         return "Give the lower end first."
     if _near((100 * low, 100 * high), right):

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from spineseg.paper.findings.words import joined
-from spineseg.paper.verdicts import CANNOT_ACT, CHANCE, NEEDS_PATIENTS, UNTRAINED, VERDICTS
+from spineseg.paper.verdicts import ALL_VERDICTS, CANNOT_ACT, CHANCE, NEEDS_PATIENTS, UNTRAINED
 
 
 def on_verdicts(judged: pd.DataFrame) -> list[str]:
@@ -26,12 +26,12 @@ def on_outcome(judged: pd.DataFrame, scans: str) -> str:
     if judged.empty:
         return f"On {scans}, no claim can be looked at yet."
     counts = judged["verdict"].value_counts()
-    listed = ", ".join(f"{name} {counts[name]}" for name in VERDICTS if name in counts)
+    listed = ", ".join(f"{name} {counts[name]}" for name in ALL_VERDICTS if name in counts)
     sentences = [f"On {scans}, {len(judged)} claims were looked at. Their verdicts: {listed}."]
     leads = judged[judged["claim"].str.startswith("ASPP-UNet above ")]
     leads = leads[leads["claim"].str.contains(" in DSC")]
     parts = []
-    for name in VERDICTS:
+    for name in ALL_VERDICTS:
         rivals = leads["claim"][leads["verdict"] == name]
         rivals = rivals.str.extract("above (.+) in DSC", expand=False)
         if len(rivals):

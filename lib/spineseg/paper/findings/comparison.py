@@ -8,7 +8,7 @@ import pandas as pd
 from spineseg.evaluation.statistics import POOR
 from spineseg.evaluation.summary import common_runs
 from spineseg.labels import ALL_CLASSES, FOREGROUND
-from spineseg.methods import METHODS, PLAIN, PROPOSED, TABLE3
+from spineseg.methods import METHODS, PLAIN, PROPOSED, TABLE3_METHODS
 from spineseg.paper.findings.words import Row, joined, titles
 from spineseg.paper.mechanism import of_vertebrae
 from spineseg.paper.tables import with_interval
@@ -24,7 +24,7 @@ def on_means(table3: pd.DataFrame, name: str) -> str:
     """
     rows = table3[(table3["class"] == ALL_CLASSES) & (table3["metric"] == "DSC")]
     means = rows.dropna(subset="ours").set_index("model").sort_values("ours", ascending=False)
-    absent = [METHODS[model].title for model in TABLE3 if model not in means.index]
+    absent = [METHODS[model].title for model in TABLE3_METHODS if model not in means.index]
     if means.empty:
         return f"{name}: no method was run."
     best = means.iloc[0]
@@ -50,7 +50,9 @@ def on_best(table3: pd.DataFrame) -> str:
     if means.empty:
         return ""
     best = means.idxmax(axis=1)
-    classes = {model: [name for name in FOREGROUND if best.get(name) == model] for model in TABLE3}
+    classes = {
+        model: [name for name in FOREGROUND if best.get(name) == model] for model in TABLE3_METHODS
+    }
     parts = [
         f"that of {METHODS[model].title} on {' '.join(names)}"
         for model, names in classes.items()

@@ -10,7 +10,7 @@ from spineseg.paper.findings.words import Row, in_stages, in_words, joined, poin
 from spineseg.paper.mechanism import (
     FAILING,
     FIELD_SHARES,
-    VERTEBRAE,
+    LABELLED_VERTEBRAE,
     first_failing,
     of_vertebrae,
     paper_lead,
@@ -310,7 +310,7 @@ def on_names(named: pd.DataFrame, plain: str, proposed: str) -> str:
     if not {plain, proposed} <= set(named["model"]):
         return ""
     one, other = of_vertebrae(named, plain), of_vertebrae(named, proposed)
-    first, last = VERTEBRAE[0], VERTEBRAE[-1]
+    first, last = LABELLED_VERTEBRAE[0], LABELLED_VERTEBRAE[-1]
     sentences = [f"The networks classify the voxels of {first} to {last}."]
     for model, row in ((plain, one), (proposed, other)):
         sentences.append(
