@@ -23,7 +23,7 @@ from spineseg.utils import paths
 from spineseg.utils.errors import UserError
 from spineseg.utils.files import atomic_write, read_json, write_json
 from spineseg.workflow import predict as workflow
-from spineseg.workflow.predict import PHANTOM_RECORD, predict_scan, run_line
+from spineseg.workflow.predict import predict_scan, run_line
 
 RUN = "phantom-mini-smoke/aspp_unet-fold-0-seed-0"
 LINE = "labelled by the network of the test"

@@ -241,5 +241,5 @@ def test_results_of_several_seeds_are_not_replaced(experiment):
     reproduce(experiment, ["unet"], [0])
     (run,) = read_json(experiment.results / "runs.json")
     write_json(experiment.results / "runs.json", [run, run | {"seed": 1}])
-    with pytest.raises(UserError, match="holds the results of several seeds"):
+    with pytest.raises(UserError, match="holds runs of several seeds"):
         reproduce(experiment, MODELS, [0])

@@ -22,6 +22,7 @@ VALIDATION = "validation"  # fold 0 with its test cases left out, and those of f
 # as the phantom shows them or with any contrast (see `phantom/randomised.py`).
 SIMULATED = re.compile(r"(simulated|randomised)(?:-([1-9][0-9]{0,3}))?")
 PATIENTS = 172  # of the paper
+PHANTOM_RECORD = "phantom.json"  # is in the folder of every complete phantom set
 CLEANED_UP = "-cleaned-up"  # ends the name of a results folder with repaired levels
 
 

@@ -4,7 +4,7 @@ import platform
 from importlib.metadata import version
 
 from spineseg.evaluation.result_files import RUNS
-from spineseg.experiment import Experiment
+from spineseg.experiment import PHANTOM_RECORD, Experiment
 
 PACKAGES = ("spineseg", "torch", "numpy", "pandas")
 
@@ -19,7 +19,7 @@ def check_set_up() -> None:
     else:
         print(f"The stored results are missing: {experiment.results} is not complete.")
         print("Clone the repository again, or restore the folder with git.")
-    if (experiment.data / "phantom.json").is_file():
+    if (experiment.data / PHANTOM_RECORD).is_file():
         print("The simulated scans are there.")
     else:
         print("The scans are not simulated yet. The first lesson does that in half a minute.")

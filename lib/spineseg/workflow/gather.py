@@ -37,6 +37,7 @@ from spineseg.utils.files import atomic_write, read_arrays, read_json, write_csv
 from spineseg.workflow.prepare import prepare
 from spineseg.workflow.score import is_scored
 
+OTHER_NAME = "give the profile another name"
 REMAKE = "run `make reproduce` with this data and profile"
 PLACES = {name: place for place, name in enumerate(METHODS)}
 GATHERED_TABLES = (SCORES, CURVES, NOISE, CONFUSION)
@@ -68,7 +69,7 @@ def gather(experiment: Experiment, runs: Sequence[Run], kept: Sequence[Run] = ()
     """
     if lost := _lost_runs(experiment, [*runs, *kept]):
         what = f"holds runs that would be lost: {', '.join(lost)}"
-        raise UserError.at(experiment.results, what, "give the profile another name")
+        raise UserError.at(experiment.results, what, OTHER_NAME)
     records, tables = _from_folders(experiment, runs)
     if kept:
         stored, stored_tables = _from_results(experiment, kept)
@@ -245,6 +246,13 @@ def _examples(
 def has_seeds(experiment: Experiment) -> bool:
     """Whether results/ holds runs of several seeds of this experiment, as the study's does."""
     return (experiment.results / RUNS).is_file() and _of_several_seeds(read_runs(experiment))
+
+
+def require_replaceable(experiment: Experiment) -> None:
+    """Raise UserError if results/ holds runs of several seeds, which single runs would replace."""
+    if has_seeds(experiment):
+        what = "holds runs of several seeds, which are not to be replaced"
+        raise UserError.at(experiment.results, what, OTHER_NAME)
 
 
 def _of_several_seeds(runs: Iterable[RunRecord | Run]) -> bool:

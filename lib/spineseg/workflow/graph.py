@@ -36,7 +36,7 @@ from spineseg.evaluation.result_files import (
     TABLE4,
     VERDICTS,
 )
-from spineseg.experiment import ALL, PATIENTS, Experiment
+from spineseg.experiment import ALL, PATIENTS, PHANTOM_RECORD, Experiment
 from spineseg.methods import TABLE3_METHODS, runnable
 from spineseg.paper.mechanism import TRAINED_FIELDS
 from spineseg.profiles import load_profile
@@ -45,7 +45,7 @@ from spineseg.utils.errors import UserError
 from spineseg.utils.locks import acquire, new_lock
 from spineseg.utils.processes import shell_line
 from spineseg.workflow.compare import REPRODUCTION
-from spineseg.workflow.gather import GATHERED, Run, has_seeds
+from spineseg.workflow.gather import GATHERED, Run, has_seeds, require_replaceable
 from spineseg.workflow.prepare import SPLIT, folds_to_run
 from spineseg.workflow.study import CROSS_VALIDATED
 from spineseg.workflow.study_results import stored_beside
@@ -170,9 +170,8 @@ class Graph:
                 raise UserError.at(path, "Snakemake takes no path with braces", "rename it")
         if not self.trains and not (self.experiment.results / RUNS).is_file():
             raise UserError.at(self.experiment.results, "no results yet", "run `make reproduce`")
-        if self.gathers and has_seeds(self.experiment):
-            what = "holds runs of several seeds, which are not to be replaced"
-            raise UserError.at(self.experiment.results, what, "give the profile another name")
+        if self.gathers:
+            require_replaceable(self.experiment)
 
     def _chosen(self, names: Sequence[str]) -> list[str]:
         """The methods to train."""
@@ -221,7 +220,7 @@ class Graph:
 
     @property
     def phantom_file(self) -> str:
-        return f"{self.phantom.data}/phantom.json"
+        return f"{self.phantom.data}/{PHANTOM_RECORD}"
 
     @property
     def scans(self) -> list[str]:

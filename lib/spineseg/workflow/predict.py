@@ -23,7 +23,7 @@ from spineseg.data.volume import (
     write_mask,
 )
 from spineseg.evaluation.segmenters import open_segmenter
-from spineseg.experiment import CLEANED_UP
+from spineseg.experiment import CLEANED_UP, PHANTOM_RECORD
 from spineseg.inference.segmenter import Segmenter
 from spineseg.labels import ALL_CLASSES, CLASSES, FOREGROUND, LABEL_SETS, NUM_CLASSES, relabel
 from spineseg.methods import METHODS
@@ -38,7 +38,6 @@ from spineseg.workflow.targets import Outputs, Target, plan
 
 ONLY_MASKS = Outputs()
 SUMMARY = "summary.csv"  # of `evaluation.result_files`, which imports pandas
-PHANTOM_RECORD = "phantom.json"  # is in the folder of every phantom set
 
 
 @dataclass

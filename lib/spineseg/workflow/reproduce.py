@@ -13,7 +13,7 @@ from spineseg.runs import is_finished
 from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.locks import folder_lock
 from spineseg.workflow.cost import write_cost
-from spineseg.workflow.gather import Run, gather, has_seeds, record_origin
+from spineseg.workflow.gather import Run, gather, record_origin, require_replaceable
 from spineseg.workflow.prepare import prepare
 from spineseg.workflow.score import is_scored, score_run
 from spineseg.workflow.tables import write_tables
@@ -34,9 +34,7 @@ def reproduce(
     """
     until = time_limit(minutes)
     models = known_models(models)
-    if has_seeds(experiment):
-        what, remedy = "holds the results of several seeds", "give the profile another name"
-        raise UserError.at(experiment.results, what, remedy)
+    require_replaceable(experiment)
     cache = prepare(experiment)
     for fold in folds:
         cache.test_ids(fold)  # an unknown fold is told before any work

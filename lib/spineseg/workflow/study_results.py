@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from spineseg.evaluation.result_files import COST, LOSSES, RUNS, VALIDATION_SCORES, ResultTable
-from spineseg.experiment import PATIENTS, VALIDATION, Experiment
+from spineseg.experiment import PATIENTS, PHANTOM_RECORD, VALIDATION, Experiment
 from spineseg.methods import MECHANISM_METHODS, NNUNET, nnunet_is_installed
 from spineseg.paper.mechanism import TRAINED_FIELDS, trained_fields
 from spineseg.runs import load_record
@@ -55,7 +55,7 @@ def _simulate_phantom() -> None:
     from spineseg.phantom import write_dataset
 
     folder = paths.default_data()
-    if not (folder / "phantom.json").is_file():
+    if not (folder / PHANTOM_RECORD).is_file():
         write_dataset(folder, PATIENTS)
 
 
