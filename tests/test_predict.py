@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from scans import link_to, make_scan, write, write_dicom
 from spineseg import cli
 from spineseg.data.volume import read_mask, to_canonical
+from spineseg.experiment import PHANTOM_RECORD
 from spineseg.labels import CLASSES, FOREGROUND, LABEL_SETS
 from spineseg.outputs.levels import COLUMNS, body_height, body_slices, measure_levels
 from spineseg.outputs.own import MARK, is_own
