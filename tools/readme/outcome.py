@@ -18,7 +18,7 @@ from tools.readme.stored import (
 )
 
 from spineseg.course.score_tables import ablation_rows
-from spineseg.evaluation.result_files import CONFUSION, SCORES, TABLE3, VERDICTS
+from spineseg.evaluation.result_files import CONFUSION, CONVERGENCE, SCORES, TABLE3, VERDICTS
 from spineseg.experiment import CLEANED_UP
 from spineseg.labels import ALL_CLASSES
 from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED, at_depth
@@ -123,7 +123,22 @@ def _lead() -> str:
         f"**Table 3, on the phantom.** {METHODS[PROPOSED].title} reaches {means[PROPOSED]:.1f} % "
         f"and {METHODS[PLAIN].title}, which sees {_seen(SHOWN_PROFILE)}, {means[PLAIN]:.1f} %. The "
         f"lead is {in_points(row)} points ({row['seeds']} seeds, {row['cases']} tested). "
-        f"{_judged()} ([All six methods](#scores).)"
+        f"{_judged()} {_other_rivals()}([All six methods](#scores).)"
+    )
+
+
+def _other_rivals() -> str:
+    """The leads over the other methods that are shown to be trained out."""
+    convergence = pd.read_csv(RESULTS / SHOWN / CONVERGENCE.name).set_index("model")
+    trained_out = convergence.index[convergence["trained_out"]]
+    rivals = trained_out.difference([PLAIN, PROPOSED], sort=False)
+    if rivals.empty:
+        return ""
+    leads = joined(in_points(stored.lead_over(name)) for name in rivals)
+    verb = "is" if len(rivals) == 1 else "are"
+    return (
+        f"Of the other methods, {joined(METHODS[name].title for name in rivals)} {verb} trained "
+        f"out; there the lead is {leads} points. "
     )
 
 
