@@ -149,3 +149,26 @@ def test_times_that_cannot_be():
     text = findings.on_printed_times(rates, 4.4)
     assert "ASPP-UNet (4.5) needs more than this and U-Net-2D (3.4) needs no more" in text
     assert "no more" not in findings.on_printed_times(rates, 1.0)
+
+
+def timed(plain: float, proposed: float, rate: float) -> pd.DataFrame:
+    """Seconds of both networks on a device with this rate of matrix products."""
+    names = [PLAIN, PROPOSED]
+    columns = {"model": names, "what": names, "seconds": [plain, proposed]}
+    return pd.DataFrame(columns).assign(gemm_gflops_per_s=rate)
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        (timed(1, 3, 2000), "3.0 times as long as U-Net-2D, here 1.5 times. So this ratio depends"),
+        (timed(1, 1.5, 2000), "So this ratio hardly depends on the device."),
+        (timed(1, 3, 101), ""),  # perhaps the same device
+        (timed(1, 3, 2000).head(1), ""),
+    ],
+)
+def test_the_ratio_of_times_on_another_device(there, words):
+    speed = there.assign(part="inference", size="paper's", version="ours")
+    text = findings.on_other_cpu(timed(2, 3, 100), speed)
+    assert words in text
+    assert bool(text) == bool(words)

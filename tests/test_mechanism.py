@@ -323,6 +323,17 @@ def test_the_words_on_the_lead_are_chosen_by_the_intervals():
     assert findings.on_lead(leads()) == ""
 
 
+def test_the_curve_at_the_papers_share():
+    share, lead = mechanism.paper_lead()
+    assert (round(share, 3), lead) == (round(140 / 880, 3), 6.66)
+    curve = leads((share / 2, 30, 28, 32), (share * 2, 10, 8, 12))  # halfway on a logarithmic axis
+    found = findings.on_paper_share(pd.concat([curve, curve.assign(image_rows=220, lead=0)]))
+    assert "16 %, the curve of images of 110 rows would give a lead of about +20 points" in found
+    assert "The paper's lead is +6.66." in found
+    assert findings.on_paper_share(leads((0.5, 3, 2, 4), (1, 0, -1, 1))) == ""
+    assert findings.on_paper_share(leads()) == ""
+
+
 def test_the_words_on_the_fall_of_the_lead_are_of_each_size_of_image():
     falls = leads((2, -3, -4, -2), (0.1, 30, 28, 32), (1, 0.5, -1, 2))
     alone = leads((0.6, 3, 2, 4)).assign(image_rows=220)

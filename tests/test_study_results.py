@@ -113,7 +113,7 @@ def test_results_stay_if_another_method_is_trained_where_their_runs_are_not(
     assert {MODEL, "segnet"} <= set(pd.read_csv(experiment.results / "scores.csv")["model"])
 
 
-def test_a_longer_trial_is_stored_where_the_search_is_not(experiment, monkeypatch):
+def test_a_longer_trial_is_stored_where_the_search_is_not(experiment, monkeypatch, capsys):
     """In a fresh clone, the chain goes on with the scores of trials that results/ hold."""
     assert cli.main(["study", "--workers", "1"]) == 0
     before = pd.read_csv(experiment.results / "validation.csv")
@@ -136,6 +136,11 @@ def test_a_longer_trial_is_stored_where_the_search_is_not(experiment, monkeypatc
     pd.testing.assert_frame_equal(kept, before)
     assert (experiment.results / "scores.csv").read_bytes() == scores
     assert 12 in pd.read_csv(experiment.results / "search.csv")["epochs"].tolist()
+
+    path = experiment.results / "runs.json"
+    write_json(path, [run | {"code": "0" * 12} for run in read_json(path)])
+    assert cli.main(["study", "--store-only"]) == 1
+    assert "made with other code; train this run again" in capsys.readouterr().err
 
 
 def test_stored_runs_of_other_code_do_not_stay(experiment, monkeypatch, capsys):

@@ -40,7 +40,7 @@ def a_count(differences):
 
 
 RIGHT = {
-    "6.1": [(LEAST, MOST), [round(LEAST, 2), round(MOST, 2)]],
+    "6.1": [(LEAST, MOST), [round(LEAST, 2), round(MOST, 2)], [round(LEAST, 1), round(MOST, 1)]],
     "6.2": [two_sided, by_loop, exact_p],
     "6.3": [ONE / EVERY, round(ONE / EVERY, 2)],
 }

@@ -21,7 +21,14 @@ from spineseg.course.score_tables import ablation_rows
 from spineseg.evaluation.result_files import CONFUSION, CONVERGENCE, SCORES, TABLE3, VERDICTS
 from spineseg.experiment import CLEANED_UP
 from spineseg.labels import ALL_CLASSES
-from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED, at_depth
+from spineseg.methods import (
+    CONTROL_DEPTH,
+    METHODS,
+    PLAIN,
+    PROPOSED,
+    TABLE3_METHODS,
+    at_depth,
+)
 from spineseg.models.receptive_field import rows_seen
 from spineseg.paper import findings, mechanism
 from spineseg.paper import printed as paper
@@ -132,13 +139,14 @@ def _other_rivals() -> str:
     convergence = pd.read_csv(RESULTS / SHOWN / CONVERGENCE.name).set_index("model")
     trained_out = convergence.index[convergence["trained_out"]]
     rivals = trained_out.difference([PLAIN, PROPOSED], sort=False)
-    if rivals.empty:
+    if not 0 < len(rivals) < len(TABLE3_METHODS) - 2:
         return ""
+    names = joined(METHODS[name].title for name in rivals)
     leads = joined(in_points(stored.lead_over(name)) for name in rivals)
-    verb = "is" if len(rivals) == 1 else "are"
+    many = len(rivals) > 1
     return (
-        f"Of the other methods, {joined(METHODS[name].title for name in rivals)} {verb} trained "
-        f"out; there the lead is {leads} points. "
+        f"Of the other methods, only {names} {'are' if many else 'is'} shown to be trained out. "
+        f"The lead over {'them' if many else 'it'} is {leads} points. "
     )
 
 

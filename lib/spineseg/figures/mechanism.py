@@ -55,7 +55,7 @@ def lead_over_ratio(depths: pd.DataFrame, paper: tuple[float, float]) -> Figure:
     dsc.set(ylabel="mean DSC (%)", ylim=(0, 100))
     lead.set(ylabel="lead of ASPP-UNet (points of DSC)")
     for axes in (dsc, lead):
-        for ratio, words in ((paper_share, "the paper's share"), (1, "as many rows")):
+        for ratio, words in ((paper_share, "the paper's share"), (1, "all rows")):
             axes.annotate(
                 words,
                 (ratio, 1),

@@ -121,16 +121,26 @@ def _from_folders(experiment: Experiment, runs: Sequence[Run]) -> Gathered:
 
 def _from_results(experiment: Experiment, runs: Sequence[Run]) -> Gathered:
     """The records and tables of runs that results/ holds."""
-    wanted = {(run.model, str(run.fold), run.seed) for run in runs}
-    records = [each for each in read_runs(experiment) if _key(each) in wanted]
-    names = [f"{experiment.results / RUNS}: {record.title}" for record in records]
-    if stale := _stale(names, records, experiment, "train this run again"):
-        raise UserError(*stale)
+    records = current_records(experiment, runs)
+    wanted = set(map(_key, records))
     tables = {}
     for table in GATHERED_TABLES:
         content = table.read(experiment.results, _remedy(experiment))
         tables[table] = content[_keys(content).isin(wanted)]
     return records, tables
+
+
+def current_records(experiment: Experiment, runs: Sequence[Run]) -> list[RunRecord]:
+    """The records of runs that results/ holds.
+
+    Raises UserError, which names each, for runs that were made from other scans, settings or code.
+    """
+    wanted = {(run.model, str(run.fold), run.seed) for run in runs}
+    records = [each for each in read_runs(experiment) if _key(each) in wanted]
+    names = [f"{experiment.results / RUNS}: {record.title}" for record in records]
+    if stale := _stale(names, records, experiment, "train this run again"):
+        raise UserError(*stale)
+    return records
 
 
 def _place(record: RunRecord) -> tuple[int, str, int]:

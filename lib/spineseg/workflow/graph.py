@@ -36,7 +36,7 @@ from spineseg.evaluation.result_files import (
     TABLE4,
     VERDICTS,
 )
-from spineseg.experiment import ALL, PATIENTS, PHANTOM_RECORD, Experiment
+from spineseg.experiment import ALL, CLEANED_UP, PATIENTS, PHANTOM_RECORD, Experiment
 from spineseg.methods import TABLE3_METHODS, runnable
 from spineseg.paper.mechanism import TRAINED_FIELDS
 from spineseg.profiles import load_profile
@@ -105,7 +105,7 @@ NOTEBOOKS = {
         figures=["fig7", "comparison"],
     ),
     "07_noise": Notebook([*VALIDATED, NOISE_CURVES.name], figures=["fig5", "fig6", "noise"]),
-    "08_cost": Notebook([COST.name, TABLE4.name], figures=["cost"]),
+    "08_cost": Notebook([COST.name, TABLE4.name, str(table_file("speed"))], figures=["cost"]),
     "09_mechanism": Notebook(
         figures=["mechanism", "controls", "classes_by_depth", "confusion", "trained_fields"],
         stored=[
@@ -125,7 +125,10 @@ NOTEBOOKS = {
     ),
     "11_verdicts": Notebook(
         [SCORES.name, CONVERGENCE.name, VERDICTS.name],
-        stored=[f"phantom-laptop/{SCORES.name}", f"simulated-laptop-220/{VERDICTS.name}"],
+        stored=[
+            *(f"phantom-laptop{ending}/{SCORES.name}" for ending in ("", CLEANED_UP)),
+            f"simulated-laptop-220/{VERDICTS.name}",
+        ],
     ),
     "A1_figures": Notebook([*VALIDATED, "fig1.npz"], figures=["fig8", "fig9"]),
     "A2_speed": Notebook(

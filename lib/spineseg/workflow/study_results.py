@@ -19,7 +19,14 @@ from spineseg.utils.errors import UserError
 from spineseg.utils.files import write_csv
 from spineseg.workflow import study
 from spineseg.workflow.cost import write_cost
-from spineseg.workflow.gather import PLACES, Run, gather, record_origin, stored_runs
+from spineseg.workflow.gather import (
+    PLACES,
+    Run,
+    current_records,
+    gather,
+    record_origin,
+    stored_runs,
+)
 from spineseg.workflow.prepare import prepare
 from spineseg.workflow.study import SEEDS, Chain, Job, experiments
 from spineseg.workflow.tables import write_tables
@@ -98,6 +105,8 @@ def _store(experiment: Experiment, jobs: Sequence[Job]) -> Path | None:
         return None
     if own:
         gather(experiment, [Run(job.model, job.fold, job.seed) for job in own], kept)
+    else:
+        current_records(experiment, kept)  # stored trials have no code of their own
     if trials:
         table = pd.concat(map(_scores_of_trial, trials), ignore_index=True)
         keys = ["model", "epochs", "learning_rate"]

@@ -130,7 +130,7 @@ EXERCISES = {
     "3.3": Exercise(
         JUDGE_ROWS,
         because=(
-            "Below the last pooling, a row stands for 32 rows of the image, so it is there that "
+            "In the deepest stage a row stands for 16 rows of the image, so it is there that "
             "convolutions reach far."
         ),
     ),

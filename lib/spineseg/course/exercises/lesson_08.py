@@ -33,8 +33,9 @@ def judge_atrous(answer: Any) -> str:
     atrous, modules, network = atrous_gflop()
     if np.isclose(found, 100 * atrous / network, atol=NEAR_PERCENT):
         return ""
+    if np.isclose(found, atrous / network, atol=NEAR_PERCENT / 100):
+        return "That is the share as a fraction. Give per cent."
     hints = {
-        atrous / network: "That is the share as a fraction. Give per cent.",
         100 * modules / network: "That is the share of the whole modules, with 1x1 convolutions.",
         100 * atrous / modules: "That is the share within the modules. Divide by the network's.",
         100 * atrous / (network - modules): "Divide by the arithmetic of ASPP-UNet, not U-Net-2D.",
@@ -42,7 +43,7 @@ def judge_atrous(answer: Any) -> str:
         100 * atrous / network / MODULES: "That is one module's. There are four.",
     }
     for wrong, hint in hints.items():
-        if np.isclose(found, wrong, atol=NEAR_PERCENT, rtol=0.005):
+        if np.isclose(found, wrong, atol=NEAR_PERCENT):
             return hint
     return "Another number. The atrous convolutions are branches 1, 2 and 3 of each module."
 
@@ -112,8 +113,8 @@ def judge_savings(answer: Any) -> str:
 EXERCISES = {
     "8.1": Exercise(
         judge_atrous,
-        "So without any time for these convolutions, ASPP-UNet would still need what remains: "
-        "this is the most that a faster atrous convolution could save.",
+        "What remains is 7 % more arithmetic than U-Net-2D's, in convolutions of 1x1. So faster "
+        "atrous convolutions alone do not make ASPP-UNet as fast, if time follows arithmetic.",
     ),
     "8.2": Exercise(
         judge_full_width,

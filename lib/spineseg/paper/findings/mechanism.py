@@ -137,9 +137,10 @@ def on_paper_share(depths: pd.DataFrame) -> str:
         return ""
     here = np.interp(np.log(share), np.log(curve["ratio"]), curve["lead"])
     return (
-        f"At the paper's share, {100 * share:.0f} %, this curve would give about {here:+.0f} "
-        f"points. The paper's lead is {paper:+.2f}. The networks, their training and the scans "
-        "differ, so this curve is no forecast for the paper."
+        f"At the paper's share, {100 * share:.0f} %, the curve of images of "
+        f"{curve['image_rows'].iloc[0]} rows would give a lead of about {here:+.0f} points. The "
+        f"paper's lead is {paper:+.2f}. The networks, their training and the scans differ, so "
+        "this curve is no forecast for the paper."
     )
 
 
