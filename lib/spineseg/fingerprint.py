@@ -105,16 +105,21 @@ def notebook_code(notebook: Path) -> str:
 
 def _imported(code: str) -> set[str]:
     """The files and folders of the package that code imports, without `course/` and `utils/`."""
-    found = set()
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            for name in (node.module, *(f"{node.module}.{each.name}" for each in node.names)):
-                package, _, inner = name.partition(".")
-                path = inner.replace(".", "/")
-                counts = path and not path.startswith(("course", "utils"))
-                if package == PACKAGE.name and counts:
-                    found |= {each for each in (path, f"{path}.py") if (PACKAGE / each).exists()}
-    return found
+    nodes = (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom))
+    modules = {
+        name
+        for node in nodes
+        for name in (f"{node.module}", *(f"{node.module}.{each.name}" for each in node.names))
+    }
+    own = f"{PACKAGE.name}."
+    paths = {name.removeprefix(own).replace(".", "/") for name in modules if name.startswith(own)}
+    return {
+        file
+        for path in paths
+        if not path.startswith(("course", "utils"))
+        for file in (path, f"{path}.py")
+        if (PACKAGE / file).exists()
+    }
 
 
 def _course(notebook: Path) -> list[str]:

@@ -18,7 +18,7 @@ from tools.readme.stored import (
 )
 
 from spineseg.course.score_tables import ablation_rows
-from spineseg.evaluation.result_files import CONFUSION, CONVERGENCE, SCORES, TABLE3, VERDICTS
+from spineseg.evaluation.result_files import CONFUSION, SCORES, TABLE3, VERDICTS
 from spineseg.experiment import CLEANED_UP
 from spineseg.labels import ALL_CLASSES
 from spineseg.methods import (
@@ -135,15 +135,15 @@ def _lead() -> str:
 
 
 def _other_rivals() -> str:
-    """The leads over the other methods that are shown to be trained out."""
-    convergence = pd.read_csv(RESULTS / SHOWN / CONVERGENCE.name).set_index("model")
-    trained_out = convergence.index[convergence["trained_out"]]
-    rivals = trained_out.difference([PLAIN, PROPOSED], sort=False)
-    if not 0 < len(rivals) < len(TABLE3_METHODS) - 2:
+    """The leads over the other methods that are shown to be trained out, unless all are."""
+    trained_out = stored.convergence()["trained_out"]
+    rivals = [name for name in TABLE3_METHODS if name not in (PLAIN, PROPOSED)]
+    shown = [name for name in rivals if trained_out.get(name, False)]
+    if shown in ([], rivals):
         return ""
-    names = joined(METHODS[name].title for name in rivals)
-    leads = joined(in_points(stored.lead_over(name)) for name in rivals)
-    many = len(rivals) > 1
+    names = joined(METHODS[name].title for name in shown)
+    leads = joined(in_points(stored.lead_over(name)) for name in shown)
+    many = len(shown) > 1
     return (
         f"Of the other methods, only {names} {'are' if many else 'is'} shown to be trained out. "
         f"The lead over {'them' if many else 'it'} is {leads} points. "

@@ -5,7 +5,7 @@ from functools import cache
 import pandas as pd
 
 from spineseg.evaluation.provenance import device_names
-from spineseg.evaluation.result_files import COMPARISON, RUNS, SCORES, SEARCH, SUMMARY
+from spineseg.evaluation.result_files import COMPARISON, CONVERGENCE, RUNS, SCORES, SEARCH, SUMMARY
 from spineseg.evaluation.summary import same_runs
 from spineseg.experiment import CLEANED_UP
 from spineseg.labels import FOREGROUND
@@ -44,6 +44,11 @@ def runs_of(experiment: str) -> pd.DataFrame:
 def devices_of(experiment: str) -> pd.Series:
     """The devices that each method of an experiment was trained on, as text."""
     return scores_of(experiment).groupby("model")["device"].agg(device_names)
+
+
+def convergence() -> pd.DataFrame:
+    """What twice the epochs change of the methods of Table 3, by model: convergence.csv."""
+    return pd.read_csv(RESULTS / SHOWN / CONVERGENCE.name).set_index("model")
 
 
 def dsc_of(experiment: str) -> pd.DataFrame:

@@ -10,7 +10,6 @@ from tools.readme.stored import RESULTS, SHOWN, SHOWN_PROFILE, in_per_cent
 from spineseg.course.score_tables import ablation_rows
 from spineseg.evaluation.provenance import device_names
 from spineseg.evaluation.result_files import (
-    CONVERGENCE,
     FIVE_FOLDS,
     SCORES,
     SEARCH,
@@ -73,14 +72,13 @@ def _leads(model: str) -> tuple[str, str]:
     """ASPP-UNet's lead over a method, in the paper and here."""
     if model == PROPOSED or model not in set(stored.scores_of(SHOWN)["model"]):
         return "", ""
-    stated = printed.stated().query("claim == 'lead' and metric == 'DSC'")
-    lead = stated.set_index("subject")["value"][METHODS[model].title]
+    lead = printed.stated_leads()["DSC", METHODS[model].title]
     return f"{lead:+.2f}", stored.in_points(stored.lead_over(model))
 
 
 def _change(model: str) -> str:
     """What twice the epochs change or, if they were not tried, what the last doubling changed."""
-    convergence = pd.read_csv(RESULTS / SHOWN / CONVERGENCE.name).set_index("model")
+    convergence = stored.convergence()
     if model in convergence.index and pd.notna(convergence.loc[model, "change"]):
         change = convergence.loc[model, ["change", "low", "high"]]
         return with_interval(*map(float, change), "+.1f")

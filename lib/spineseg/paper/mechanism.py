@@ -155,8 +155,8 @@ def paper_lead() -> tuple[float, float]:
     from spineseg.models.receptive_field import rows_seen
 
     paper = load_profile("paper")
-    stated = printed.stated().query("claim == 'lead' and metric == 'DSC'").set_index("subject")
-    return rows_seen(paper.stages) / paper.image_size, stated["value"][METHODS[PLAIN].title]
+    lead = printed.stated_leads()["DSC", METHODS[PLAIN].title]
+    return rows_seen(paper.stages) / paper.image_size, lead
 
 
 def same_ratio(measured: Iterable[tuple[pd.DataFrame, Profile]]) -> pd.DataFrame:

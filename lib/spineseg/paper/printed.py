@@ -35,3 +35,8 @@ def stated() -> pd.DataFrame:
     subject. A headline is a score in 0..1.
     """
     return pd.read_csv(PAPER / "stated.csv")
+
+
+def stated_leads() -> pd.Series:
+    """The leads of ASPP-UNet in the paper's text, in points, by metric and title of the method."""
+    return stated().query("claim == 'lead'").set_index(["metric", "subject"])["value"]

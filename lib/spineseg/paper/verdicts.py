@@ -157,7 +157,7 @@ def lead_claim(model: str, metric: str) -> str:
 
 def _leads(measured: Measured) -> list[Row]:
     """Section 3: the lead of ASPP-UNet's mean over that of each other method."""
-    paper = printed.stated().query("claim == 'lead'").set_index(["metric", "subject"])["value"]
+    paper = printed.stated_leads()
     rows = []
     for lead in compare(measured.scores).to_dict("records"):
         model, metric, low, high = (lead[key] for key in ("model", "metric", "low", "high"))

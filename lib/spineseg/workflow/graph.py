@@ -53,7 +53,7 @@ from spineseg.workflow.tables import DERIVED, derivable, stored_tables
 from spineseg.workflow.train import DEADLINE, known_models, starts_from_phantom
 
 TEXTS = ("data", "profile", "models", "runs")  # the settings in `config` that are no numbers
-MINUTES = "minutes"
+SETTINGS = (*TEXTS, "minutes")
 FILLED_IN = ("--model", "{wildcards.model}", "--seed", "{wildcards.seed}", "--threads", "{threads}")
 LONGEST_FIRST = ("deeplabv3", "aspp_unet_wide", "aspp_unet_noise", "nnunet", "aspp_unet", "unet3d")
 DEFAULT, ALL_RUNS, NO_RUNS = "", "all", "none"  # the values of `runs`
@@ -155,6 +155,7 @@ class Graph:
         self, config: Mapping[str, Any], repository: Path, arguments: Sequence[str] = ()
     ) -> None:
         self.repository = repository
+        _require_known(config)
         _require_as_written(config, arguments)
         profile = _local(str(config.get("profile") or "laptop"))
         self.profile = str(Path(profile).resolve()) if profile.endswith(".yaml") else profile
@@ -166,8 +167,8 @@ class Graph:
             data = self.experiment.data
             command = f"spineseg reproduce --data {data} --profile {profile}"
             raise UserError.at(data, "has no scans for the notebooks", f"run `{command}`")
-        if MINUTES in config:  # a job of a cluster reads the Snakefile again
-            os.environ.setdefault(DEADLINE, str(time.time() + 60 * _minutes(config[MINUTES])))
+        if "minutes" in config:  # a job of a cluster reads the Snakefile again
+            os.environ.setdefault(DEADLINE, str(time.time() + 60 * _minutes(config["minutes"])))
         for path in (self.profile, str(self.experiment.data), str(repository), str(paths.root())):
             if set("{}") & set(path):
                 raise UserError.at(path, "Snakemake takes no path with braces", "rename it")
@@ -423,14 +424,14 @@ class Graph:
         return 1 + len(LONGEST_FIRST) - LONGEST_FIRST.index(wildcards.model)
 
 
-def _require_as_written(config: Mapping[str, Any], arguments: Sequence[str]) -> None:
-    """Refuse unknown settings, and values that Snakemake changes.
-
-    It reads values as YAML: `2024_05_01` as a number, ` #2` as a comment.
-    """
-    if unknown := sorted(set(config) - {*TEXTS, MINUTES}):
-        remedy = f"choose from {', '.join((*TEXTS, MINUTES))}"
+def _require_known(config: Mapping[str, Any]) -> None:
+    if unknown := sorted(set(config) - set(SETTINGS)):
+        remedy = f"choose from {', '.join(SETTINGS)}"
         raise UserError.at(f"--config {unknown[0]}", "no such setting", remedy)
+
+
+def _require_as_written(config: Mapping[str, Any], arguments: Sequence[str]) -> None:
+    """Snakemake reads values as YAML: `2024_05_01` as a number, ` #2` as a comment."""
     for name, _, text in (argument.partition("=") for argument in arguments):
         written = text.strip(" '\"")
         if name in TEXTS and str(config.get(name) or "") != written:

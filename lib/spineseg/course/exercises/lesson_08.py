@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from spineseg.course.checks import Exercise, as_number
+from spineseg.course.checks import Exercise, as_number, number
 
 MODULES = 4
 ATROUS = 27 / 33  # of the arithmetic of a module whose branches have half its channels
@@ -29,23 +29,21 @@ def atrous_gflop() -> tuple[float, float, float]:
 
 def judge_atrous(answer: Any) -> str:
     """The share of the atrous convolutions in the arithmetic, per cent."""
-    found = as_number(answer)
     atrous, modules, network = atrous_gflop()
-    if np.isclose(found, 100 * atrous / network, atol=NEAR_PERCENT):
-        return ""
-    if np.isclose(found, atrous / network, atol=NEAR_PERCENT / 100):
+    if np.isclose(as_number(answer), atrous / network, atol=NEAR_PERCENT / 100):
         return "That is the share as a fraction. Give per cent."
-    hints = {
-        100 * modules / network: "That is the share of the whole modules, with 1x1 convolutions.",
-        100 * atrous / modules: "That is the share within the modules. Divide by the network's.",
-        100 * atrous / (network - modules): "Divide by the arithmetic of ASPP-UNet, not U-Net-2D.",
-        atrous: "That is the arithmetic in GFLOP. Divide it by that of the network.",
-        100 * atrous / network / MODULES: "That is one module's. There are four.",
-    }
-    for wrong, hint in hints.items():
-        if np.isclose(found, wrong, atol=NEAR_PERCENT):
-            return hint
-    return "Another number. The atrous convolutions are branches 1, 2 and 3 of each module."
+    mistakes = [
+        (100 * modules / network, "That is the share of the whole modules, with 1x1 convolutions."),
+        (100 * atrous / modules, "That is the share within the modules. Divide by the network's."),
+        (
+            100 * atrous / (network - modules),
+            "Divide by the arithmetic of ASPP-UNet, not U-Net-2D.",
+        ),
+        (atrous, "That is the arithmetic in GFLOP. Divide it by that of the network."),
+        (100 * atrous / network / MODULES, "That is one module's. There are four."),
+    ]
+    otherwise = "Another number. The atrous convolutions are branches 1, 2 and 3 of each module."
+    return number(100 * atrous / network, NEAR_PERCENT, mistakes, otherwise)(answer)
 
 
 @cache
