@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from scipy.stats import norm, t, ttest_ind
 
 from spineseg.evaluation.statistics import (
-    failures,
     holm,
     interval,
     interval_of_difference,
     interval_over_seeds,
     paired,
 )
+from spineseg.evaluation.summary import failures
 
 CHANCES = st.lists(st.floats(0, 1), min_size=1, max_size=8)
 SCORES = st.tuples(st.integers(1, 3), st.integers(2, 8)).flatmap(

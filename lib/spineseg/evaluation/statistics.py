@@ -6,12 +6,8 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from spineseg.labels import FOREGROUND
-
 RESAMPLES = 10_000  # of the bootstrap
 TAILS = (0.025, 0.975)
-FAILED = 0.7  # a case with a mean DSC below this is a failure
-POOR = 0.5  # a class with a DSC below this is poor
 
 
 def mean(values: np.ndarray) -> float:
@@ -236,26 +232,3 @@ def holm(p) -> np.ndarray:
     corrected = np.empty_like(p)
     corrected[order] = np.maximum.accumulate(steps).clip(max=1)
     return corrected
-
-
-def failures(scores: pd.DataFrame) -> pd.DataFrame:
-    """The cases whose mean DSC over their classes is below FAILED, worst first for each model.
-
-    `scores` is the table of all scores of an experiment (scores.csv). Returns one row per case and
-    run: the columns that identify it, its mean `DSC`, and two lists of classes, separated by
-    spaces, sacrum first. `missed` lists classes of DSC 0: labelled but not found, or found but not
-    labelled. `poor` lists classes below POOR, including the missed ones.
-    """
-    dice = scores.query("aggregation == 'volume' and metric == 'DSC'")
-    ids = list(dice.columns.drop(["class", "aggregation", "metric", "value", "units"]))
-    table = dice.pivot(index=ids, columns="class", values="value").reindex(columns=FOREGROUND)
-    table = table[table.mean(axis=1) < FAILED]
-    worst = table.index.to_frame(index=False).assign(
-        DSC=table.mean(axis=1).to_numpy(), missed=_names(table == 0), poor=_names(table < POOR)
-    )
-    return worst.sort_values(["model", "DSC"], ignore_index=True)
-
-
-def _names(marked: pd.DataFrame) -> list[str]:
-    """For each row, the names of the marked columns, separated by spaces."""
-    return [" ".join(marked.columns[row]) for row in marked.to_numpy()]

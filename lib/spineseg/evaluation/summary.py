@@ -1,4 +1,4 @@
-"""Means, SDs and confidence intervals of the scores, by method, metric and class."""
+"""Means, SDs and confidence intervals of the scores, and the cases that failed."""
 
 from collections.abc import Iterable
 
@@ -14,6 +14,8 @@ METRICS = (*OVERLAPS, *SURFACES)
 AGGREGATIONS = ("volume", "slice", "pooled")
 RUN = ["fold", "seed"]
 PATIENT = ["fold", "case"]
+FAILED = 0.7  # a case with a mean DSC below this is a failure
+POOR = 0.5  # a class with a DSC below this is poor
 
 
 def common_runs(scores: pd.DataFrame, models: Iterable[str]) -> pd.DataFrame:
@@ -36,6 +38,11 @@ def same_runs(scores: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
     """The rows of the runs (model, fold and seed) that the table `others` has too."""
     keys = ["model", *RUN]
     return scores.merge(others[keys].drop_duplicates(), on=keys)
+
+
+def volume_dsc(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows of scores.csv with the DSC of whole volumes."""
+    return scores.query("aggregation == 'volume' and metric == 'DSC'")
 
 
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:
@@ -116,3 +123,26 @@ def _by_seed_and_patient(rows: pd.DataFrame) -> tuple[list[str], np.ndarray]:
     seeds = table.index.unique("seed")
     values = np.stack([table.xs(seed).reindex(patients).to_numpy() for seed in seeds])
     return list(table.columns), values
+
+
+def failures(scores: pd.DataFrame) -> pd.DataFrame:
+    """The cases whose mean DSC over their classes is below FAILED, worst first for each model.
+
+    `scores` is the table of all scores of an experiment (scores.csv). Returns one row per case and
+    run: the columns that identify it, its mean `DSC`, and two lists of classes, separated by
+    spaces, sacrum first. `missed` lists classes of DSC 0: labelled but not found, or found but not
+    labelled. `poor` lists classes below POOR, including the missed ones.
+    """
+    dice = volume_dsc(scores)
+    ids = list(dice.columns.drop(["class", "aggregation", "metric", "value", "units"]))
+    table = dice.pivot(index=ids, columns="class", values="value").reindex(columns=FOREGROUND)
+    table = table[table.mean(axis=1) < FAILED]
+    worst = table.index.to_frame(index=False).assign(
+        DSC=table.mean(axis=1).to_numpy(), missed=_names(table == 0), poor=_names(table < POOR)
+    )
+    return worst.sort_values(["model", "DSC"], ignore_index=True)
+
+
+def _names(marked: pd.DataFrame) -> list[str]:
+    """For each row, the names of the marked columns, separated by spaces."""
+    return [" ".join(marked.columns[row]) for row in marked.to_numpy()]

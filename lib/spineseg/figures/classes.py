@@ -9,6 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from spineseg.evaluation.summary import volume_dsc
 from spineseg.figures.style import COLUMN_WIDTH
 from spineseg.labels import CLASSES, COLOURS, FOREGROUND
 
@@ -35,7 +36,7 @@ def scores_by_class(scores: pd.DataFrame, printed: pd.DataFrame | None = None) -
     Diamonds mark the paper's means, if `printed` is given (rows of `paper.printed.table3`).
     """
     figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 4.2), layout="constrained")
-    volumes = scores.query("aggregation == 'volume' and metric == 'DSC'")
+    volumes = volume_dsc(scores)
     cases = volumes.groupby(["class", "case"])["value"].mean().mul(100).reset_index()
     _strip(axes, cases, "value", FOREGROUND)
     if printed is not None:

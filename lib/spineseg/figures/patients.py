@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from spineseg.evaluation.statistics import FAILED
+from spineseg.evaluation.summary import FAILED
 from spineseg.figures.style import PAGE_WIDTH, method_line
 from spineseg.labels import ALL_CLASSES, FOREGROUND
 from spineseg.methods import METHODS, TABLE3_METHODS

@@ -13,13 +13,18 @@ import pandas as pd
 
 from spineseg.evaluation.result_files import ResultTable
 from spineseg.evaluation.statistics import (
-    FAILED,
     interval,
     interval_of_difference,
     interval_of_sum,
     mean,
 )
-from spineseg.evaluation.summary import common_runs, same_runs, summarise
+from spineseg.evaluation.summary import (
+    FAILED,
+    common_runs,
+    same_runs,
+    summarise,
+    volume_dsc,
+)
 from spineseg.labels import CLASSES, FOREGROUND
 from spineseg.methods import (
     CONTROL_DEPTH,
@@ -264,7 +269,7 @@ def class_table(scores: pd.DataFrame, profile: Profile) -> pd.DataFrame:
     `scores` is the scores.csv of an experiment with this profile. Columns: `stages`, `network`
     (unet or aspp_unet), `class`, mean `DSC` with its interval (`low`, `high`), `seeds`, `cases`.
     """
-    dice = scores.query("aggregation == 'volume' and metric == 'DSC'")
+    dice = volume_dsc(scores)
     parts = []
     for stages, pair in pairs(scores["model"], profile).items():
         summary = summarise(common_runs(dice, pair)).query("`class` in @FOREGROUND")

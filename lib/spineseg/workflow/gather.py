@@ -26,7 +26,7 @@ from spineseg.evaluation.result_files import (
     ResultTable,
 )
 from spineseg.evaluation.scores import identify
-from spineseg.evaluation.summary import common_runs
+from spineseg.evaluation.summary import common_runs, volume_dsc
 from spineseg.experiment import Experiment
 from spineseg.fingerprint import training_code
 from spineseg.labels import CLASSES, FOREGROUND
@@ -230,7 +230,7 @@ def _examples(
 
     The cases are those of the runs that all methods have in common with their first seed.
     """
-    dice = scores.query("aggregation == 'volume' and metric == 'DSC'")
+    dice = volume_dsc(scores)
     try:
         dice = common_runs(dice, compared)
     except ValueError as error:
@@ -378,7 +378,7 @@ def _out_of_range(scores: pd.DataFrame) -> Faults:
 
 def _gaps(records: Sequence[RunRecord], tables: dict[ResultTable, pd.DataFrame]) -> Faults:
     """Which run lacks cases, classes, noise levels or epochs."""
-    dice = tables[SCORES].query("aggregation == 'volume' and metric == 'DSC'")
+    dice = volume_dsc(tables[SCORES])
     faults = []
     for record in records:
         confusion = _rows_of(record, tables[CONFUSION])

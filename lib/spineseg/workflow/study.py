@@ -20,6 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from spineseg.evaluation.result_files import SCORES, VALIDATION_SCORES
+from spineseg.evaluation.summary import volume_dsc
 from spineseg.experiment import ALL, VALIDATION, Experiment
 from spineseg.methods import (
     ABLATION_METHODS,
@@ -202,7 +203,7 @@ def case_dsc(job: Job) -> pd.DataFrame:
     """
     if not is_scored(job.folder) and (stored := stored_trial(job)) is not None:
         return stored
-    scores = SCORES.read(job.folder).query("aggregation == 'volume' and metric == 'DSC'")
+    scores = volume_dsc(SCORES.read(job.folder))
     return (100 * scores.groupby("case")["value"].mean()).rename("DSC").reset_index()
 
 

@@ -27,8 +27,7 @@ from spineseg.evaluation.result_files import (
     VERDICTS,
     ResultTable,
 )
-from spineseg.evaluation.statistics import failures
-from spineseg.evaluation.summary import common_runs, summarise
+from spineseg.evaluation.summary import common_runs, failures, summarise
 from spineseg.experiment import Experiment
 from spineseg.methods import (
     ABLATION_METHODS,

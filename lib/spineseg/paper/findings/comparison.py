@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from spineseg.evaluation.statistics import POOR
-from spineseg.evaluation.summary import common_runs
+from spineseg.evaluation.summary import POOR, common_runs, volume_dsc
 from spineseg.labels import ALL_CLASSES, FOREGROUND
 from spineseg.methods import METHODS, PLAIN, PROPOSED, TABLE3_METHODS
 from spineseg.paper.findings.words import Row, joined, titles
@@ -161,7 +160,7 @@ def on_worst(scores: pd.DataFrame, models: Sequence[str]) -> list[str]:
     `scores` is the scores.csv of an experiment, of which the runs are used that all these methods
     have in common.
     """
-    dice = common_runs(scores, models).query("aggregation == 'volume' and metric == 'DSC'")
+    dice = volume_dsc(common_runs(scores, models))
     dice = dice.assign(value=100 * dice["value"])
     sentences = []
     for model in (name for name in models if name in set(dice["model"])):
