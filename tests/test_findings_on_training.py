@@ -139,3 +139,22 @@ def test_more_epochs():
         pd.DataFrame([untried])
     )
     assert "not tried" in findings.on_more_epochs(pd.DataFrame([row]), "unet")
+
+
+def test_leads_over_rivals_that_are_not_trained_out():
+    columns = ["model", "epochs", "DSC", "DSC_twice", "trained_out"]
+    rows = [
+        ("unet", 120, 88.0, 88.5, True),
+        ("deeplabv3", 240, 67.0, 69.0, False),
+        ("unet3d", 240, 55.0, np.nan, False),
+        ("nnunet", 24, 87.0, 89.5, False),
+        ("aspp_unet", 120, 89.0, 90.5, False),
+    ]
+    said = findings.on_rivals(pd.DataFrame(rows, columns=columns))
+    assert "from +22.0 to +20.0 points over DeepLabV3 (240 and 480 epochs)" in said
+    assert "from +2.0 to -0.5 points over nnU-Net-2D (24 and 48 epochs)" in said
+    assert "keeps its 120 epochs" in said
+    assert "U-Net-2D (" not in said.replace("nnU-Net-2D", "")
+    assert "U-Net-3D" not in said
+    assert findings.on_rivals(pd.DataFrame(rows[:4], columns=columns)) == ""
+    assert findings.on_rivals(pd.DataFrame(rows[4:], columns=columns)) == ""

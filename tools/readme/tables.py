@@ -64,7 +64,8 @@ def scores_table() -> str:
         f"is a K80. {findings.on_share(load_profile(SHOWN_PROFILE))} The change is on simulated "
         "validation patients, with one seed and its interval over patients."
     )
-    parts = [table(head, lines), remark, _five_folds(), _letter()]
+    rivals = findings.on_rivals(stored.convergence().reset_index())
+    parts = [table(head, lines), remark, rivals, _five_folds(), _letter()]
     return "\n\n".join(filter(None, parts))
 
 

@@ -40,6 +40,7 @@ from spineseg.paper.findings.training import (
     on_letter,
     on_losses,
     on_more_epochs,
+    on_rivals,
     on_scores,
     on_worst_class,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "on_reach",
     "on_repair",
     "on_resampling",
+    "on_rivals",
     "on_scale",
     "on_scans",
     "on_scores",
