@@ -123,7 +123,8 @@ def _verdicts(
     measured = Measured(
         scores, curves, noise, cost, convergence, rows_seen(profile.stages), profile.image_size
     )
-    return experiment.stamp(judge(measured))
+    devices = device_names([*scores["device"], *cost.get("device", [])])
+    return experiment.stamp(judge(measured), devices)
 
 
 def _convexity(experiment: Experiment) -> pd.DataFrame:
