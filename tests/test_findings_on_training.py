@@ -158,3 +158,16 @@ def test_leads_over_rivals_that_are_not_trained_out():
     assert "U-Net-3D" not in said
     assert findings.on_rivals(pd.DataFrame(rows[:4], columns=columns)) == ""
     assert findings.on_rivals(pd.DataFrame(rows[4:], columns=columns)) == ""
+
+
+def test_settings_that_were_tried_on_two_devices():
+    columns = ["model", "learning_rate", "epochs", "device", "case", "DSC"]
+    rows = [
+        ("segnet", 0.01, 240, "GPU", "A", 84.0),
+        ("segnet", 0.01, 240, "GPU", "B", 86.0),
+        ("segnet", 0.01, 240, "CPU", "A", 83.0),
+        ("segnet", 0.01, 480, "CPU", "A", 85.0),
+    ]
+    said = findings.on_repeats(pd.DataFrame(rows, columns=columns))
+    assert "was 85.0 and 83.0 % (SegNet, 240 epochs)." in said
+    assert findings.on_repeats(pd.DataFrame(rows[2:], columns=columns)) == ""

@@ -6,9 +6,9 @@ import pytest
 from spineseg.paper.search import convergence_table, search_table
 
 
-def tried(model: str, rate: float, epochs: int, *dsc: float) -> pd.DataFrame:
+def tried(model: str, rate: float, epochs: int, *dsc: float, device: str = "CPU") -> pd.DataFrame:
     cases = [f"Case{number}" for number in range(len(dsc))]
-    keys = {"model": model, "learning_rate": rate, "epochs": epochs, "seed": 0}
+    keys = {"model": model, "learning_rate": rate, "epochs": epochs, "seed": 0, "device": device}
     return pd.DataFrame({"case": cases, "DSC": dsc}).assign(**keys)
 
 
@@ -35,9 +35,9 @@ def test_each_setting_has_a_row_and_the_one_taken_is_marked(validation):
     assert table["patients"].eq(2).all()
     unet = table[table["model"] == "unet"].drop(columns="model")
     assert unet.to_numpy().tolist() == [
-        [0.003, 30, 82.0, 2, True],
-        [0.01, 30, 65.0, 2, False],
-        [0.003, 60, 82.5, 2, False],
+        [0.003, 30, 1, 82.0, 2, True],
+        [0.01, 30, 1, 65.0, 2, False],
+        [0.003, 60, 1, 82.5, 2, False],
     ]
     chosen = table[table["chosen"]].set_index("model")
     assert chosen["epochs"].to_dict() == {"unet": 30, "aspp_unet": 60}
@@ -55,6 +55,16 @@ def test_a_method_is_trained_out_if_twice_the_epochs_change_little(validation):
     assert pd.isna(table.loc["aspp_unet", "change"])  # 120 epochs were not tried
     early = search_table(validation, TAKEN | {"aspp_unet": (0.003, 30)})
     assert convergence_table(early, validation)["trained_out"].tolist() == [True, False]
+
+
+def test_the_trials_of_a_setting_on_two_devices_count_with_their_mean(validation):
+    again = tried("unet", 0.003, 30, 86.0, 88.0, device="GPU")
+    validation = pd.concat([validation, again])
+    search = search_table(validation, TAKEN)
+    row = search.query("model == 'unet' and chosen").iloc[0]
+    assert row[["trials", "DSC", "patients"]].tolist() == [2, 84.5, 2]
+    change = convergence_table(search, validation).set_index("model").loc["unet", "change"]
+    assert change == 82.5 - 84.5
 
 
 def test_a_method_of_which_only_rates_were_tried_has_a_rate_and_no_convergence():

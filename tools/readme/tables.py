@@ -15,6 +15,7 @@ from spineseg.evaluation.result_files import (
     SEARCH,
     SUMMARY,
     TABLE3,
+    VALIDATION_SCORES,
 )
 from spineseg.experiment import CLEANED_UP
 from spineseg.labels import ALL_CLASSES, FOREGROUND
@@ -65,7 +66,9 @@ def scores_table() -> str:
         "validation patients, with one seed and its interval over patients."
     )
     rivals = findings.on_rivals(stored.convergence().reset_index())
-    parts = [table(head, lines), remark, rivals, _five_folds(), _letter()]
+    repeats = findings.on_repeats(pd.read_csv(RESULTS / SHOWN / VALIDATION_SCORES.name))
+    training = " ".join(filter(None, [rivals, repeats]))
+    parts = [table(head, lines), remark, training, _five_folds(), _letter()]
     return "\n\n".join(filter(None, parts))
 
 

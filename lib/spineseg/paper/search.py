@@ -9,7 +9,7 @@ from spineseg.evaluation.statistics import interval
 
 TRAINED_OUT = 1.0  # points of DSC: a run is trained out if twice the epochs change less
 Settings = tuple[float, int]  # learning rate, epochs
-SEARCH_COLUMNS = ["model", "learning_rate", "epochs", "DSC", "patients", "chosen"]
+SEARCH_COLUMNS = ["model", "learning_rate", "epochs", "trials", "DSC", "patients", "chosen"]
 CHANGE = ["change", "low", "high"]
 CONVERGENCE_COLUMNS = ["model", "epochs", "seeds", "DSC", "DSC_twice", *CHANGE, "trained_out"]
 
@@ -19,12 +19,15 @@ def search_table(validation: pd.DataFrame, taken: Mapping[str, Settings]) -> pd.
 
     `validation` is the validation.csv of an experiment: the mean DSC over the classes of each
     validation patient, in per cent. `taken` has the setting that each method is trained with.
-    Columns: model, learning_rate, epochs, DSC (mean over patients, per cent), the number of
+    Columns: model, learning_rate, epochs, the number of `trials` (more than one if a setting was
+    tried on several devices), DSC (mean over trials and patients, per cent), the number of
     `patients`, and `chosen`: the setting that was taken or, if a method is trained for more epochs
     than were tried, the longest trial with that learning rate.
     """
-    settings = validation.groupby(["model", "learning_rate", "epochs"])["DSC"]
-    table = settings.agg(DSC="mean", patients="count").reset_index()
+    settings = validation.groupby(["model", "learning_rate", "epochs"])
+    table = settings.agg(
+        trials=("device", "nunique"), DSC=("DSC", "mean"), patients=("case", "nunique")
+    ).reset_index()
     table["chosen"] = False
     for model, (rate, epochs) in taken.items():
         same = (table["model"] == model) & (table["learning_rate"] == rate)
@@ -47,7 +50,7 @@ def convergence_table(search: pd.DataFrame, validation: pd.DataFrame) -> pd.Data
     seeds (1), DSC and DSC_twice (per cent, on validation patients), their `change` with its 95 %
     interval over patients (`low`, `high`), and whether the method is `trained_out`: its mean
     changes by less than TRAINED_OUT points. If twice the epochs were not tried, it counts as not
-    trained out.
+    trained out. If a setting was tried more than once, the means of its trials count.
     """
     cases = validation.groupby(["model", "learning_rate", "epochs", "case"])["DSC"].mean()
     rows = []

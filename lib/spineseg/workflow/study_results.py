@@ -109,7 +109,7 @@ def _store(experiment: Experiment, jobs: Sequence[Job]) -> Path | None:
         current_records(experiment, kept)  # stored trials have no code of their own
     if trials:
         table = pd.concat(map(_scores_of_trial, trials), ignore_index=True)
-        keys = ["model", "epochs", "learning_rate"]
+        keys = ["model", "epochs", "learning_rate", "device"]
         _write_beside_kept(experiment, VALIDATION_SCORES, table, keys)
     if experiment == experiments()[0] and not (experiment.results / COST.name).is_file():
         write_cost(experiment)  # the other experiments have the same networks
