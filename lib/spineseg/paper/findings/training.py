@@ -71,11 +71,12 @@ def on_rivals(convergence: pd.DataFrame) -> str:
 
 def on_repeats(validation: pd.DataFrame) -> str:
     """What settings give that were tried on two devices; `validation` is validation.csv."""
-    setting = ["model", "learning_rate", "epochs"]
-    means = validation.groupby([*setting, "device"], sort=False)["DSC"].mean()
+    keys = ["model", "learning_rate", "epochs", "device"]
+    means = validation.groupby(keys, sort=False)["DSC"].mean().reset_index()
     texts = [
-        f"{joined(f'{dsc:.1f}' for dsc in tried)} % ({METHODS[model].title}, {epochs} epochs)"
-        for (model, _, epochs), tried in means.groupby(level=setting, sort=False)
+        f"{joined(tried['DSC'].map('{:.1f}'.format))} % "
+        f"({METHODS[tried['model'].iloc[0]].title}, {tried['epochs'].iloc[0]} epochs)"
+        for _, tried in means.groupby(keys[:-1], sort=False)
         if len(tried) > 1
     ]
     if not texts:
