@@ -17,7 +17,13 @@ import yaml
 
 from spineseg.evaluation.provenance import changed_files
 from spineseg.evaluation.summary import summarise
-from spineseg.methods import ABLATION_METHODS, NNUNET, NOISE_METHODS
+from spineseg.methods import (
+    ABLATION_METHODS,
+    METHODS,
+    NNUNET,
+    NOISE_METHODS,
+    nnunet_is_installed,
+)
 from spineseg.utils.paths import REPOSITORY
 
 STORED = REPOSITORY / "results"
@@ -54,6 +60,14 @@ def reproduced(config, tmp_path_factory) -> Path:
     return root
 
 
+def read_rows(path: Path) -> pd.DataFrame:
+    """A table; where nnU-Net is installed, without its rows, which were stored without it."""
+    table = pd.read_csv(path)
+    if "model" not in table or not nnunet_is_installed():
+        return table
+    return table[~table["model"].isin([NNUNET, METHODS[NNUNET].title])]
+
+
 def differences(new: pd.DataFrame, old: pd.DataFrame, tolerances: dict) -> list[str]:
     """One line for each column that differs by more than its tolerance (see tolerances.yaml)."""
     if list(new) != list(old):
@@ -80,8 +94,8 @@ def differences(new: pd.DataFrame, old: pd.DataFrame, tolerances: dict) -> list[
 
 @pytest.mark.parametrize("table", TOLERANCES)
 def test_numbers_are_the_committed_ones(table, reproduced):
-    new = pd.read_csv(reproduced / "results" / COMMITTED / table)
-    old = pd.read_csv(STORED / COMMITTED / table)
+    new = read_rows(reproduced / "results" / COMMITTED / table)
+    old = read_rows(STORED / COMMITTED / table)
     assert differences(new, old, TOLERANCES[table]) == []
 
 
