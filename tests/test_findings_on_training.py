@@ -151,13 +151,19 @@ def test_leads_over_rivals_that_are_not_trained_out():
         ("aspp_unet", 120, 89.0, 90.5, False),
     ]
     said = findings.on_rivals(pd.DataFrame(rows, columns=columns))
-    assert "from +22.0 to +20.0 points over DeepLabV3 (240 and 480 epochs)" in said
-    assert "from +2.0 to -0.5 points over nnU-Net-2D (24 and 48 epochs)" in said
-    assert "keeps its 120 epochs" in said
-    assert "U-Net-2D (" not in said.replace("nnU-Net-2D", "")
+    assert (
+        "nnU-Net-2D +2.0 with 24 epochs, -0.5 with 48 and +1.0 if ASPP-UNet also has twice its "
+        "epochs" in said
+    )
+    assert "DeepLabV3 +22.0 with 240 epochs, +20.0 with 480" in said
+    assert "U-Net-2D" not in said.replace("nnU-Net-2D", "")
     assert "U-Net-3D" not in said
-    assert findings.on_rivals(pd.DataFrame(rows[:4], columns=columns)) == ""
-    assert findings.on_rivals(pd.DataFrame(rows[4:], columns=columns)) == ""
+    close = findings.on_close_rivals(pd.DataFrame(rows, columns=columns))
+    assert "nnU-Net-2D is not trained out: with twice its epochs, it has 89.5 %" in close
+    assert "DeepLabV3" not in close
+    for part in (rows[:4], rows[4:], []):
+        table = pd.DataFrame(part, columns=columns)
+        assert findings.on_rivals(table) == findings.on_close_rivals(table) == ""
 
 
 def test_settings_that_were_tried_on_two_devices():
@@ -165,9 +171,13 @@ def test_settings_that_were_tried_on_two_devices():
     rows = [
         ("segnet", 0.01, 240, "GPU", "A", 84.0),
         ("segnet", 0.01, 240, "GPU", "B", 86.0),
-        ("segnet", 0.01, 240, "CPU", "A", 83.0),
-        ("segnet", 0.01, 480, "CPU", "A", 85.0),
+        ("segnet", 0.01, 240, "CPU", "A", 82.0),
+        ("segnet", 0.01, 240, "CPU", "B", 84.0),
+        ("segnet", 0.01, 480, "CPU", "A", 83.0),
+        ("segnet", 0.01, 480, "CPU", "B", 85.0),
     ]
-    said = findings.on_repeats(pd.DataFrame(rows, columns=columns))
-    assert "was 85.0 and 83.0 % (SegNet, 240 epochs)." in said
-    assert findings.on_repeats(pd.DataFrame(rows[2:], columns=columns)) == ""
+    tried = pd.DataFrame(rows, columns=columns).assign(seed=0)
+    said = findings.on_repeats(tried)
+    assert "SegNet has 85.0 % (GPU) and 83.0 % (CPU) after 240 epochs" in said
+    assert "on CPU alone, twice the epochs change it by +1.0 (+1.0 to +1.0) points" in said
+    assert findings.on_repeats(tried[2:]) == findings.on_repeats(tried[:0]) == ""

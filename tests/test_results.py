@@ -61,7 +61,7 @@ def reproduced(config, tmp_path_factory) -> Path:
 
 
 def read_rows(path: Path) -> pd.DataFrame:
-    """A table; where nnU-Net is installed, without its rows, which were stored without it."""
+    """A table. Where nnU-Net is installed, its rows are left out: the stored ones were not."""
     table = pd.read_csv(path)
     if "model" not in table or not nnunet_is_installed():
         return table

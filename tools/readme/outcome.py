@@ -126,11 +126,12 @@ def _lead() -> str:
     table3 = pd.read_csv(RESULTS / SHOWN / TABLE3.name).query("metric == 'DSC'")
     means = table3[table3["class"] == ALL_CLASSES].set_index("model")["ours"]
     row = stored.lead_over(PLAIN)
+    close = findings.on_close_rivals(stored.convergence().reset_index())
     return (
         f"**Table 3, on the phantom.** {METHODS[PROPOSED].title} reaches {means[PROPOSED]:.1f} % "
         f"and {METHODS[PLAIN].title}, which sees {_seen(SHOWN_PROFILE)}, {means[PLAIN]:.1f} %. The "
         f"lead is {in_points(row)} points ({row['seeds']} seeds, {row['cases']} tested). "
-        f"{_judged()} {_other_rivals()}{_caught_up()}([All six methods](#scores).)"
+        f"{_judged()} {_other_rivals()}{close} ([All six methods](#scores).)"
     )
 
 
@@ -147,18 +148,6 @@ def _other_rivals() -> str:
     return (
         f"Of the other methods, only {names} {'are' if many else 'is'} shown to be trained out. "
         f"The lead over {'them' if many else 'it'} is {leads} points. "
-    )
-
-
-def _caught_up() -> str:
-    """Which rivals reach ASPP-UNet's DSC on the validation patients with twice their epochs."""
-    reached = stored.convergence()["DSC_twice"].drop(PROPOSED).dropna()
-    own = stored.convergence().loc[PROPOSED]
-    return "".join(
-        f"{METHODS[model].title} catches up if it is trained twice as long: {dsc:.1f} % on "
-        f"validation patients, where {METHODS[PROPOSED].title} has {own['DSC']:.1f} % and, also "
-        f"trained twice as long, {own['DSC_twice']:.1f} % (one seed). "
-        for model, dsc in reached[reached >= own["DSC"]].items()
     )
 
 

@@ -20,13 +20,14 @@ def search_table(validation: pd.DataFrame, taken: Mapping[str, Settings]) -> pd.
     `validation` is the validation.csv of an experiment: the mean DSC over the classes of each
     validation patient, in per cent. `taken` has the setting that each method is trained with.
     Columns: model, learning_rate, epochs, the number of `trials` (more than one if a setting was
-    tried on several devices), DSC (mean over trials and patients, per cent), the number of
-    `patients`, and `chosen`: the setting that was taken or, if a method is trained for more epochs
+    tried with several seeds or devices), DSC (mean over trials and patients, per cent), the number
+    of `patients`, and `chosen`: the setting that was taken or, if a method is trained for more epochs
     than were tried, the longest trial with that learning rate.
     """
-    settings = validation.groupby(["model", "learning_rate", "epochs"])
+    trial = validation["device"] + " " + validation["seed"].astype(str)
+    settings = validation.assign(trial=trial).groupby(["model", "learning_rate", "epochs"])
     table = settings.agg(
-        trials=("device", "nunique"), DSC=("DSC", "mean"), patients=("case", "nunique")
+        trials=("trial", "nunique"), DSC=("DSC", "mean"), patients=("case", "nunique")
     ).reset_index()
     table["chosen"] = False
     for model, (rate, epochs) in taken.items():

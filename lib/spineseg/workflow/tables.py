@@ -123,7 +123,7 @@ def _verdicts(
     measured = Measured(
         scores, curves, noise, cost, convergence, rows_seen(profile.stages), profile.image_size
     )
-    devices = device_names([*scores["device"], *cost.get("device", [])])
+    devices = device_names([*scores["device"], *cost["device"]])
     return experiment.stamp(judge(measured), devices)
 
 

@@ -37,6 +37,7 @@ from spineseg.paper.findings.mechanism import (
 from spineseg.paper.findings.noise import on_noise, on_noise_training, on_scale
 from spineseg.paper.findings.scans import on_brightness, on_patches, on_resampling, on_scans
 from spineseg.paper.findings.training import (
+    on_close_rivals,
     on_letter,
     on_losses,
     on_more_epochs,
@@ -57,6 +58,7 @@ __all__ = [
     "on_brightness",
     "on_cause",
     "on_classes",
+    "on_close_rivals",
     "on_controls",
     "on_cost",
     "on_errors",

@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from spineseg.evaluation.statistics import paired
+from spineseg.evaluation.statistics import interval, paired
 from spineseg.evaluation.summary import common_runs, same_runs, volume_dsc
 from spineseg.labels import ALL_CLASSES
 from spineseg.methods import METHODS, PLAIN, PROPOSED
-from spineseg.paper.findings.words import joined
+from spineseg.paper.findings.words import Row, joined
 from spineseg.paper.mechanism import FAILING
 from spineseg.paper.tables import case_means, compare, with_interval
 
@@ -48,42 +48,75 @@ def on_more_epochs(convergence: pd.DataFrame, model: str = PROPOSED) -> str:
 def on_rivals(convergence: pd.DataFrame) -> str:
     """What twice the epochs of rivals that are not trained out change of ASPP-UNet's lead.
 
-    `convergence` is convergence.csv. Nothing if ASPP-UNet or such a rival is not in it.
+    `convergence` is convergence.csv. Nothing if it lacks ASPP-UNet or such a rival.
     """
-    own = convergence[convergence["model"] == PROPOSED].to_dict("records")
-    is_rival = (convergence["model"] != PROPOSED) & ~convergence["trained_out"].astype(bool)
-    rivals = convergence[is_rival].dropna(subset="DSC_twice").to_dict("records")
+    own, rivals = _longer(convergence)
     if not (own and rivals):
         return ""
-    (proposed,) = own
+    title = METHODS[PROPOSED].title
     leads = (
-        f"from {proposed['DSC'] - row['DSC']:+.1f} to {proposed['DSC'] - row['DSC_twice']:+.1f} "
-        f"points over {METHODS[row['model']].title} ({row['epochs']} and {2 * row['epochs']} "
-        "epochs)"
+        f"{METHODS[row['model']].title} {own['DSC'] - row['DSC']:+.1f} with {row['epochs']} "
+        f"epochs, {own['DSC'] - row['DSC_twice']:+.1f} with {2 * row['epochs']} and "
+        f"{own['DSC_twice'] - row['DSC_twice']:+.1f} if {title} also has twice its epochs"
         for row in rivals
     )
     return (
-        f"Twice the epochs of rivals that are not trained out change {METHODS[PROPOSED].title}'s "
-        f"lead on validation patients {joined(leads)}. {METHODS[PROPOSED].title} keeps its "
-        f"{proposed['epochs']} epochs. This is one seed."
+        f"Some rivals are not trained out. On validation patients (one seed), {title}'s lead over "
+        f"them is, in points: {'; '.join(leads)}."
     )
+
+
+def on_close_rivals(convergence: pd.DataFrame) -> str:
+    """The rivals that reach ASPP-UNet's DSC with twice their epochs; see `on_rivals`."""
+    own, rivals = _longer(convergence)
+    return " ".join(
+        f"{METHODS[row['model']].title} is not trained out: with twice its epochs, it has "
+        f"{row['DSC_twice']:.1f} % on validation patients. {METHODS[PROPOSED].title} has "
+        f"{own['DSC']:.1f} % there and, also with twice its epochs, {own['DSC_twice']:.1f} % "
+        "(one seed)."
+        for row in rivals
+        if own and row["DSC_twice"] >= own["DSC"]
+    )
+
+
+def _longer(convergence: pd.DataFrame) -> tuple[Row, list[Row]]:
+    """ASPP-UNet's row and those of rivals that are not trained out, with twice the epochs."""
+    tried = convergence.dropna(subset="DSC_twice")
+    own = tried[tried["model"] == PROPOSED].to_dict("records")
+    rivals = tried[(tried["model"] != PROPOSED) & ~tried["trained_out"].astype(bool)]
+    return own[0] if own else {}, rivals.to_dict("records")
 
 
 def on_repeats(validation: pd.DataFrame) -> str:
     """What settings give that were tried on two devices; `validation` is validation.csv."""
-    keys = ["model", "learning_rate", "epochs", "device"]
-    means = validation.groupby(keys, sort=False)["DSC"].mean().reset_index()
-    texts = [
-        f"{joined(tried['DSC'].map('{:.1f}'.format))} % "
-        f"({METHODS[tried['model'].iloc[0]].title}, {tried['epochs'].iloc[0]} epochs)"
-        for _, tried in means.groupby(keys[:-1], sort=False)
-        if len(tried) > 1
-    ]
+    keys = ["model", "learning_rate", "seed", "epochs"]
+    means = validation.groupby([*keys, "device"], sort=False)["DSC"].mean().reset_index()
+    texts = []
+    for _, tried in means.groupby(keys, sort=False):
+        if len(tried) > 1:
+            first = tried.iloc[0]
+            same = (validation[keys[:-1]] == first[keys[:-1]]).all(axis=1)
+            values = joined(f"{row.DSC:.1f} % ({row.device})" for row in tried.itertuples())
+            text = f"{METHODS[first['model']].title} has {values} after {first['epochs']} epochs"
+            texts.append(f"{text}{_on_same_device(validation[same], first['epochs'])}.")
     if not texts:
         return ""
     return (
-        "Some settings were tried twice with the same seed, on a GPU and on a CPU. The mean DSC "
-        f"on validation patients was {joined(texts)}. The mean of both counts."
+        "Some settings were tried twice, with the same seed, on different devices. On validation "
+        f"patients, {' '.join(texts)} The tables use the mean of both. The difference of two such "
+        "trials is not in the intervals over patients."
+    )
+
+
+def _on_same_device(rows: pd.DataFrame, epochs: int) -> str:
+    """What twice the epochs change on the same device; `rows` are one method's trials."""
+    dsc = rows.pivot(index="case", columns=["epochs", "device"], values="DSC")
+    both = [name for name in dsc[epochs] if (2 * epochs, name) in dsc]
+    return "".join(
+        f"; on {name} alone, twice the epochs change it by "
+        f"{with_interval(float(change.mean()), *interval(change), '+.1f')} points"
+        for name in both
+        for change in [dsc[2 * epochs, name] - dsc[epochs, name]]
     )
 
 
