@@ -21,8 +21,8 @@ def search_table(validation: pd.DataFrame, taken: Mapping[str, Settings]) -> pd.
     validation patient, in per cent. `taken` has the setting that each method is trained with.
     Columns: model, learning_rate, epochs, the number of `trials` (more than one if a setting was
     tried with several seeds or devices), DSC (mean over trials and patients, per cent), the number
-    of `patients`, and `chosen`: the setting that was taken or, if a method is trained for more epochs
-    than were tried, the longest trial with that learning rate.
+    of `patients`, and `chosen`: the setting that was taken or, if a method is trained for more
+    epochs than were tried, the longest trial with that learning rate.
     """
     trial = validation["device"] + " " + validation["seed"].astype(str)
     settings = validation.assign(trial=trial).groupby(["model", "learning_rate", "epochs"])

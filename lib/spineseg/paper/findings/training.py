@@ -1,5 +1,7 @@
 """How one network trained, and what it scores."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from spineseg.evaluation.statistics import interval, paired
@@ -79,7 +81,7 @@ def on_close_rivals(convergence: pd.DataFrame) -> str:
     )
 
 
-def _longer(convergence: pd.DataFrame) -> tuple[Row, list[Row]]:
+def _longer(convergence: pd.DataFrame) -> tuple[Row, Sequence[Row]]:
     """ASPP-UNet's row and those of rivals that are not trained out, with twice the epochs."""
     tried = convergence.dropna(subset="DSC_twice")
     own = tried[tried["model"] == PROPOSED].to_dict("records")
