@@ -61,7 +61,7 @@ def reproduced(config, tmp_path_factory) -> Path:
 
 
 def read_rows(path: Path) -> pd.DataFrame:
-    """A table. Where nnU-Net is installed, its rows are left out: the stored ones were not."""
+    """A table. If nnU-Net is installed, its rows are left out: the stored ones lack its numbers."""
     table = pd.read_csv(path, dtype={"note": str})  # also if no row has one
     if "model" not in table or not nnunet_is_installed():
         return table

@@ -127,11 +127,12 @@ def _lead() -> str:
     means = table3[table3["class"] == ALL_CLASSES].set_index("model")["ours"]
     row = stored.lead_over(PLAIN)
     close = findings.on_close_rivals(stored.convergence().reset_index())
+    judgement = " ".join(filter(None, [_judged(), _other_rivals(), close]))
     return (
         f"**Table 3, on the phantom.** {METHODS[PROPOSED].title} reaches {means[PROPOSED]:.1f} % "
         f"and {METHODS[PLAIN].title}, which sees {_seen(SHOWN_PROFILE)}, {means[PLAIN]:.1f} %. The "
         f"lead is {in_points(row)} points ({row['seeds']} seeds, {row['cases']} tested). "
-        f"{_judged()} {_other_rivals()}{close} ([All six methods](#scores).)"
+        f"{judgement} ([All six methods](#scores).)"
     )
 
 
@@ -147,7 +148,7 @@ def _other_rivals() -> str:
     many = len(shown) > 1
     return (
         f"Of the other methods, only {names} {'are' if many else 'is'} shown to be trained out. "
-        f"The lead over {'them' if many else 'it'} is {leads} points. "
+        f"The lead over {'them' if many else 'it'} is {leads} points."
     )
 
 

@@ -52,7 +52,7 @@ def on_rivals(convergence: pd.DataFrame) -> str:
 
     `convergence` is convergence.csv. Nothing if it lacks ASPP-UNet or such a rival.
     """
-    own, rivals = _longer(convergence)
+    own, rivals = _with_twice_the_epochs(convergence)
     if not (own and rivals):
         return ""
     title = METHODS[PROPOSED].title
@@ -70,7 +70,7 @@ def on_rivals(convergence: pd.DataFrame) -> str:
 
 def on_close_rivals(convergence: pd.DataFrame) -> str:
     """The rivals that reach ASPP-UNet's DSC with twice their epochs; see `on_rivals`."""
-    own, rivals = _longer(convergence)
+    own, rivals = _with_twice_the_epochs(convergence)
     return " ".join(
         f"{METHODS[row['model']].title} is not trained out: with twice its epochs, it has "
         f"{row['DSC_twice']:.1f} % on validation patients. {METHODS[PROPOSED].title} has "
@@ -81,7 +81,7 @@ def on_close_rivals(convergence: pd.DataFrame) -> str:
     )
 
 
-def _longer(convergence: pd.DataFrame) -> tuple[Row, Sequence[Row]]:
+def _with_twice_the_epochs(convergence: pd.DataFrame) -> tuple[Row, Sequence[Row]]:
     """ASPP-UNet's row and those of rivals that are not trained out, with twice the epochs."""
     tried = convergence.dropna(subset="DSC_twice")
     own = tried[tried["model"] == PROPOSED].to_dict("records")
@@ -113,13 +113,13 @@ def on_repeats(validation: pd.DataFrame) -> str:
 def _on_same_device(rows: pd.DataFrame, epochs: int) -> str:
     """What twice the epochs change on the same device; `rows` are one method's trials."""
     dsc = rows.pivot(index="case", columns=["epochs", "device"], values="DSC")
-    both = [name for name in dsc[epochs] if (2 * epochs, name) in dsc]
-    return "".join(
-        f"; on {name} alone, twice the epochs change it by "
-        f"{with_interval(float(change.mean()), *interval(change), '+.1f')} points"
-        for name in both
-        for change in [dsc[2 * epochs, name] - dsc[epochs, name]]
-    )
+    text = ""
+    for device in dsc[epochs]:
+        if (2 * epochs, device) in dsc:
+            change = dsc[2 * epochs, device] - dsc[epochs, device]
+            points = with_interval(float(change.mean()), *interval(change), "+.1f")
+            text += f"; on {device} alone, twice the epochs change it by {points} points"
+    return text
 
 
 def on_letter(letter: pd.DataFrame, own: pd.DataFrame) -> str:
