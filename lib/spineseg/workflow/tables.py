@@ -80,7 +80,10 @@ def _search(experiment: Experiment, validation: pd.DataFrame) -> pd.DataFrame:
         tuned = experiment.profile.tuned(str(name))
         rate = tried["learning_rate"].iloc[0] if name == NNUNET else tuned.learning_rate
         taken[str(name)] = (rate, experiment.epochs(str(name)))
-    return experiment.stamp(search_table(validation, taken), device_names(validation["device"]))
+    table = search_table(validation, taken)
+    setting = ["model", "learning_rate", "epochs"]
+    devices = validation.groupby(setting)["device"].agg(device_names)
+    return experiment.stamp(table, table.join(devices, on=setting)["device"])
 
 
 def _by_device(make: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[..., pd.DataFrame]:
@@ -97,7 +100,17 @@ def _convergence(
     experiment: Experiment, search: pd.DataFrame, validation: pd.DataFrame
 ) -> pd.DataFrame:
     table = convergence_table(search, validation)
-    return experiment.stamp(table, device_names(search["device"]))
+    devices = [
+        _devices_of_trials(validation, model, [epochs, 2 * epochs])
+        for model, epochs in zip(table["model"], table["epochs"], strict=True)
+    ]
+    return experiment.stamp(table, pd.Series(devices, dtype=object))
+
+
+def _devices_of_trials(validation: pd.DataFrame, model: str, epochs: Sequence[int]) -> str:
+    """The devices of a method's trials of these numbers of epochs."""
+    tried = validation[(validation["model"] == model) & validation["epochs"].isin(epochs)]
+    return device_names(tried["device"])
 
 
 def _table4(experiment: Experiment, cost: pd.DataFrame) -> pd.DataFrame:
