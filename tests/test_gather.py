@@ -106,6 +106,13 @@ def test_another_profile_of_the_same_name_is_refused(experiment):
         results_of(experiment)
 
 
+def test_a_setting_of_another_method_may_differ(experiment):
+    runs = read_json(experiment.results / "runs.json")
+    runs[0]["profile"]["nnunet_epochs"] = 99
+    write_json(experiment.results / "runs.json", runs)
+    assert results_of(experiment) == experiment.results
+
+
 def test_a_missing_file_is_named(experiment):
     (experiment.results / "noise.csv").unlink()
     with pytest.raises(UserError, match=r"lacks noise\.csv"):

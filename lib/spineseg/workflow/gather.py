@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -358,8 +358,8 @@ def _foreign(
             if others := set(content[key]) - {value}:
                 yield table.name, f"holds {key} {', '.join(sorted(map(str, others)))}, not {value}"
     for record in records:
-        own = asdict(record.profile)
-        settings = asdict(experiment.profile.tuned(record.model))
+        own = record.profile.settings_for(record.model)
+        settings = experiment.profile.tuned(record.model).settings_for(record.model)
         others = {setting for setting in settings if own[setting] != settings[setting]}
         if record.experiment != experiment.name or others:
             words = f" with other {', '.join(sorted(others))}" if others else ""
