@@ -157,10 +157,14 @@ def test_leads_over_rivals_that_are_not_trained_out():
     )
     assert "DeepLabV3 +22.0 with 240 epochs, +20.0 with 480" in said
     assert "U-Net-2D" not in said.replace("nnU-Net-2D", "")
-    assert "U-Net-3D" not in said
+    assert "U-Net-3D +34.0 with 240 epochs (more were not tried)" in said
     close = findings.on_close_rivals(pd.DataFrame(rows, columns=columns))
     assert "nnU-Net-2D is not trained out: with twice its epochs, it has 89.5 %" in close
     assert "DeepLabV3" not in close
+    untried = [("nnunet", 48, 89.5, np.nan, False), rows[-1]]
+    assert "more than 48 epochs were not tried. With 48, it has 89.5 %" in findings.on_close_rivals(
+        pd.DataFrame(untried, columns=columns)
+    )
     for part in (rows[:4], rows[4:], []):
         table = pd.DataFrame(part, columns=columns)
         assert findings.on_rivals(table) == findings.on_close_rivals(table) == ""
