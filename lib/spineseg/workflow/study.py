@@ -104,12 +104,12 @@ def chains() -> list[Chain]:
 
 
 def nnunet_chain() -> Chain:
-    """nnU-Net has its own recipe; only the length of its training is tried."""
+    """nnU-Net has its own recipe; half and twice its epochs are tried, and nothing is chosen."""
     simulated, phantom = Experiment.of(SEARCHED_ON, LAPTOP), Experiment.of(None, LAPTOP)
     epochs = phantom.profile.nnunet_epochs
     yield [
         *(Job(phantom, NNUNET, 0, seed) for seed in SEEDS),
-        *(trial(simulated, NNUNET, 0, epochs * length) for length in LENGTHS[:2]),
+        *(trial(simulated, NNUNET, 0, number) for number in (epochs // 2, epochs, 2 * epochs)),
     ]
 
 
