@@ -58,6 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return options.command(options)
 
 
+def _add_experiment(command: argparse.ArgumentParser) -> None:
+    """The options that name the data and the profile."""
+    command.add_argument("--data", default="", metavar="DIR", help="default: the phantom")
+    command.add_argument(
+        "--profile", default=PROFILE, metavar="P", help=f"its name or file (default: {PROFILE})"
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python make.py",
@@ -72,10 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     setup.set_defaults(command=lambda _: prepare())
 
     reproduce = commands.add_parser("reproduce", help="run everything, from scans to figures")
-    reproduce.add_argument("--data", default="", metavar="DIR", help="default: the phantom")
-    reproduce.add_argument(
-        "--profile", default=PROFILE, metavar="P", help=f"its name or file (default: {PROFILE})"
-    )
+    _add_experiment(reproduce)
     reproduce.add_argument(
         "--models",
         nargs="+",
@@ -97,10 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     figures = commands.add_parser(
         "figures", help="make every table and figure again from stored scores"
     )
-    figures.add_argument("--data", default="", metavar="DIR", help="default: the phantom")
-    figures.add_argument(
-        "--profile", default=PROFILE, metavar="P", help=f"its name or file (default: {PROFILE})"
-    )
+    _add_experiment(figures)
     figures.set_defaults(
         command=_reproduce, runs="none", models=[], cluster=None, cores=None, minutes=None
     )
