@@ -222,6 +222,10 @@ def test_nothing_is_led_by_an_aspp_unet_that_is_not_trained_out(results):
     assert starting(table, "one ASPP module")["verdict"].eq(REPRODUCED).all()
 
 
+def test_training_with_noise_needs_a_search_of_its_own(results):
+    assert verdicts_of(not_trained_out(results, "aspp_unet_noise"), NOISE_HELPS) == {UNTRAINED}
+
+
 def test_an_ablation_needs_its_methods_trained_out(results):
     assert verdicts_of(not_trained_out(results, "aspp_unet_1"), "one ASPP") == {UNTRAINED}
     assert verdicts_of(not_trained_out(results, "aspp_unet_2"), "one ASPP") == {REPRODUCED}
