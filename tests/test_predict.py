@@ -383,6 +383,21 @@ def test_the_score_that_is_announced_is_that_of_masks_with_or_without_repair(cle
     assert words in run_line(paths.BUNDLED, clean)
 
 
+@pytest.mark.parametrize(("model", "named"), [("aspp_unet", True), ("unet", False)])
+def test_a_score_of_another_method_is_not_announced(workspace, model, named):
+    name = "randomised-1000-bundled-on-mine"
+    with (
+        paths.REPOSITORY / "results" / f"{name[:-4]}real-t2-lumbar" / "summary.csv"
+    ).open() as table:
+        rows = [row | {"model": model, "data": "mine"} for row in csv.DictReader(table)]
+    (workspace / "results" / name).mkdir(parents=True)
+    with (workspace / "results" / name / "summary.csv").open("w", newline="") as table:
+        writer = csv.DictWriter(table, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    assert ("scans of mine" in run_line(paths.BUNDLED, False)) == named
+
+
 def test_networks_of_the_lessons_say_that_they_saw_simulated_scans_only():
     runs = sorted((paths.BUNDLED / "laptop").iterdir())
     assert runs

@@ -140,22 +140,25 @@ def run_line(run: Path, clean_up: bool) -> str:
 
 
 def _scores_elsewhere(record: RunRecord, clean_up: bool) -> list[str]:
-    """What the runs of an experiment reach on other data, as `spineseg evaluate` found it."""
+    """What a method of an experiment reaches on other data, as `spineseg evaluate` found it."""
     found = []
     pattern = record.as_experiment.results_on("*", clean_up=clean_up).name
-    folders = sorted((paths.REPOSITORY / "results").glob(pattern))
-    for folder in (each for each in folders if each.name.endswith(CLEANED_UP) == clean_up):
-        with suppress(OSError, KeyError, TypeError, ValueError):  # no scores, no remark
-            found += _mean_dsc(folder / SUMMARY)
+    roots = (paths.REPOSITORY, paths.root())  # what was evaluated here counts more
+    folders = {each.name: each for root in roots for each in (root / "results").glob(pattern)}
+    for name, folder in sorted(folders.items()):
+        if name.endswith(CLEANED_UP) == clean_up:
+            with suppress(OSError, KeyError, TypeError, ValueError):  # no scores, no remark
+                found += _mean_dsc(folder / SUMMARY, record.model)
     return found
 
 
-def _mean_dsc(summary: Path) -> list[str]:
+def _mean_dsc(summary: Path, model: str) -> list[str]:
+    wanted = {"model": model, "aggregation": "volume", "metric": "DSC", "class": ALL_CLASSES}
     with summary.open(newline="", encoding="utf-8") as table:
         return [
             f"mean DSC {100 * float(row['mean']):.0f} % on {row['cases']} scans of {row['data']}"
             for row in csv.DictReader(table)
-            if (row["aggregation"], row["metric"], row["class"]) == ("volume", "DSC", ALL_CLASSES)
+            if wanted.items() <= row.items()
         ]
 
 
