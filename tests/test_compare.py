@@ -8,6 +8,7 @@ import pytest
 
 from spineseg.experiment import Experiment
 from spineseg.utils.errors import UserError
+from spineseg.utils.files import read_json, write_json
 from spineseg.workflow import compare
 from spineseg.workflow.gather import Run
 
@@ -69,6 +70,14 @@ def test_too_few_stored_runs_give_no_verdict(experiment):
     store(experiment)  # none
     (line,) = compare.compare_with_stored(experiment, [Run(MODEL, 0)])
     assert line.startswith("ASPP-UNet fold 0: fewer than two stored runs to compare with; DSC ")
+
+
+def test_stored_runs_of_other_settings_are_refused(experiment):
+    runs = read_json(experiment.results / "runs.json")
+    runs[0]["profile"]["epochs"] = 99
+    write_json(experiment.results / "runs.json", runs)
+    with pytest.raises(UserError, match="made with other epochs; restore profiles/"):
+        compare.compare_with_stored(experiment, [Run(MODEL, 0)])
 
 
 def test_every_run_that_is_missing_is_named(experiment):

@@ -101,7 +101,7 @@ def test_another_profile_of_the_same_name_is_refused(experiment):
     runs[0]["profile"]["epochs"] = 99
     write_json(experiment.results / "runs.json", runs)
     with pytest.raises(
-        UserError, match=r"aspp_unet fold 0 seed 0 is of phantom-mini-smoke with other epochs"
+        UserError, match=r"aspp_unet fold 0 seed 0 was made with other epochs; restore profiles/"
     ):
         results_of(experiment)
 

@@ -11,9 +11,9 @@ from spineseg.experiment import Experiment
 from spineseg.methods import METHODS
 from spineseg.paper.tables import PAPER_METRICS, case_means
 from spineseg.runs import RunRecord, load_record
-from spineseg.utils.errors import of_each
+from spineseg.utils.errors import UserError, of_each
 from spineseg.utils.files import write_csv
-from spineseg.workflow.gather import Run
+from spineseg.workflow.gather import Run, other_settings, read_runs
 
 CONFIDENCE = 0.95
 REPRODUCTION = ResultTable(
@@ -28,9 +28,14 @@ def compare_with_stored(experiment: Experiment, runs: Sequence[Run]) -> list[str
 
     Writes runs/<experiment>/reproduced.csv: for each run and metric our mean, that of the stored
     runs of the same method and fold, the interval in which one more such run is expected, and
-    whether ours is in it. Raises UserError, which names each, if a run is not finished and scored.
+    whether ours is in it. Raises UserError, which names each, if a run is not finished and scored,
+    and for stored runs of these methods that were made with other settings.
     """
     made = of_each([experiment.run(*run) for run in runs], _record_and_scores)
+    models = {run.model for run in runs}
+    records = [record for record in read_runs(experiment) if record.model in models]
+    if problems := other_settings(experiment, records):
+        raise UserError(*problems)
     stored = SCORES.read(experiment.results)
     parts = [
         experiment.stamp(_compared(run, scores, stored), record.device)

@@ -38,6 +38,7 @@ from spineseg.workflow.prepare import prepare
 from spineseg.workflow.score import is_scored
 
 OTHER_NAME = "give the profile another name"
+RESTORE = "restore profiles/ with git, or train this run again"
 REMAKE = "run `make reproduce` with this data and profile"
 PLACES = {name: place for place, name in enumerate(METHODS)}
 GATHERED_TABLES = (SCORES, CURVES, NOISE, CONFUSION)
@@ -312,8 +313,9 @@ def results_of(
     tables = {table: table.read(folder, remedy) for table in read}
     faults = [*_foreign(experiment, records, tables), *_gaps(records, tables)]
     faults += _out_of_range(tables[SCORES])
-    if faults:
-        raise UserError(*(Problem(f"{folder}/{file}", what, remedy) for file, what in faults))
+    problems = [Problem(f"{folder}/{file}", what, remedy) for file, what in faults]
+    if problems := [*problems, *other_settings(experiment, records)]:
+        raise UserError(*problems)
     return folder
 
 
@@ -358,12 +360,20 @@ def _foreign(
             if others := set(content[key]) - {value}:
                 yield table.name, f"holds {key} {', '.join(sorted(map(str, others)))}, not {value}"
     for record in records:
+        if record.experiment != experiment.name:
+            yield RUNS, f"{record.title} is of {record.experiment}"
+
+
+def other_settings(experiment: Experiment, records: Iterable[RunRecord]) -> list[Problem]:
+    """The stored runs of an experiment whose settings are not those of its profile today."""
+    problems = []
+    for record in records:
         own = record.profile.settings_for(record.model)
-        settings = experiment.profile.tuned(record.model).settings_for(record.model)
-        others = {setting for setting in settings if own[setting] != settings[setting]}
-        if record.experiment != experiment.name or others:
-            words = f" with other {', '.join(sorted(others))}" if others else ""
-            yield RUNS, f"{record.title} is of {record.experiment}{words}"
+        today = experiment.profile.tuned(record.model).settings_for(record.model)
+        if others := sorted(name for name in today if own[name] != today[name]):
+            what = f"{record.title} was made with other {', '.join(others)}"
+            problems.append(Problem(experiment.results / RUNS, what, RESTORE))
+    return problems
 
 
 def _out_of_range(scores: pd.DataFrame) -> Faults:
