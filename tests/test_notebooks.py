@@ -1,12 +1,13 @@
 """What nbval cannot see: cells that never ran, parameters, noise, and rules that match nothing."""
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
-from tools.adopt_notebook import joined
+from tools.adopt_notebook import adopt, joined
 
 from spineseg.utils.paths import REPOSITORY
 
@@ -36,6 +37,19 @@ def test_a_line_that_a_kernel_sent_in_two_is_one_output():
     other = nbformat.v4.new_output("display_data", data={"text/plain": "table"})
     kept = joined([*sent, other, *sent])
     assert [each.get("text") for each in kept] == ["right\n", None, "right\n"]
+
+
+@pytest.mark.parametrize(
+    ("count", "cells", "said"), [(None, 1, "was not run"), (1, 2, "has other cells"), (1, 1, "")]
+)
+def test_a_notebook_that_was_not_run_whole_is_not_adopted(tmp_path, count, cells, said):
+    v4 = nbformat.v4
+    cell = v4.new_code_cell("1", id="a")
+    ran = [v4.new_code_cell("1", id=each, execution_count=count) for each in "ab"[:cells]]
+    nbformat.write(v4.new_notebook(cells=[cell]), tmp_path / "old.ipynb")
+    nbformat.write(v4.new_notebook(cells=ran), tmp_path / "new.ipynb")
+    with pytest.raises(SystemExit, match=said) if said else nullcontext():
+        adopt(tmp_path / "new.ipynb", tmp_path / "old.ipynb")
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)

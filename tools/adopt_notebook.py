@@ -14,13 +14,17 @@ INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
 
 
 def adopt(executed: Path, committed: Path) -> None:
-    """Copy outputs and execution counts; SystemExit if a cell's source differs."""
+    """Copy outputs and execution counts; SystemExit if a cell differs or was not run."""
     new, old = (nbformat.read(path, as_version=4) for path in (executed, committed))
     cells = [cell for cell in new.cells if INJECTED not in cell.metadata.get("tags", [])]
+    if len(cells) != len(old.cells):
+        raise SystemExit(f"{committed}: has other cells than {executed}")
     pairs = [pair for pair in zip(old.cells, cells, strict=True) if pair[0].cell_type == "code"]
     for count, (cell, ran) in enumerate(pairs, start=1):
         if cell.source != ran.source:
             raise SystemExit(f"{committed}: cell {cell.id} changed since {executed} was executed")
+        if ran.execution_count is None and ran.source.strip():
+            raise SystemExit(f"{executed}: cell {cell.id} was not run")
         cell.outputs = joined(each for each in ran.outputs if each.get("name") != "stderr")
         cell.execution_count = count
         for output in cell.outputs:
