@@ -156,6 +156,14 @@ def test_the_share_of_the_lead_by_hand():
     assert np.isnan(mechanism.share_of_lead(plain, plain, plain)).all()
 
 
+def test_the_interval_of_a_share_of_almost_no_lead_is_unbounded():
+    patients = np.linspace(-1, 1, PATIENTS)
+    plain = np.tile(0.5 + 0.1 * patients, (3, 1))
+    share, low, high = mechanism.share_of_lead(plain + 0.3 + 0.2 * patients, plain, plain + 1e-4)
+    assert share > 1000
+    assert (low, high) == (-np.inf, np.inf)
+
+
 def test_the_interval_of_a_share_agrees_with_those_of_gain_and_gap():
     """It contains 0 if the gain's contains zero, and 1 if the gap's does."""
     generator = np.random.default_rng(0)

@@ -253,13 +253,18 @@ def share_of_lead(control: np.ndarray, plain: np.ndarray, proposed: np.ndarray) 
 
 
 def _crossing(control: np.ndarray, plain: np.ndarray, proposed: np.ndarray, side: int) -> float:
-    """The share at which one end of the interval of control - mixture is zero."""
+    """The share at which one end of the interval of control - mixture is zero.
+
+    Infinite if it is beyond LARGEST_SHARE: then the lead is almost zero.
+    """
     from scipy.optimize import brentq
 
     def end(share: float) -> float:
         mixture = (1 - share) * plain + share * proposed
         return interval_of_difference(control, mixture)[side]
 
+    if end(-LARGEST_SHARE) * end(LARGEST_SHARE) > 0:
+        return float("inf") if side else float("-inf")
     return float(brentq(end, -LARGEST_SHARE, LARGEST_SHARE, xtol=1e-4))
 
 
