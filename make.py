@@ -33,6 +33,7 @@ SIMULATED = re.compile(r"(simulated|randomised)(-[1-9][0-9]{0,3})?")  # a data s
 TIME_IS_UP = b"time is up"  # what `spineseg train` says on stderr
 FAILED = b"Error in rule "  # what Snakemake says there of each job that failed
 EXIT_TIME_IS_UP = 3
+EXIT_WRONG_USAGE = 2
 JOBLIBS_CORES = "LOKY_MAX_CPU_COUNT"  # its `cpu_count` and our `count_cores` obey it
 # What pip keeps of a user's settings. Others, such as `user` and `target`, install elsewhere.
 PIP_SETTINGS = (
@@ -111,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     test.set_defaults(command=_test)
 
     lab = commands.add_parser("lab", help="open the lessons in JupyterLab")
-    lab.set_defaults(command=lambda _: prepare() or run(lab_command(), PATH=path_with_venv()))
+    lab.set_defaults(command=_lab)
 
     course = commands.add_parser(
         "course", help="write notebooks for students and solutions into course/"
@@ -224,6 +225,9 @@ def pip_variables() -> dict[str, str]:
 
 
 def _reproduce(options: argparse.Namespace) -> int:
+    if options.cluster and is_study(options):
+        print("the study runs on one machine: leave the cluster out, or name DATA", file=sys.stderr)
+        return EXIT_WRONG_USAGE
     if code := prepare():
         return code
     if options.cluster and (code := install_cluster()):
@@ -265,14 +269,16 @@ def first_step(options: argparse.Namespace) -> tuple[list[str], str]:
     """The command to run before the graph, if any, and the runs that are left to the graph."""
     if options.runs == "none" or options.cluster:
         return [], options.runs
-    if (
-        options.runs == "all"
-        and not (options.data or options.models)
-        and options.profile == PROFILE
-    ):
+    if is_study(options):
         return study_command(options.minutes), "none"
     estimate = estimate_command(options.data, options.profile, options.models, options.runs)
     return estimate, options.runs
+
+
+def is_study(options: argparse.Namespace) -> bool:
+    """Whether all runs of the stored results are asked for."""
+    default = options.profile == PROFILE and not (options.data or options.models)
+    return options.runs == "all" and default
 
 
 def study_command(minutes: float | None = None) -> list[str]:
@@ -342,8 +348,18 @@ def reproduce_command(
     return _python("-m", "snakemake", *where, *options)
 
 
+def _lab(_: argparse.Namespace) -> int:
+    if code := prepare():
+        return code
+    copy_stored_results()
+    return run(lab_command(), PATH=path_with_venv())
+
+
 def _test(_: argparse.Namespace) -> int:
-    return prepare() or run_all(phantom_commands()) or run_tests() or run_notebooks()
+    if code := prepare():
+        return code
+    copy_stored_results()
+    return run_all(phantom_commands()) or run_tests() or run_notebooks()
 
 
 def phantom_commands() -> list[list[str]]:
@@ -416,7 +432,7 @@ def _predict(options: argparse.Namespace) -> int:
             "or make predict SCAN=in.nii.gz MASK=out.nii.gz",
             file=sys.stderr,
         )
-        return 2
+        return EXIT_WRONG_USAGE
     return prepare() or run(predict_command(options.scan, options.mask))
 
 

@@ -343,6 +343,12 @@ def test_a_cluster_gets_its_plugin_and_its_profile(commands):
     assert "--cores" not in graph
 
 
+def test_the_study_does_not_run_on_a_cluster(commands, capsys):
+    assert make.main(["reproduce", "--runs", "all", "--cluster", "slurm"]) == 2
+    assert "the study runs on one machine" in capsys.readouterr().err
+    assert not commands
+
+
 @pytest.mark.parametrize("given", [["--cores=0"], ["--cores=x"], ["--cores=2", "--cluster=slurm"]])
 def test_cores_are_a_positive_number_of_one_machine(given, commands, capsys):
     with pytest.raises(SystemExit):
