@@ -118,8 +118,8 @@ def _table4(experiment: Experiment, cost: pd.DataFrame) -> pd.DataFrame:
 
 
 def _five_folds(experiment: Experiment, scores: pd.DataFrame) -> pd.DataFrame:
-    compared = scores[scores["model"].isin([PLAIN, PROPOSED])]
-    return experiment.stamp(tables.five_folds(scores), device_names(compared["device"]))
+    compared = scores["model"].isin([PLAIN, PROPOSED]) & (scores["seed"] == tables.SEED_OF_FOLDS)
+    return experiment.stamp(tables.five_folds(scores), device_names(scores.loc[compared, "device"]))
 
 
 def _verdicts(
@@ -196,14 +196,26 @@ def derived_table(name: str) -> ResultTable:
 def compute(experiment: Experiment, table: ResultTable) -> pd.DataFrame:
     """Compute a derived table from the stored files of an experiment.
 
-    Raises UserError if a source is missing.
+    Raises UserError if a source is missing, and if the table cannot be computed from them.
     """
     if missing := missing_sources(experiment, table):
         names = ", ".join(source.name for source in missing)
         what = f"lacks {names}, from which {table.name} is computed"
         raise UserError.at(experiment.results, what, REMAKE)
-    sources = (_read(experiment, source) for source in DERIVED[table].all_sources)
-    return DERIVED[table].make(experiment, *sources)
+    sources = [_read(experiment, source) for source in DERIVED[table].all_sources]
+    try:
+        return DERIVED[table].make(experiment, *sources)
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError) as error:  # what damaged sources lead to differs
+        what = f"cannot be computed from {source_names(table)} ({error})"
+        raise UserError.at(experiment.results / table.name, what, REMAKE) from None
+
+
+def source_names(table: ResultTable) -> str:
+    """What a derived table is computed from, in words."""
+    names = ", ".join(source.name for source in DERIVED[table].all_sources)
+    return names or "the printed tables"
 
 
 def _read(experiment: Experiment, source: ResultTable) -> pd.DataFrame:

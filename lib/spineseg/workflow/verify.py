@@ -12,7 +12,7 @@ from spineseg.experiment import Experiment
 from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.files import CSV_FORMAT
 from spineseg.workflow.gather import REMAKE
-from spineseg.workflow.tables import DERIVED, compute, derived_table, stored_tables
+from spineseg.workflow.tables import DERIVED, compute, derived_table, source_names, stored_tables
 
 SHOWN = 3  # differing cells named per table
 
@@ -40,7 +40,7 @@ def verify(experiment: Experiment, tables: Sequence[str] = ()) -> Iterator[str]:
             what = f"{', '.join(cells[:SHOWN])}{more}"
             problems.append(Problem(experiment.results / table.name, what, REMAKE))
         else:
-            yield f"{table.name}: matches to the last digit (from {_source_names(table)})"
+            yield f"{table.name}: matches to the last digit (from {source_names(table)})"
     if problems:
         raise UserError(*problems)
 
@@ -55,11 +55,6 @@ def with_sources(tables: Sequence[ResultTable], experiment: Experiment) -> list[
     return [table for table in DERIVED if table in wanted]
 
 
-def _source_names(table: ResultTable) -> str:
-    names = ", ".join(source.name for source in DERIVED[table].all_sources)
-    return names or "the printed tables"
-
-
 def differences(experiment: Experiment, table: ResultTable) -> list[str]:
     """The cells in which a stored table is not what its sources give.
 
@@ -70,7 +65,7 @@ def differences(experiment: Experiment, table: ResultTable) -> list[str]:
     if not path.is_file():
         raise UserError.at(path, "does not exist", REMAKE)
     stored = _as_text(path)
-    wanted = _as_text(io.StringIO(_computed(experiment, table).to_csv(**CSV_FORMAT)))
+    wanted = _as_text(io.StringIO(compute(experiment, table).to_csv(**CSV_FORMAT)))
     if list(stored.columns) != list(wanted.columns):
         return [f"columns: stored {[*stored.columns]}, recomputed {[*wanted.columns]}"]
     if len(stored) != len(wanted):
@@ -81,16 +76,6 @@ def differences(experiment: Experiment, table: ResultTable) -> list[str]:
         f"recomputed {wanted.iloc[row, column]!s}"
         for row, column in zip(rows, columns, strict=True)
     ]
-
-
-def _computed(experiment: Experiment, table: ResultTable) -> pd.DataFrame:
-    try:
-        return compute(experiment, table)
-    except UserError:
-        raise
-    except (LookupError, TypeError, ValueError) as error:  # what damaged sources lead to differs
-        what = f"cannot be computed from {_source_names(table)} ({error})"
-        raise UserError.at(experiment.results / table.name, what, REMAKE) from None
 
 
 def _as_text(source: Path | io.StringIO) -> pd.DataFrame:
