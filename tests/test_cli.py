@@ -28,6 +28,11 @@ def test_each_seed_is_a_run_of_its_own(phantom, workspace, capsys):
     assert json.loads((run / "run.json").read_text())["seed"] == 3
 
 
+def test_scores_of_a_run_without_held_out_cases_are_refused_before_it_is_trained(capsys):
+    assert cli.main(["train", "--profile", "smoke", "--fold", "all", "--score"]) == 2
+    assert "--score needs held-out cases" in capsys.readouterr().err
+
+
 def test_other_data_takes_one_run(trained, phantom, capsys):
     run = str(trained / "runs" / RUN)
     assert cli.main(["evaluate", run, run, "--data", str(phantom)]) == 2

@@ -97,10 +97,14 @@ def _train(options: argparse.Namespace) -> int:
     The last line on stdout is the run's folder."""
     if options.threads:
         os.environ["OMP_NUM_THREADS"] = str(options.threads)  # before torch is imported
+    from spineseg.experiment import ALL
     from spineseg.runs import is_finished
     from spineseg.workflow.score import score_run
     from spineseg.workflow.train import time_limit, train
 
+    if options.score and options.fold == ALL:
+        print("--score needs held-out cases, and fold all holds none out", file=sys.stderr)
+        return WRONG_USAGE
     until = time_limit(options.minutes)
     run = train(_experiment(options), options.model, options.fold, until, options.seed)
     if not is_finished(run):
@@ -272,7 +276,7 @@ def _reproduce(options: argparse.Namespace) -> int:
 def _study(options: argparse.Namespace) -> int:
     """Train and score every run behind the stored results of the phantom and the simulated
     patients, then write these results. The search for each method's settings is a part of it. The
-    same command resumes. It says first about how long the stored runs take here."""
+    same command resumes. It first estimates how long the stored runs take here."""
     from spineseg.utils.processes import count_cores
     from spineseg.workflow.study_results import carry_out_study, estimate_study, store_results
 
@@ -604,7 +608,8 @@ COMMANDS: dict[str, Command] = {
             _argument(
                 "--store-only",
                 action="store_true",
-                help="train nothing; write the results of the runs that are finished",
+                help="train nothing; write the results of the runs that are finished, and what the "
+                "search chose into profiles/tuned.csv",
             ),
         ),
     ),

@@ -4,13 +4,11 @@ import math
 import sys
 from collections.abc import Sequence
 
-import torch
-
 from spineseg.evaluation.result_files import COST
 from spineseg.experiment import Experiment
 from spineseg.methods import METHODS, TABLE3_METHODS
 from spineseg.runs import is_finished
-from spineseg.utils.errors import Problem, UserError
+from spineseg.utils.errors import Problem, UserError, is_out_of_memory
 from spineseg.utils.locks import folder_lock
 from spineseg.workflow.cost import write_cost
 from spineseg.workflow.gather import Run, gather, record_origin, require_replaceable
@@ -44,7 +42,9 @@ def reproduce(
             try:
                 if _train_and_score(experiment, name, folds, until):
                     scored.append(name)
-            except torch.OutOfMemoryError:
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
                 what = f"{METHODS[name].title} does not fit into the memory of this device"
                 remedy = "leave this method out, or train it on another device"
                 too_large.append(Problem(experiment.runs, what, remedy))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from spineseg.evaluation.result_files import COST, LOSSES, RUNS, VALIDATION_SCORES, ResultTable
-from spineseg.experiment import PATIENTS, PHANTOM_RECORD, VALIDATION, Experiment
+from spineseg.experiment import PATIENTS, VALIDATION, Experiment
 from spineseg.methods import MECHANISM_METHODS, NNUNET, nnunet_is_installed
 from spineseg.paper.mechanism import TRAINED_FIELDS, trained_fields
 from spineseg.runs import load_record
@@ -61,15 +61,13 @@ def carry_out_study(workers: int, minutes: float) -> bool:
 def _simulate_phantom() -> None:
     from spineseg.phantom import write_dataset
 
-    folder = paths.default_data()
-    if not (folder / PHANTOM_RECORD).is_file():
-        write_dataset(folder, PATIENTS)
+    write_dataset(paths.default_data(), PATIENTS)
 
 
 def store_results() -> list[Path]:
     """Write results/ of each experiment from the runs that are finished; returns the folders.
 
-    A chain goes on after runs that are not here if results/ hold them.
+    A chain continues past runs whose folders are missing if results/ holds them.
     """
     stored = {job.folder for each in experiments() for job in _stored_jobs(each)}
     parts = (_finished_part(chain, stored)[0] for chain in study.chains())
@@ -80,7 +78,8 @@ def store_results() -> list[Path]:
 def _finished_part(chain: Chain, stored: Collection[Path] = ()) -> tuple[list[Job], bool]:
     """The finished jobs of a chain up to its first unfinished step, and whether there is none.
 
-    Jobs with a folder in `stored` do not end it.
+    Jobs with a folder in `stored` do not end it. What the chain chooses goes into
+    profiles/tuned.csv.
     """
     jobs: list[Job] = []
     for step in chain:
