@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--notebooks", type=Path, metavar="DIR", help="take notebooks from here if it has them"
     )
     options = parser.parse_args(arguments)
+    if options.notebooks and not options.notebooks.is_dir():
+        parser.error(f"{options.notebooks}: no such folder")
     start = time.monotonic()
     for folder in (SOURCE, STATIC, DOCTREES, HTML):
         shutil.rmtree(folder, ignore_errors=True)

@@ -148,7 +148,7 @@ def adapt(notebook: NotebookNode, repository: Repository, page: str) -> set[str]
             for output in cell.outputs:
                 tame(output)
                 if text := output.get("data", {}).get("text/markdown"):
-                    output.data["text/markdown"] = repository.rewrite(text, page)
+                    text = output.data["text/markdown"] = repository.rewrite(text, page)
                     files |= repository.linked_files(text, page)
     if slider := SLIDERS.get(PurePosixPath(page).name[:2]):
         label, words = slider

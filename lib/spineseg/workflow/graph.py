@@ -271,7 +271,7 @@ class Graph:
 
     @property
     def sources_of_tables(self) -> list[str]:
-        """What the tables are computed from, and what tells that they are out of date in a clone.
+        """What the tables are computed from, and what marks them as out of date in a clone.
 
         There, all committed files are as old as each other. Stored scores are tabulated, and the
         notebooks executed, beside the training of new runs.

@@ -208,7 +208,7 @@ def case_dsc(job: Job) -> pd.DataFrame:
 
 
 def stored_trial(job: Job) -> pd.DataFrame | None:
-    """The same of a trial that results/ holds; None if they do not hold it."""
+    """The `case_dsc` of a trial that results/ holds; None if it does not hold this trial."""
     for folder in (each.results for each in experiments()):
         if (folder / VALIDATION_SCORES.name).is_file():
             tried = VALIDATION_SCORES.read(folder)
@@ -244,7 +244,7 @@ def run_chains(chains: Sequence[Chain], workers: int, until: float = math.inf) -
     failed: list[Problem] = []
 
     def advance(number: int) -> None:
-        """Queue the next step of a chain that has runs to do, if it can go on."""
+        """Queue the next step of a chain that has runs to do, if it can continue."""
         try:
             queue_next_step(number)
         except UserError as error:  # scores that choose the next runs cannot be read

@@ -36,7 +36,7 @@ def on_means(table3: pd.DataFrame, name: str) -> str:
         f"{METHODS[str(model)].title} {ours:.1f} %" for model, ours in means["ours"][1:].items()
     ]
     if others:
-        sentences.append(f"Then come {joined(others)}.")
+        sentences.append(f"Then come{'s' * (len(others) == 1)} {joined(others)}.")
     if absent:
         sentences.append(f"Not run: {', '.join(absent)}.")
     return " ".join(sentences)
@@ -102,8 +102,8 @@ def on_folds(folds: pd.DataFrame) -> str:
     points = with_interval(row["difference"], row["low"], row["high"], "+.1f")
     return (
         f"Over {row['folds']} folds with one seed and {row['cases']} patients, ASPP-UNet minus "
-        f"U-Net-2D is {points} points. This interval is over patients only: it does not know how "
-        "far another seed would move the means."
+        f"U-Net-2D is {points} points. This interval is over patients only: it does not "
+        "include how far another seed would move the means."
     )
 
 

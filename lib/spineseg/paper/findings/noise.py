@@ -31,7 +31,9 @@ def on_noise(curves: pd.DataFrame) -> str:
     halved = halving_levels(curves).drop(low).sort_values()
     fallen = [f"{k:.0f} ({METHODS[str(name)].title})" for name, k in halved.dropna().items()]
     if fallen:
-        sentences.append(f"It falls to half of its value without noise at k = {joined(fallen)}.")
+        sentences.append(
+            f"The DSC falls to half of its value without noise at k = {joined(fallen)}."
+        )
     if stay := titles(halved[halved.isna()].index):
         sentences.append(f"It stays above half up to k = {most} for {joined(stay)}.")
     floor = table[table[most] < FLOOR_DSC].index.difference(low, sort=False)
