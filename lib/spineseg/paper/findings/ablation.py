@@ -3,6 +3,7 @@
 import pandas as pd
 
 from spineseg.methods import METHODS, PROPOSED
+from spineseg.paper.findings.words import against_zero
 from spineseg.paper.tables import with_interval
 
 
@@ -42,14 +43,14 @@ def _against(ran: pd.DataFrame, name: str) -> list[str]:
     others, reference = ran.dropna(subset=name), ran.index[ran[name].isna()]
     if others.empty or len(reference) != 1:
         return []
-    low, high = others[f"{name}_low"], others[f"{name}_high"]
+    better, level, worse = against_zero(others[f"{name}_low"], others[f"{name}_high"])
     groups = {
-        "These are significantly better than the network {}: {}.": low > 0,
-        "These are significantly worse than the network {}: {}.": high < 0,
-        "These cannot be told from the network {}: {}.": (low <= 0) & (high >= 0),
+        "These are significantly better than the network {}: {}.": better,
+        "These are significantly worse than the network {}: {}.": worse,
+        "These cannot be told from the network {}: {}.": level,
     }
     return [
-        words.format(_with_modules(reference[0]), _listed(low.index[rows]))
+        words.format(_with_modules(reference[0]), _listed(others.index[rows]))
         for words, rows in groups.items()
         if rows.any()
     ]

@@ -11,7 +11,7 @@ from spineseg.paper.findings.mechanism import (
     part_of_lead,
     rows_by_model,
 )
-from spineseg.paper.findings.words import Row, in_stages, in_words, joined, points
+from spineseg.paper.findings.words import Row, against_zero, in_stages, in_words, joined, points
 from spineseg.paper.search import TRAINED_OUT
 
 
@@ -49,13 +49,12 @@ def on_one_more_stage(deeper: pd.DataFrame) -> str:
     """Whether one more stage does as much as ASPP; `deeper` is that of `deeper_table`."""
     if deeper.empty:
         return ""
-    behind, ahead = deeper["difference_low"] > 0, deeper["difference_high"] < 0
-    level = len(deeper) - behind.sum() - ahead.sum()
+    ahead, level, behind = against_zero(deeper["difference_low"], deeper["difference_high"])
     pairs = f"{len(deeper)} pair{'s' * (len(deeper) > 1)}"
     return (
         f"In {pairs}, ASPP-UNet was compared with a plain network of one more stage. "
-        f"It is ahead in {behind.sum()} and behind in {ahead.sum()}; in {level} the difference "
-        "cannot be told from chance."
+        f"It is ahead in {ahead.sum()} and behind in {behind.sum()}; in {level.sum()} the "
+        "difference cannot be told from chance."
     )
 
 

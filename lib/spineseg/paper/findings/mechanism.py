@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED
-from spineseg.paper.findings.words import Row, in_stages, in_words, joined, points
+from spineseg.paper.findings.words import Row, against_zero, in_stages, in_words, joined, points
 from spineseg.paper.mechanism import (
     FAILING,
     FIELD_SHARES,
@@ -32,15 +32,14 @@ def on_lead(depths: pd.DataFrame) -> str:
     `depths` holds the rows of `depth_table` of one or several experiments.
     """
     ratios = depths.sort_values(["ratio", "image_rows"])
-    sentences = {
-        "ASPP raises the mean DSC if the plain network sees {}.": ratios["lead_low"] > 0,
-        "If it sees {}, the difference cannot be told from chance.": (ratios["lead_low"] <= 0)
-        & (ratios["lead_high"] >= 0),
-        "ASPP lowers the mean DSC if the plain network sees {}.": ratios["lead_high"] < 0,
-    }
+    sentences = (
+        "ASPP raises the mean DSC if the plain network sees {}.",
+        "If it sees {}, the difference cannot be told from chance.",
+        "ASPP lowers the mean DSC if the plain network sees {}.",
+    )
     found = [
         words.format(joined(map(_at_ratio, ratios[rows].to_dict("records")), "or"))
-        for words, rows in sentences.items()
+        for words, rows in zip(sentences, _lead_against_zero(ratios), strict=True)
         if rows.any()
     ]
     steps = [
@@ -55,14 +54,9 @@ def on_stages(depths: pd.DataFrame) -> str:
     """With how many stages ASPP helps, for each number of rows; `depths` is as in `on_lead`."""
     sentences = []
     for rows, size in depths.sort_values("stages").groupby("image_rows"):
-        parts = {
-            "helps": size["lead_low"] > 0,
-            "makes no difference that can be told from chance": (size["lead_low"] <= 0)
-            & (size["lead_high"] >= 0),
-            "does harm": size["lead_high"] < 0,
-        }
+        parts = ("helps", "makes no difference that can be told from chance", "does harm")
         found = []
-        for what, where in parts.items():
+        for what, where in zip(parts, _lead_against_zero(size), strict=True):
             stages = list(size["stages"][where])
             if stages:
                 some = joined((in_words(each) for each in stages), "or")
@@ -70,6 +64,10 @@ def on_stages(depths: pd.DataFrame) -> str:
         if found:
             sentences.append(f"In images of {rows} rows, ASPP {joined(found)}.")
     return " ".join(sentences)
+
+
+def _lead_against_zero(depths: pd.DataFrame) -> tuple[pd.Series, pd.Series, pd.Series]:
+    return against_zero(depths["lead_low"], depths["lead_high"])
 
 
 def on_best_control(controls: pd.DataFrame) -> str:

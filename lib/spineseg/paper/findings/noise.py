@@ -3,7 +3,7 @@
 import pandas as pd
 
 from spineseg.methods import METHODS
-from spineseg.paper.findings.words import joined, titles
+from spineseg.paper.findings.words import against_zero, joined, titles
 from spineseg.paper.tables import halving_levels, with_interval
 
 LEAST_CLEAN_DSC = 20.0  # per cent; a method below it without noise has little to lose
@@ -71,23 +71,23 @@ def on_noise_training(gain: pd.DataFrame) -> str:
     """What training with noise gains and costs; `gain` is that of `noise_gain`."""
     if gain.empty:
         return ""
-    rows = gain.sort_values("k").to_dict("records")
+    gain = gain.sort_values("k")
+    rows = gain.to_dict("records")
     if max(rows[0]["without"], rows[0]["trained"]) < LEAST_CLEAN_DSC:
         return (
             f"With and without noise in training, the mean DSC starts below {LEAST_CLEAN_DSC:.0f} "
             "%, so there is nothing to protect."
         )
+    raises, level, lowers = against_zero(gain["low"], gain["high"])
     judged = {
-        "It raises the DSC at k = {}.": [row["k"] for row in rows if row["low"] > 0],
-        "It lowers the DSC at k = {}.": [row["k"] for row in rows if row["high"] < 0],
-        "The difference cannot be told from chance at k = {}.": [
-            row["k"] for row in rows if not (row["low"] > 0 or row["high"] < 0)
-        ],
+        "It raises the DSC at k = {}.": gain["k"][raises],
+        "It lowers the DSC at k = {}.": gain["k"][lowers],
+        "The difference cannot be told from chance at k = {}.": gain["k"][level],
     }
     changes = " and by ".join(
         f"{with_interval(row['difference'], row['low'], row['high'], '+.1f')} points at "
         f"k = {row['k']}"
         for row in (rows[0], rows[-1])
     )
-    said = [words.format(joined(map(str, ks))) for words, ks in judged.items() if ks]
+    said = [words.format(joined(map(str, ks))) for words, ks in judged.items() if len(ks)]
     return " ".join([f"Training with noise changes the mean DSC by {changes}.", *said])

@@ -3,6 +3,8 @@
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
+import pandas as pd
+
 from spineseg.methods import METHODS
 from spineseg.paper.mechanism import ENDS
 from spineseg.paper.tables import with_interval
@@ -18,6 +20,11 @@ def joined(parts: Iterable[str], last_word: str = "and") -> str:
 
 def titles(models: Iterable[Hashable]) -> list[str]:
     return [METHODS[str(name)].title for name in models]
+
+
+def against_zero(low: pd.Series, high: pd.Series) -> tuple[pd.Series, pd.Series, pd.Series]:
+    """Which of these intervals are above zero, which contain it, and which are below it."""
+    return low > 0, (low <= 0) & (high >= 0), high < 0
 
 
 def in_words(number: int) -> str:
