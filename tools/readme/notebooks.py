@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import pandas as pd
 from tools.readme.markdown import link, table
 from tools.readme.stored import ABLATED, CONTROLLED, RESULTS, SHOWN
 
@@ -153,7 +152,7 @@ NOTEBOOKS = (
 
 def notebooks_table() -> str:
     """Each notebook: what it teaches, its seconds, its figures and tables, its code."""
-    times = pd.read_csv(RESULTS / SHOWN / TIMES.name).set_index("step")["seconds"]
+    times = TIMES.read(RESULTS / SHOWN).set_index("step")["seconds"]
     lines = [
         (
             link(notebook.name[:2], f"notebooks/{notebook.name}.ipynb"),

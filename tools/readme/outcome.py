@@ -123,7 +123,7 @@ def _findings() -> list[str]:
 
 def _lead() -> str:
     """How ASPP-UNet compares with U-Net-2D on the same fold."""
-    table3 = pd.read_csv(RESULTS / SHOWN / TABLE3.name).query("metric == 'DSC'")
+    table3 = TABLE3.read(RESULTS / SHOWN).query("metric == 'DSC'")
     means = table3[table3["class"] == ALL_CLASSES].set_index("model")["ours"]
     row = stored.lead_over(PLAIN)
     close = findings.on_close_rivals(stored.convergence().reset_index())
@@ -165,7 +165,7 @@ def _stated() -> pd.Series:
 
 def _judged() -> str:
     """The verdict on the lead over U-Net-2D."""
-    verdicts = pd.read_csv(RESULTS / SHOWN / VERDICTS.name).set_index("claim")["verdict"]
+    verdicts = VERDICTS.read(RESULTS / SHOWN).set_index("claim")["verdict"]
     verdict = verdicts[lead_claim(PLAIN, "DSC")]
     if verdict != REPRODUCED:
         return f"Verdict on the lead: {verdict}."
@@ -243,7 +243,7 @@ def _cause() -> str:
     if not found:
         return ""
     plain, proposed = (at_depth(name, CONTROL_DEPTH) for name in (PLAIN, PROPOSED))
-    named = mechanism.named_table(pd.read_csv(RESULTS / CONTROLLED / CONFUSION.name))
+    named = mechanism.named_table(CONFUSION.read(RESULTS / CONTROLLED))
     wrong = {name: mechanism.of_vertebrae(named, name)["misnamed"] for name in (plain, proposed)}
     return (
         f"**Why.** With {in_stages(CONTROL_DEPTH)}, {METHODS[PLAIN].title} gives {wrong[plain]:.1f}"
@@ -285,7 +285,7 @@ def _verdicts() -> str:
 
 
 def _verdicts_of(name: str, scans: str) -> str:
-    judged = pd.read_csv(RESULTS / name / VERDICTS.name, dtype={"section": str})
+    judged = VERDICTS.read(RESULTS / name)
     counts = judged["verdict"].value_counts()
     held = judged[judged["verdict"] == REPRODUCED]
     on_noise = (held["section"] == NOISE_SECTION).sum()

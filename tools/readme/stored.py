@@ -33,7 +33,7 @@ TRAINED_ON_PATIENTS = {  # where the training starts from, and the experiment
 @cache
 def scores_of(experiment: str) -> pd.DataFrame:
     """The scores of each case that an experiment stores."""
-    return pd.read_csv(RESULTS / experiment / SCORES.name, dtype={"fold": str})
+    return SCORES.read(RESULTS / experiment)
 
 
 def runs_of(experiment: str) -> pd.DataFrame:
@@ -48,12 +48,12 @@ def devices_of(experiment: str) -> pd.Series:
 
 def convergence() -> pd.DataFrame:
     """What twice the epochs change of the methods of Table 3, by model: convergence.csv."""
-    return pd.read_csv(RESULTS / SHOWN / CONVERGENCE.name).set_index("model")
+    return CONVERGENCE.read(RESULTS / SHOWN).set_index("model")
 
 
 def dsc_of(experiment: str) -> pd.DataFrame:
     """The mean DSC of volumes, a fraction, by model and class, with interval and counts."""
-    summary = pd.read_csv(RESULTS / experiment / SUMMARY.name)
+    summary = SUMMARY.read(RESULTS / experiment)
     rows = summary.query("aggregation == 'volume' and metric == 'DSC'")
     return rows.set_index(["model", "class"])
 
@@ -66,7 +66,7 @@ def classes_of(experiment: str) -> list[str]:
 
 def lead_over(model: str, experiment: str = SHOWN) -> pd.Series:
     """ASPP-UNet's lead in DSC over another method: the row of comparison.csv."""
-    table = pd.read_csv(RESULTS / experiment / COMPARISON.name)
+    table = COMPARISON.read(RESULTS / experiment)
     return table.query("metric == 'DSC' and model == @model").iloc[0]
 
 
@@ -94,8 +94,8 @@ def depths() -> pd.DataFrame:
 
 def searched() -> pd.DataFrame:
     """Which settings were tried for the networks of the mechanism: rows of search.csv."""
-    tables = (RESULTS / name / SEARCH.name for name in (SHOWN, CONTROLLED))
-    return pd.concat(map(pd.read_csv, tables), ignore_index=True)
+    tables = (SEARCH.read(RESULTS / name) for name in (SHOWN, CONTROLLED))
+    return pd.concat(tables, ignore_index=True)
 
 
 def shown_depths() -> pd.DataFrame:

@@ -39,7 +39,7 @@ SPEED_ROWS = (
 
 def scores_table() -> str:
     """Mean DSC of the six methods: paper, ours, the difference, and whether it is trained out."""
-    rows = pd.read_csv(RESULTS / SHOWN / TABLE3.name).query("metric == 'DSC'")
+    rows = TABLE3.read(RESULTS / SHOWN).query("metric == 'DSC'")
     rows = rows[rows["class"] == ALL_CLASSES].set_index("model")
     ours = rows.loc[PROPOSED]
     head = (
@@ -66,7 +66,7 @@ def scores_table() -> str:
         "validation patients, with one seed and its interval over patients."
     )
     rivals = findings.on_rivals(stored.convergence().reset_index())
-    repeats = findings.on_repeats(pd.read_csv(RESULTS / SHOWN / VALIDATION_SCORES.name))
+    repeats = findings.on_repeats(VALIDATION_SCORES.read(RESULTS / SHOWN))
     training = " ".join(filter(None, [rivals, repeats]))
     parts = [table(head, lines), remark, training, _five_folds(), _letter()]
     return "\n\n".join(filter(None, parts))
@@ -86,7 +86,7 @@ def _change(model: str) -> str:
     if model in convergence.index and pd.notna(convergence.loc[model, "change"]):
         change = convergence.loc[model, ["change", "low", "high"]]
         return with_interval(*map(float, change), "+.1f")
-    search = pd.read_csv(RESULTS / SHOWN / SEARCH.name).query("model == @model")
+    search = SEARCH.read(RESULTS / SHOWN).query("model == @model")
     tried = search.set_index(["learning_rate", "epochs"])["DSC"]
     if search.empty:
         return "not tried"
@@ -99,7 +99,7 @@ def _change(model: str) -> str:
 
 def _five_folds() -> str:
     """The lead over all folds that both methods were trained on, with one seed."""
-    rows = pd.read_csv(RESULTS / SHOWN / FIVE_FOLDS.name).query("metric == 'DSC'")
+    rows = FIVE_FOLDS.read(RESULTS / SHOWN).query("metric == 'DSC'")
     if rows.empty or rows["folds"].item() < load_profile(SHOWN_PROFILE).folds:
         return ""
     row = rows.iloc[0]

@@ -6,7 +6,7 @@ from tools.readme.markdown import table
 from tools.readme.stored import ABLATED, RESULTS, SHOWN
 from tools.readme.tables import controls_table, depths_table, interval_of
 
-from spineseg.evaluation.result_files import TABLE3, VERDICTS
+from spineseg.evaluation.result_files import AUDIT, TABLE2, TABLE3, VERDICTS
 from spineseg.labels import ALL_CLASSES
 from spineseg.methods import CONTROL_DEPTH, METHODS, TABLE3_METHODS
 from spineseg.paper import consistency, findings, printed
@@ -37,15 +37,15 @@ def results_page() -> str:
         "simulated scans, so they say nothing about patients. DSC is in per cent. Brackets hold "
         "95 % intervals over seeds and patients.",
         "## Table 3: six methods",
-        table3(pd.read_csv(RESULTS / SHOWN / TABLE3.name)),
+        table3(TABLE3.read(RESULTS / SHOWN)),
         "## Table 2: where the ASPP modules are",
-        table2(pd.read_csv(RESULTS / ABLATED / "table2.csv", dtype={"positions": str})),
+        table2(TABLE2.read(RESULTS / ABLATED)),
         "## The mechanism: when ASPP helps",
         *depths(),
         "## The mechanism: what ASPP's lead comes from",
         *controls(),
         "## Claim by claim",
-        verdicts(pd.read_csv(RESULTS / SHOWN / VERDICTS.name)),
+        verdicts(VERDICTS.read(RESULTS / SHOWN)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -217,7 +217,7 @@ def _erratum(row: dict) -> tuple[str, str, str]:
 
 
 def _audit() -> pd.DataFrame:
-    return pd.read_csv(RESULTS / SHOWN / "audit.csv")
+    return AUDIT.read(RESULTS / SHOWN)
 
 
 def _origin(row: pd.Series) -> str:

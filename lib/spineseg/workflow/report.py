@@ -56,7 +56,7 @@ def write_times(experiment: Experiment, records: Sequence[RunRecord]) -> None:
 
 def summary_text(experiment: Experiment, records: Sequence[RunRecord]) -> str:
     """Mean scores, time, and where to find things."""
-    summary = pd.read_csv(experiment.results / SUMMARY.name)
+    summary = SUMMARY.read(experiment.results)
     means = summary[(summary["aggregation"] == "volume") & (summary["class"] == ALL_CLASSES)]
     table = means.pivot_table("mean", "model", "metric", sort=False)
     titles = {name: method.title for name, method in METHODS.items()}
