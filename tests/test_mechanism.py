@@ -390,11 +390,11 @@ def test_the_words_on_the_controls_are_chosen_by_the_intervals(no_pooling, wide,
 def test_the_words_on_the_stages_and_the_best_control_are_chosen_by_the_numbers():
     depths = leads((0.1, 30, 28, 32), (1, 0.5, -1, 2), (2, -3, -4, -2)).assign(stages=[1, 4, 5])
     assert findings.on_stages(depths) == (
-        "In images of 110 rows, ASPP helps with one stage, makes no difference that can be told "
-        "from chance with four stages and does harm with five stages."
+        "In images of 110 rows, ASPP-UNet is ahead with one stage; the difference cannot be told "
+        "from chance with four stages; ASPP-UNet is behind with five stages."
     )
     both = pd.concat([depths[:1], depths[:1].assign(stages=2)])
-    assert findings.on_stages(both).endswith("ASPP helps with one or two stages.")
+    assert findings.on_stages(both).endswith("ASPP-UNet is ahead with one or two stages.")
     assert findings.on_stages(depths[:0]) == ""
     unknown = depths.assign(lead_low=np.nan, lead_high=np.nan)  # of one patient
     assert findings.on_stages(unknown) == ""

@@ -44,6 +44,9 @@ def _against(ran: pd.DataFrame, name: str) -> list[str]:
     if others.empty or len(reference) != 1:
         return []
     better, level, worse = against_zero(others[f"{name}_low"], others[f"{name}_high"])
+    if len(others) > 1 and level.all():
+        network = _with_modules(reference[0])
+        return [f"None of the other {len(others)} networks can be told from the one {network}."]
     groups = {
         "These are significantly better than the network {}: {}.": better,
         "These are significantly worse than the network {}: {}.": worse,

@@ -54,7 +54,11 @@ def on_stages(depths: pd.DataFrame) -> str:
     """With how many stages ASPP helps, for each number of rows; `depths` is as in `on_lead`."""
     sentences = []
     for rows, size in depths.sort_values("stages").groupby("image_rows"):
-        parts = ("helps", "makes no difference that can be told from chance", "does harm")
+        parts = (
+            "ASPP-UNet is ahead",
+            "the difference cannot be told from chance",
+            "ASPP-UNet is behind",
+        )
         found = []
         for what, where in zip(parts, _lead_against_zero(size), strict=True):
             stages = list(size["stages"][where])
@@ -62,7 +66,7 @@ def on_stages(depths: pd.DataFrame) -> str:
                 some = joined((in_words(each) for each in stages), "or")
                 found.append(f"{what} with {some} stage{'s' * (stages[-1] > 1)}")
         if found:
-            sentences.append(f"In images of {rows} rows, ASPP {joined(found)}.")
+            sentences.append(f"In images of {rows} rows, {'; '.join(found)}.")
     return " ".join(sentences)
 
 
@@ -216,7 +220,7 @@ def part_of_lead(control: Row) -> str:
     words = {
         "nothing": "nothing that can be told from chance",
         "more": "more than the lead",
-        "all": "no less than the lead, as far as these runs can tell",
+        "all": "as much as the lead, as far as these runs can tell",
         "part": "part of the lead",
     }[amount]
     ends = (f"{control[f'share{end}']:.0f}" for end in ("", "_low", "_high"))
@@ -237,12 +241,12 @@ def on_cause(controls: pd.DataFrame) -> str:
     branches = amounts["control_no_pooling"] in ("all", "more")
     size = amounts["control_wide"] != "nothing"
     if branches and not size:
-        most = max(rows["control_wide"]["share_high"], 0)
+        ends = (f"{rows['control_wide'][f'share{end}']:.0f}" for end in ("", "_low", "_high"))
         sentences = [
             "ASPP's atrous branches alone are enough for the lead.",
             *_other_ways(rows),
             "More parameters than U-Net-2D, without more reach (five full-width 1x1 branches), "
-            f"gain at most {most:.0f} %.",
+            "gain {} % of it ({} to {}), which may be chance.".format(*ends),
         ]
         return " ".join(sentences)
     if size and not branches:
@@ -266,7 +270,7 @@ def _other_ways(rows: Mapping[str, Row]) -> list[str]:
     """What else gains a part of the lead; `rows` is that of `rows_by_model`."""
     ways = {
         "control_near": "image pooling with rates 1, 2, 3",
-        "control_pooling": "image pooling alone",
+        "control_pooling": "image pooling with a 1x1 branch",
         "control_rows": "the row number as a second input",
     }
     gains = [
@@ -274,7 +278,7 @@ def _other_ways(rows: Mapping[str, Row]) -> list[str]:
         for name, way in ways.items()
         if name in rows and amount_of_lead(rows[name]) not in ("unknown", "nothing")
     ]
-    return [f"There are other ways to it: {joined(gains)} of the lead."] if gains else []
+    return [f"Other changes gain a part of it: {joined(gains)} of the lead."] if gains else []
 
 
 def on_classes(classes: pd.DataFrame) -> str:
