@@ -148,13 +148,13 @@ def named(**parts: tuple[float, float, float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def test_counting_is_blamed_only_if_wrong_names_prevail():
+def test_errors_are_called_wrong_names_only_if_these_prevail():
     table = named(unet=(80, 15, 5), unet3d=(50, 10, 40), aspp_unet=(90, 9, 1))
     said = findings.on_errors(table, TABLE3_METHODS)
     assert said[0].endswith("75 % are missed and 25 % have another level's name.")
-    assert "Most errors of U-Net-3D are wrong names: a failure to count." in said
+    assert "Most errors of U-Net-3D are wrong names." in said
     assert any(each.startswith("Most errors of U-Net-2D and ASPP-UNet are not") for each in said)
-    assert "differ more in outlines than in names" in said[-1]
+    assert "differ more in missed voxels than in wrong names" in said[-1]
     assert findings.on_errors(table[:0], TABLE3_METHODS) == []
     perfect = findings.on_errors(named(unet=(100, 0, 0), aspp_unet=(90, 9, 1)), TABLE3_METHODS)
     assert perfect[0] == "U-Net-2D gets no voxel of the vertebrae wrong."

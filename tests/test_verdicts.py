@@ -222,6 +222,11 @@ def test_nothing_is_led_by_an_aspp_unet_that_is_not_trained_out(results):
     assert starting(table, "one ASPP module")["verdict"].eq(REPRODUCED).all()
 
 
+def test_who_is_behind_a_trained_out_rival_is_not_first_whatever_the_others_would_reach():
+    behind = not_trained_out(made_up(RIGHT | {"aspp_unet": 0.60}), "nnunet")
+    assert verdicts_of(behind, FIRST) == {NOT_REPRODUCED}
+
+
 def test_training_with_noise_needs_a_search_of_its_own(results):
     assert verdicts_of(not_trained_out(results, "aspp_unet_noise"), NOISE_HELPS) == {UNTRAINED}
 

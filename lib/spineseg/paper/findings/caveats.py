@@ -151,6 +151,10 @@ def on_repair(repairs: pd.DataFrame) -> str:
         sentences.append(
             f"If it sees {joined(map(_share, behind), 'or')}, ASPP-UNet is then behind."
         )
+    always = (repairs["lead_high"] < 0) & (repairs["lead_high_repaired"] < 0)
+    if always.any():
+        shares = joined(map(_share, repairs[always].to_dict("records")), "or")
+        sentences.append(f"If it sees {shares}, ASPP-UNet is behind with and without the rule.")
     return " ".join(sentences)
 
 

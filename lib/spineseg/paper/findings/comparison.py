@@ -108,7 +108,7 @@ def on_folds(folds: pd.DataFrame) -> str:
 
 
 def on_errors(named: pd.DataFrame, models: Sequence[str]) -> list[str]:
-    """Whether networks miss vertebrae or misname them, and whether they fail to count.
+    """Whether networks miss vertebrae or misname them.
 
     `named` is that of `mechanism.named_table`. Methods without rows are left out. One line per
     method, then the conclusions.
@@ -131,11 +131,11 @@ def on_errors(named: pd.DataFrame, models: Sequence[str]) -> list[str]:
             by_names.append(METHODS[model].title)
     others = [title for title in titles(ran) if title not in (*by_names, *faultless)]
     if by_names:
-        sentences.append(f"Most errors of {joined(by_names)} are wrong names: a failure to count.")
+        sentences.append(f"Most errors of {joined(by_names)} are wrong names.")
     if others:
         sentences.append(
-            f"Most errors of {joined(others)} are not errors of counting: voxels of a vertebra "
-            "are called background."
+            f"Most errors of {joined(others)} are not wrong names: voxels of a vertebra are called "
+            "background."
         )
     return [*sentences, *_changed_errors(named, ran)]
 
@@ -146,11 +146,12 @@ def _changed_errors(named: pd.DataFrame, ran: Sequence[str]) -> list[str]:
         return []
     plain, proposed = of_vertebrae(named, PLAIN), of_vertebrae(named, PROPOSED)
     names, missed = (proposed[part] - plain[part] for part in ("misnamed", "missed"))
-    more = "names than in outlines" if abs(names) > abs(missed) else "outlines than in names"
+    kinds = ("wrong names", "missed voxels")
+    more, less = kinds if abs(names) > abs(missed) else kinds[::-1]
     return [
         f"From {METHODS[PLAIN].title} to {METHODS[PROPOSED].title}, the share of wrong names "
         f"changes by {names:+.1f} points and that of missed voxels by {missed:+.1f}. So the two "
-        f"networks differ more in {more}."
+        f"networks differ more in {more} than in {less} (no interval was computed)."
     ]
 
 

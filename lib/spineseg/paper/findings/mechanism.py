@@ -320,10 +320,10 @@ def on_names(named: pd.DataFrame, plain: str, proposed: str) -> str:
             f"{METHODS[model].title}: {row['right']:.1f} % get their own name, "
             f"{row['misnamed']:.1f} % another level's, and {row['missed']:.1f} % are missed."
         )
-    names, outlines = (other[part] - one[part] for part in ("misnamed", "missed"))
+    names, missed = (other[part] - one[part] for part in ("misnamed", "missed"))
     sentences.append(
-        f"ASPP changes the wrong names by {names:+.1f} points and the missed voxels by "
-        f"{outlines:+.1f}."
+        f"ASPP changes the share of wrong names by {names:+.1f} points and that of missed voxels "
+        f"by {missed:+.1f}."
     )
     return " ".join(sentences)
 
