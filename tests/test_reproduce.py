@@ -190,10 +190,17 @@ def test_an_epoch_that_does_not_fit_does_not_begin(experiment, capsys):
     assert not experiment.results.exists()
 
 
-def test_what_does_not_fit_into_memory_is_left_out(experiment, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    ],
+)
+def test_what_does_not_fit_into_memory_is_left_out(experiment, monkeypatch, error):
     def run(self, folder, until, original=Training.run):
         if self.record.model == "aspp_unet":
-            raise torch.OutOfMemoryError
+            raise error
         original(self, folder, until)
 
     monkeypatch.setattr(Training, "run", run)
