@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from spineseg.evaluation.result_files import SCORES
 from spineseg.experiment import Experiment
 from spineseg.fingerprint import training_code
 from spineseg.paper import tables
 from spineseg.utils.errors import UserError
-from spineseg.utils.files import read_json, write_json
+from spineseg.utils.files import read_arrays, read_json, write_json
+from spineseg.workflow import gather as workflow
 from spineseg.workflow.gather import Run, gather, has_seeds, results_of
 from spineseg.workflow.tables import write_tables
 
@@ -104,6 +106,20 @@ def test_another_profile_of_the_same_name_is_refused(experiment):
         UserError, match=r"aspp_unet fold 0 seed 0 was made with other epochs; restore profiles/"
     ):
         results_of(experiment)
+
+
+def test_example_cases_get_the_new_predictions_of_their_own_run(experiment):
+    drawn = read_arrays(experiment.results / "examples.npz")
+    scores = SCORES.read(experiment.results)
+    blank = {key: np.zeros_like(array) for key, array in drawn.items() if "_dsc_" in key}
+    new = workflow._new_predictions(
+        experiment, "aspp_unet", [Run("aspp_unet", 0)], drawn | blank, scores
+    )
+    assert len(new) == 6
+    for key, array in new.items():
+        np.testing.assert_allclose(array, drawn[key], atol=1e-6, err_msg=key)
+    other = [Run("aspp_unet", 0, seed=1), Run("aspp_unet", 1)]
+    assert workflow._new_predictions(experiment, "aspp_unet", other, drawn, scores) == {}
 
 
 def test_a_setting_of_another_method_may_differ(experiment):

@@ -37,6 +37,7 @@ from spineseg.utils.files import atomic_write, read_arrays, read_json, write_csv
 from spineseg.workflow.prepare import prepare
 from spineseg.workflow.score import is_scored
 
+RANKS = ("best", "median", "worst")  # the example cases
 OTHER_NAME = "give the profile another name"
 RESTORE = "restore profiles/ with git, or train this run again"
 REMAKE = "run `make reproduce` with this data and profile"
@@ -204,24 +205,61 @@ def _example_arrays(
 ) -> dict[str, dict[str, np.ndarray]]:
     """What goes into examples.npz and noise.npz, if any of the methods is in Table 3.
 
-    The stored pictures stay if the runs of some of these methods are kept: no pictures of single
-    runs are stored. A line on stderr says so.
+    If the runs of some of these methods are kept, the stored cases stay, since no pictures of
+    single runs are stored. The methods of `runs` that are shown there get their new predictions;
+    a line on stderr names the others.
     """
     compared = [name for name in TABLE3_METHODS if name in {run.model for run in runs}]
     if not compared:
         return {}
     others = [name for name in TABLE3_METHODS if name in {run.model for run in kept}]
-    if others and (experiment.results / EXAMPLES).is_file():
-        what = f"without {', '.join(compared)}, because the runs of {', '.join(others)} are stored"
-        remedy = "train all of these methods here for new pictures"
-        print(f"note: {Problem(experiment.results / EXAMPLES, what, remedy)}", file=sys.stderr)
-        return {}
+    stored = experiment.results / EXAMPLES
+    if others and stored.is_file():
+        arrays = read_arrays(stored, _remedy(experiment))
+        shown_before = [name for name in compared if f"{RANKS[0]}_predicted_{name}" in arrays]
+        if absent := [name for name in compared if name not in shown_before]:
+            what = (
+                f"without {', '.join(absent)}, because the runs of {', '.join(others)} are stored"
+            )
+            remedy = "train all of these methods here for new pictures"
+            print(f"note: {Problem(stored, what, remedy)}", file=sys.stderr)
+        for name in shown_before:
+            arrays |= _new_predictions(experiment, name, runs, arrays, scores)
+        return {EXAMPLES: arrays} if shown_before else {}
     shown = PROPOSED if PROPOSED in compared else compared[0]
     first = experiment.run(*next(run for run in runs if run.model == shown))
     return {
         EXAMPLES: _examples(experiment, compared, shown, scores),
         NOISE_EXAMPLE: read_arrays(first / NOISE_EXAMPLE, _rescore_remedy(first)),
     }
+
+
+def _new_predictions(
+    experiment: Experiment,
+    model: str,
+    runs: Sequence[Run],
+    arrays: dict[str, np.ndarray],
+    scores: pd.DataFrame,
+) -> dict[str, np.ndarray]:
+    """The predictions of a method for the stored example cases, by its first seed.
+
+    Cases that none of `runs` tested with this seed keep their stored prediction.
+    """
+    dice = volume_dsc(scores).query("model == @model")
+    dice = dice[dice["seed"] == dice["seed"].min()]
+    here = {
+        str(run.fold): run for run in runs if run.model == model and run.seed in set(dice["seed"])
+    }
+    new: dict[str, np.ndarray] = {}
+    for rank in RANKS:
+        case = str(arrays[f"{rank}_case"])
+        tested = dice[dice["case"] == case]
+        if len(tested) and (run := here.get(str(tested["fold"].iloc[0]))):
+            folder = experiment.run(*run)
+            drawn = read_arrays(folder / EXAMPLES, _rescore_remedy(folder))
+            new[f"{rank}_predicted_{model}"] = drawn[f"{case}_predicted"]
+            new[f"{rank}_dsc_{model}"] = np.array(tested["value"].mean())
+    return new
 
 
 def _examples(
@@ -241,7 +279,7 @@ def _examples(
     ranked = means[shown].sort_values(ascending=False)
     last = len(ranked) - 1
     arrays: dict[str, np.ndarray] = {}
-    for rank, position in {"best": 0, "median": last // 2, "worst": last}.items():
+    for rank, position in zip(RANKS, (0, last // 2, last), strict=True):
         fold, case = ranked.index[position]
         arrays[f"{rank}_case"] = np.array(case)
         for model in compared:
