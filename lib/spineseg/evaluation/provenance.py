@@ -90,8 +90,8 @@ def _entries(recorded: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def device_names(devices: Iterable[str]) -> str:
-    """The distinct devices in one text."""
-    return "; ".join(sorted(set(devices)))
+    """The distinct devices in one text. Each of `devices` may itself be such a text."""
+    return "; ".join(sorted({name for text in devices for name in text.split("; ")}))
 
 
 def _devices(path: Path, device: str) -> str:
