@@ -59,7 +59,7 @@ NOTEBOOKS = (
         (
             Piece("Fig. 2, 3", ("fig2", "fig3")),
             Piece("Fig. 4", ("fig4",), ("network.csv",)),
-            Piece("ours", ("receptive_field",), ("receptive_field.csv", "receptive_field.npz")),
+            Piece("ours", ("receptive_field",), ("receptive_field.csv",)),
         ),
         ("models/blocks.py", "models/aspp_unet.py", "models/receptive_field.py"),
     ),

@@ -84,7 +84,7 @@ NOTEBOOKS = {
     ),
     "02_preprocessing": Notebook(writes=["preprocessing.csv", "fig1.npz"], figures=["fig1"]),
     "03_network": Notebook(
-        writes=["network.csv", "receptive_field.npz", "receptive_field.csv"],
+        writes=["network.csv", "receptive_field.csv"],
         figures=["fig2", "fig3", "fig4", "receptive_field"],
     ),
     "04_training": Notebook(
