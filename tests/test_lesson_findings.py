@@ -9,6 +9,7 @@ from spineseg.course import score_tables
 from spineseg.labels import ALL_CLASSES, FOREGROUND
 from spineseg.methods import TABLE3_METHODS
 from spineseg.paper import findings
+from spineseg.paper.ablation import ablation_rows
 from spineseg.paper.verdicts import REPRODUCED, UNTRAINED, lead_claim
 
 CASES = [f"Case{n}" for n in range(8)]
@@ -32,23 +33,23 @@ def scored(**means: float) -> pd.DataFrame:
 
 
 def test_ablation_is_compared_with_four_modules_or_with_none():
-    without = score_tables.ablation_rows(scored(unet=0.5, aspp_unet_4=0.6)).set_index("positions")
+    without = ablation_rows(scored(unet=0.5, aspp_unet_4=0.6)).set_index("positions")
     assert without.loc["4", "above"] == pytest.approx(10)
     assert np.isnan(without.loc["none", "above"])
     every = scored(unet=0.5, aspp_unet_4=0.6, aspp_unet=0.7)
-    rows = score_tables.ablation_rows(every).set_index("positions")
+    rows = ablation_rows(every).set_index("positions")
     assert rows.loc["4", "above"] == pytest.approx(-10)
     assert (
         rows.loc["none", "above_low"] <= rows.loc["none", "above"] <= rows.loc["none", "above_high"]
     )
-    table = score_tables.ablation_table(score_tables.ablation_rows(every))
+    table = score_tables.ablation_table(ablation_rows(every))
     assert table.shape[1] <= 4
     assert table.columns[2] == "points above 1+2+3+4 (95 %)"
     assert not table.isna().any(axis=None)
 
 
 def test_what_the_ablation_says():
-    rows = score_tables.ablation_rows(scored(unet=0.5, aspp_unet_1=0.5, aspp_unet_4=0.6))
+    rows = ablation_rows(scored(unet=0.5, aspp_unet_1=0.5, aspp_unet_4=0.6))
     said = " ".join(findings.on_ablation(rows))
     assert "the one with ASPP at 4 has the highest mean DSC" in said
     assert "These are significantly better than the network without ASPP: ASPP at 4." in said
@@ -58,8 +59,8 @@ def test_what_the_ablation_says():
     assert "cannot tell whether four modules are better" in said
     assert "This is one seed." not in said
     one = scored(unet=0.5, aspp_unet_4=0.6).query("seed == 0")
-    assert "This is one seed." in " ".join(findings.on_ablation(score_tables.ablation_rows(one)))
-    nothing = findings.on_ablation(score_tables.ablation_rows(scored(unet=0.5)[:0]))
+    assert "This is one seed." in " ".join(findings.on_ablation(ablation_rows(one)))
+    nothing = findings.on_ablation(ablation_rows(scored(unet=0.5)[:0]))
     assert nothing == ["No network of the ablation was run."]
 
 

@@ -3,7 +3,13 @@
 import pandas as pd
 import pytest
 
-from spineseg.paper.search import convergence_table, search_table
+from spineseg.course import score_tables
+from spineseg.paper.search import (
+    convergence_table,
+    leads_over_untrained,
+    repeat_table,
+    search_table,
+)
 
 
 def tried(model: str, rate: float, epochs: int, *dsc: float, device: str = "CPU") -> pd.DataFrame:
@@ -72,3 +78,39 @@ def test_a_method_of_which_only_rates_were_tried_has_a_rate_and_no_convergence()
     table = search_table(rates, {"unet": (0.003, 30)})
     assert table["chosen"].tolist() == [False, True]
     assert convergence_table(table, rates).empty
+
+
+def test_settings_that_were_tried_on_two_devices(validation):
+    again = tried("unet", 0.003, 30, 78.0, 80.0, device="GPU")
+    table = repeat_table(pd.concat([again, validation]))
+    assert table[["model", "epochs", "device", "DSC"]].to_numpy().tolist() == [
+        ["unet", 30, "GPU", 79.0],
+        ["unet", 30, "CPU", 82.0],
+    ]
+    assert pd.isna(table["change"][0])  # twice the epochs were not tried there
+    assert table["change"][1] == 82.5 - 82.0
+    assert repeat_table(validation).empty
+    text = score_tables.repeats_as_text(pd.concat([again, validation])).iloc[:, -1]
+    assert text.iloc[0] == "not tried"
+    assert text.iloc[1].startswith("+0.5 (")
+    assert score_tables.repeats_as_text(validation).empty
+
+
+def test_leads_over_rivals_that_are_not_trained_out():
+    columns = ["model", "epochs", "DSC", "DSC_twice", "trained_out"]
+    rows = [
+        ("unet", 120, 88.0, 88.5, True),
+        ("unet3d", 240, 55.0, None, False),
+        ("nnunet", 24, 87.0, 89.5, False),
+        ("aspp_unet", 120, 89.0, 90.5, False),
+    ]
+    convergence = pd.DataFrame(rows, columns=columns).astype({"DSC_twice": float})
+    leads = leads_over_untrained(convergence).set_index("model")
+    assert [*leads.index] == ["unet3d", "nnunet"]
+    assert leads.loc["nnunet"].tolist() == [24, 2.0, -0.5, 1.0]
+    assert leads.loc["unet3d", "lead"] == 34.0
+    text = score_tables.leads_as_text(convergence)
+    assert text.loc["U-Net-3D"].tolist() == [240, "+34.0", "not tried", "not tried"]
+    assert text.loc["nnU-Net-2D"].tolist() == [24, "+2.0", "-0.5", "+1.0"]
+    for part in (convergence[:3], convergence[3:], convergence[:0]):
+        assert score_tables.leads_as_text(part).empty

@@ -18,7 +18,6 @@ from tools.readme.stored import (
     scores_of,
 )
 
-from spineseg.course.score_tables import ablation_rows
 from spineseg.evaluation.result_files import (
     CONFUSION,
     NOISE_CURVES,
@@ -40,8 +39,9 @@ from spineseg.methods import (
 from spineseg.models.receptive_field import rows_seen
 from spineseg.paper import findings, mechanism
 from spineseg.paper import printed as paper
+from spineseg.paper.ablation import ablation_rows
 from spineseg.paper.findings.words import Row, in_stages, in_words, joined, points
-from spineseg.paper.tables import halving_levels, with_interval
+from spineseg.paper.tables import halving_levels, percent_more, with_interval
 from spineseg.paper.verdicts import (
     CANNOT_ACT,
     CHANCE,
@@ -301,16 +301,11 @@ def _ablation() -> str:
 def _noise() -> str:
     """At which noise level each method of Table 3 has lost half of its DSC."""
     curves = NOISE_CURVES.read(RESULTS / SHOWN).query("model in @TABLE3_METHODS")
-    levels = halving_levels(curves).fillna(np.inf).sort_values(ascending=False)
-    most = curves["k"].max()
-    listed = joined(
-        f"{METHODS[str(name)].title} " + (f"at k = {k:.0f}" if k < np.inf else f"not up to {most}")
-        for name, k in levels.items()
-    )
+    levels = halving_levels(curves).fillna(np.inf)
     longer = int((levels > levels[PROPOSED]).sum())
     return (
-        "**Noise.** With noise of a growing level k, the DSC falls to half of its value without "
-        f"noise: {listed}. So {in_words(longer)} of the other methods "
+        f"**Noise**, of a growing level k. {findings.on_halving(curves)} So "
+        f"{in_words(longer) if longer else 'none'} of the other methods "
         f"keep{'s' * (longer == 1)} half of {'its' if longer == 1 else 'their'} DSC longer than "
         f"{METHODS[PROPOSED].title} (means of {curves['seeds'].max()} seeds, without intervals). "
         "([The curves](notebooks/07_noise.ipynb).)"
@@ -320,17 +315,17 @@ def _noise() -> str:
 def _cost() -> str:
     """What ASPP-UNet needs more than U-Net-2D, ours and in print."""
     cost = TABLE4.read(RESULTS / SHOWN).set_index("model")
-    plain, proposed = (cost.loc[METHODS[name].title] for name in (PLAIN, PROPOSED))
-    size, printed = (
-        100 * (proposed[f"parameters_{whose}"] / plain[f"parameters_{whose}"] - 1)
+    plain, proposed = METHODS[PLAIN].title, METHODS[PROPOSED].title
+    size, printed_size, time, printed_time = (
+        percent_more(cost[f"{what}_{whose}"], proposed, plain)
+        for what in ("parameters", "seconds")
         for whose in ("ours", "paper")
     )
-    time, printed_time = (100 * (proposed[f"ratio_{whose}"] - 1) for whose in ("ours", "paper"))
     return (
-        f"**Cost.** {METHODS[PROPOSED].title} has {size:.0f} % more parameters than "
-        f"{METHODS[PLAIN].title} (in the paper's table: {printed:.0f} %) and takes {time:.0f} % "
-        f"more time per image on this device: {proposed['device']} (paper: {printed_time:.0f} % on "
-        "a K80). ([The measurements](notebooks/08_cost.ipynb).)"
+        f"**Cost.** {proposed} has {size:.0f} % more parameters than {plain} (in the paper's "
+        f"table: {printed_size:.0f} %) and takes {time:.0f} % more time per image on this device: "
+        f"{cost.loc[proposed, 'device']} (paper: {printed_time:.0f} % on a K80). "
+        "([The measurements](notebooks/08_cost.ipynb).)"
     )
 
 

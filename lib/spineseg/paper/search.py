@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 
 from spineseg.evaluation.statistics import interval
+from spineseg.methods import PROPOSED
 
 TRAINED_OUT = 1.0  # points of DSC: a run is trained out if twice the epochs change less
 Settings = tuple[float, int]  # learning rate, epochs
 SEARCH_COLUMNS = ["model", "learning_rate", "epochs", "trials", "DSC", "patients", "chosen"]
 CHANGE = ["change", "low", "high"]
+REPEAT_COLUMNS = ["model", "epochs", "device", "DSC", *CHANGE]
 CONVERGENCE_COLUMNS = ["model", "epochs", "seeds", "DSC", "DSC_twice", *CHANGE, "trained_out"]
 
 
@@ -60,11 +62,59 @@ def convergence_table(search: pd.DataFrame, validation: pd.DataFrame) -> pd.Data
             settings = tried.set_index(["learning_rate", "epochs"]).index
             for rate, epochs in settings[tried["chosen"]]:
                 dsc = cases[model, rate, epochs]
-                twice, change = np.nan, (np.nan, np.nan, np.nan)
-                if (rate, 2 * epochs) in settings:
-                    longer = cases[model, rate, 2 * epochs]
-                    twice = longer.mean()
-                    change = twice - dsc.mean(), *interval(longer - dsc)
+                longer = cases.get((model, rate, 2 * epochs))
+                twice = np.nan if longer is None else longer.mean()
+                change = _change(dsc, longer)
                 trained_out = abs(change[0]) < TRAINED_OUT
                 rows.append((model, epochs, 1, dsc.mean(), twice, *change, trained_out))
     return pd.DataFrame(rows, columns=CONVERGENCE_COLUMNS)
+
+
+def _change(dsc: pd.Series, longer: pd.Series | None) -> tuple[float, float, float]:
+    """From the DSC of each patient to that of longer training: the mean and its interval."""
+    if longer is None:
+        return np.nan, np.nan, np.nan
+    return float(longer.mean() - dsc.mean()), *interval(longer - dsc)
+
+
+def repeat_table(validation: pd.DataFrame) -> pd.DataFrame:
+    """The settings that were tried on several devices with one seed, one row per device.
+
+    `validation` is the validation.csv of an experiment. Columns: model, epochs, device, DSC (mean
+    over validation patients, per cent), and the `change` with twice the epochs on this device, with
+    its 95 % interval over patients (`low`, `high`); empty if they were not tried there.
+    """
+    setting = ["model", "learning_rate", "seed", "epochs"]
+    cases = validation.groupby([*setting, "device", "case"])["DSC"].mean()
+    rows = []
+    for keys, tried in validation.groupby(setting, sort=False):
+        model, rate, seed = keys[:3]
+        epochs = int(tried["epochs"].iloc[0])
+        devices = tried["device"].unique()
+        for device in devices if len(devices) > 1 else ():
+            dsc = cases[(*keys, device)]
+            longer = cases.get((model, rate, seed, 2 * epochs, device))
+            rows.append((model, epochs, device, dsc.mean(), *_change(dsc, longer)))
+    return pd.DataFrame(rows, columns=REPEAT_COLUMNS)
+
+
+def leads_over_untrained(convergence: pd.DataFrame) -> pd.DataFrame:
+    """ASPP-UNet's lead, on validation patients, over rivals not shown to be trained out.
+
+    `convergence` is that of `convergence_table`. One row per such rival, none if ASPP-UNet was not
+    searched: model, epochs, and the lead in points of DSC with these epochs (`lead`), with twice
+    those of the rival (`rival_longer`) and with twice those of both (`both_longer`).
+    """
+    own = convergence[convergence["model"] == PROPOSED]
+    untrained = ~convergence["trained_out"].astype(bool) & (convergence["model"] != PROPOSED)
+    rivals = convergence[untrained] if len(own) else convergence[:0]
+    here, longer = (own[name].astype(float).max() for name in ("DSC", "DSC_twice"))
+    return pd.DataFrame(
+        {
+            "model": rivals["model"],
+            "epochs": rivals["epochs"],
+            "lead": here - rivals["DSC"],
+            "rival_longer": here - rivals["DSC_twice"],
+            "both_longer": longer - rivals["DSC_twice"],
+        }
+    ).reset_index(drop=True)

@@ -152,6 +152,11 @@ def beside_table4(cost: pd.DataFrame) -> pd.DataFrame:
     return both[["model", *columns]]
 
 
+def percent_more(values: pd.Series, one: str, other: str) -> float:
+    """How much more one of these values is than another, in per cent."""
+    return 100 * (float(values[one]) / float(values[other]) - 1)
+
+
 def compare(scores: pd.DataFrame, models: Sequence[str] = TABLE3_METHODS) -> pd.DataFrame:
     """ASPP-UNet against each of the other `models` that were scored, paired by case.
 

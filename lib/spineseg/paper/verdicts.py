@@ -33,6 +33,7 @@ from spineseg.paper.tables import (
     PAPER_METRICS,
     case_means,
     compare,
+    percent_more,
     with_interval,
 )
 
@@ -334,8 +335,8 @@ def _cost(measured: Measured) -> list[Row]:
         ("parameters", "parameters_millions", "parameters"),
         ("time per image", "seconds", "seconds"),
     ):
-        paper = _percent_more(table4[column], METHODS[PROPOSED].title, METHODS[PLAIN].title)
-        ours = _percent_more(cost[own_column], PROPOSED, PLAIN)
+        paper = percent_more(table4[column], METHODS[PROPOSED].title, METHODS[PLAIN].title)
+        ours = percent_more(cost[own_column], PROPOSED, PLAIN)
         if np.isnan(ours):  # not measured, for lack of memory
             continue
         judged = REPRODUCED if ours <= SLIGHTLY_PERCENT else NOT_REPRODUCED
@@ -344,7 +345,3 @@ def _cost(measured: Measured) -> list[Row]:
             claim += f" (paper: K80, ours: {cost['device'].iloc[0]})"
         rows.append(_row("3", claim, f"{paper:+.0f} %", f"{ours:+.0f} %", judged))
     return rows
-
-
-def _percent_more(values: pd.Series, one: str, other: str) -> float:
-    return 100 * (float(values[one]) / float(values[other]) - 1)

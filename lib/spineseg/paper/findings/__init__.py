@@ -34,15 +34,13 @@ from spineseg.paper.findings.mechanism import (
     on_stages,
     smaller_or_larger,
 )
-from spineseg.paper.findings.noise import on_noise, on_noise_training, on_scale
+from spineseg.paper.findings.noise import on_halving, on_noise, on_noise_training, on_scale
 from spineseg.paper.findings.scans import on_brightness, on_patches, on_resampling, on_scans
 from spineseg.paper.findings.training import (
     on_close_rivals,
     on_letter,
     on_losses,
     on_more_epochs,
-    on_repeats,
-    on_rivals,
     on_scores,
     on_worst_class,
 )
@@ -65,6 +63,7 @@ __all__ = [
     "on_fall",
     "on_fields",
     "on_folds",
+    "on_halving",
     "on_lead",
     "on_leads",
     "on_letter",
@@ -86,9 +85,7 @@ __all__ = [
     "on_printed_times",
     "on_reach",
     "on_repair",
-    "on_repeats",
     "on_resampling",
-    "on_rivals",
     "on_scale",
     "on_scans",
     "on_scores",

@@ -10,7 +10,7 @@ from spineseg.paper.tables import with_interval
 def on_ablation(rows: pd.DataFrame) -> list[str]:
     """Which positions of ASPP modules are best, one sentence each.
 
-    `rows` is that of `course.score_tables.ablation_rows`.
+    `rows` is that of `paper.ablation.ablation_rows`.
     """
     ran = rows.dropna(subset="ours").set_index("positions")
     absent = [str(name) for name in rows["positions"] if name not in ran.index]

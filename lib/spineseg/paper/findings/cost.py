@@ -5,6 +5,7 @@ import pandas as pd
 
 from spineseg.methods import METHODS, PLAIN, PROPOSED
 from spineseg.paper.findings.words import joined, titles
+from spineseg.paper.tables import percent_more
 
 ALIKE = 1.1  # a factor between two rates, or two ratios of times, that is not worth a word
 BUSY_SHARE = 0.8  # of the rate of matrix products; a network above it keeps the device busy
@@ -13,9 +14,8 @@ BUSY_SHARE = 0.8  # of the rate of matrix products; a network above it keeps the
 def on_cost(table4: pd.DataFrame) -> str:
     """What ASPP costs; `table4` is that of `beside_table4`."""
     rows = table4.set_index("model")
-    plain, proposed = rows.loc[METHODS[PLAIN].title], rows.loc[METHODS[PROPOSED].title]
     more = {
-        quantity: 100 * (proposed[column] / plain[column] - 1)
+        quantity: percent_more(rows[column], METHODS[PROPOSED].title, METHODS[PLAIN].title)
         for quantity, column in (
             ("parameters", "parameters_ours"),
             ("arithmetic", "gflops"),

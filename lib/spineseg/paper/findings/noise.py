@@ -28,14 +28,7 @@ def on_noise(curves: pd.DataFrame) -> str:
             f"{who} start{'s' * (len(low) == 1)} below {LEAST_CLEAN_DSC:.0f} %, so a fall would "
             "say nothing."
         )
-    halved = halving_levels(curves).drop(low).sort_values()
-    fallen = [f"{k:.0f} ({METHODS[str(name)].title})" for name, k in halved.dropna().items()]
-    if fallen:
-        sentences.append(
-            f"The DSC falls to half of its value without noise at k = {joined(fallen)}."
-        )
-    if stay := titles(halved[halved.isna()].index):
-        sentences.append(f"It stays above half up to k = {most} for {joined(stay)}.")
+    sentences.append(on_halving(curves[~curves["model"].isin(low)]))
     floor = table[table[most] < FLOOR_DSC].index.difference(low, sort=False)
     if len(floor):
         sentences.append(
@@ -43,6 +36,22 @@ def on_noise(curves: pd.DataFrame) -> str:
             "This is the floor: no method can fall further than to 0, so there the curves cannot "
             "be told apart."
         )
+    return " ".join(filter(None, sentences))
+
+
+def on_halving(curves: pd.DataFrame) -> str:
+    """At which k each method has lost half of its DSC; `curves` is that of `noise_curves`."""
+    if curves.empty:
+        return ""
+    halved = halving_levels(curves).sort_values()
+    fallen = [f"{k:.0f} ({METHODS[str(name)].title})" for name, k in halved.dropna().items()]
+    sentences = []
+    if fallen:
+        sentences.append(
+            f"The DSC falls to half of its value without noise at k = {joined(fallen)}."
+        )
+    if stay := titles(halved[halved.isna()].index):
+        sentences.append(f"It stays above half up to k = {curves['k'].max()} for {joined(stay)}.")
     return " ".join(sentences)
 
 

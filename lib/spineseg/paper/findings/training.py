@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from spineseg.evaluation.statistics import interval, paired
+from spineseg.evaluation.statistics import paired
 from spineseg.evaluation.summary import common_runs, same_runs, volume_dsc
 from spineseg.labels import ALL_CLASSES
 from spineseg.methods import METHODS, PLAIN, PROPOSED
@@ -47,36 +47,11 @@ def on_more_epochs(convergence: pd.DataFrame, model: str = PROPOSED) -> str:
     )
 
 
-def on_rivals(convergence: pd.DataFrame) -> str:
-    """ASPP-UNet's lead over rivals that are not shown to be trained out, with more epochs too.
-
-    `convergence` is convergence.csv. Nothing if it lacks ASPP-UNet or such a rival.
-    """
-    own, rivals = _own_and_rivals(convergence)
-    if not (own and rivals):
-        return ""
-    leads = "; ".join(_leads(own, row) for row in rivals)
-    return (
-        "Some rivals are not shown to be trained out. On validation patients (one seed), "
-        f"{METHODS[PROPOSED].title}'s lead over them is, in points: {leads}."
-    )
-
-
-def _leads(own: Row, rival: Row) -> str:
-    """ASPP-UNet's lead over one rival, in words; both are rows of convergence.csv."""
-    lead = f"{METHODS[rival['model']].title} {own['DSC'] - rival['DSC']:+.1f} with "
-    epochs = rival["epochs"]
-    if pd.isna(rival["DSC_twice"]):
-        return f"{lead}{epochs} epochs (more were not tried)"
-    return (
-        f"{lead}{epochs} epochs, {own['DSC'] - rival['DSC_twice']:+.1f} with {2 * epochs} and "
-        f"{own['DSC_twice'] - rival['DSC_twice']:+.1f} if {METHODS[PROPOSED].title} also has twice "
-        "its epochs"
-    )
-
-
 def on_close_rivals(convergence: pd.DataFrame) -> str:
-    """The rivals that reach ASPP-UNet's DSC with the most epochs tried; see `on_rivals`."""
+    """The rivals that reach ASPP-UNet's DSC with the most epochs tried.
+
+    `convergence` is convergence.csv.
+    """
     own, rivals = _own_and_rivals(convergence)
     return " ".join(
         _on_close_rival(own, row) for row in rivals if own and row["DSC_longest"] >= own["DSC"]
@@ -113,39 +88,6 @@ def _own_and_rivals(convergence: pd.DataFrame) -> tuple[Row, Sequence[Row]]:
     ]
     rivals = rivals.assign(DSC_longest=rivals["DSC_twice"].fillna(rivals["DSC"]))
     return (own.to_dict("records") or [{}])[0], rivals.to_dict("records")
-
-
-def on_repeats(validation: pd.DataFrame) -> str:
-    """What settings give that were tried on two devices; `validation` is validation.csv."""
-    keys = ["model", "learning_rate", "seed", "epochs"]
-    means = validation.groupby([*keys, "device"], sort=False)["DSC"].mean().reset_index()
-    texts = []
-    for _, tried in means.groupby(keys, sort=False):
-        if len(tried) > 1:
-            first = tried.iloc[0]
-            same = (validation[keys[:-1]] == first[keys[:-1]]).all(axis=1)
-            values = joined(f"{row.DSC:.1f} % ({row.device})" for row in tried.itertuples())
-            text = f"{METHODS[first['model']].title} has {values} after {first['epochs']} epochs"
-            texts.append(f"{text}{_on_same_device(validation[same], first['epochs'])}.")
-    if not texts:
-        return ""
-    return (
-        "Some settings were tried twice, with the same seed, on different devices. On validation "
-        f"patients, {' '.join(texts)} The tables use the mean of both. The difference of two such "
-        "trials is not in the intervals over patients."
-    )
-
-
-def _on_same_device(rows: pd.DataFrame, epochs: int) -> str:
-    """What twice the epochs change on the same device; `rows` are one method's trials."""
-    dsc = rows.pivot(index="case", columns=["epochs", "device"], values="DSC")
-    text = ""
-    for device in dsc[epochs]:
-        if (2 * epochs, device) in dsc:
-            change = dsc[2 * epochs, device] - dsc[epochs, device]
-            points = with_interval(float(change.mean()), *interval(change), "+.1f")
-            text += f"; on {device} alone, twice the epochs change it by {points} points"
-    return text
 
 
 def on_letter(letter: pd.DataFrame, own: pd.DataFrame) -> str:
