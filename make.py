@@ -80,25 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     setup = commands.add_parser("setup", help="build .venv from requirements.lock")
     setup.set_defaults(command=lambda _: prepare())
 
-    reproduce = commands.add_parser("reproduce", help="run everything, from scans to figures")
-    _add_experiment(reproduce)
-    reproduce.add_argument(
-        "--models",
-        nargs="+",
-        default=[],
-        metavar="M",
-        help="train these methods (default: U-Net-2D and ASPP-UNet)",
-    )
-    reproduce.add_argument(
-        "--runs", choices=["all"], default="", help="train everything (hours; it can be resumed)"
-    )
-    where = reproduce.add_mutually_exclusive_group()
-    where.add_argument("--cluster", choices=["slurm"], help="run each step as a cluster job")
-    where.add_argument("--cores", type=_cores, metavar="N", help="use N cores (default: all)")
-    reproduce.add_argument(
-        "--minutes", type=_minutes, metavar="M", help="begin no epoch that would end later"
-    )
-    reproduce.set_defaults(command=_reproduce)
+    _add_reproduce(commands.add_parser("reproduce", help="run everything, from scans to figures"))
 
     figures = commands.add_parser(
         "figures", help="make every table and figure again from stored scores"
@@ -133,6 +115,27 @@ def _parser() -> argparse.ArgumentParser:
     lint = commands.add_parser("lint", help="for developers: ruff, mypy and import-linter")
     lint.set_defaults(command=lambda _: prepare() or run_all(lint_commands()))
     return parser
+
+
+def _add_reproduce(command: argparse.ArgumentParser) -> None:
+    _add_experiment(command)
+    command.add_argument(
+        "--models",
+        nargs="+",
+        default=[],
+        metavar="M",
+        help="train these methods (default: U-Net-2D and ASPP-UNet)",
+    )
+    command.add_argument(
+        "--runs", choices=["all"], default="", help="train everything (hours; it can be resumed)"
+    )
+    where = command.add_mutually_exclusive_group()
+    where.add_argument("--cluster", choices=["slurm"], help="run each step as a cluster job")
+    where.add_argument("--cores", type=_cores, metavar="N", help="use N cores (default: all)")
+    command.add_argument(
+        "--minutes", type=_minutes, metavar="M", help="begin no epoch that would end later"
+    )
+    command.set_defaults(command=_reproduce)
 
 
 def _cores(text: str) -> int:

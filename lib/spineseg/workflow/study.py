@@ -232,51 +232,65 @@ def carry_out(job: Job, until: float) -> bool:
     return True
 
 
+class _Queue:
+    """The runs that can be trained now, those of earlier chains first."""
+
+    def __init__(self, chains: Sequence[Chain]) -> None:
+        self.failed: list[Problem] = []  # of chains whose scores cannot be read
+        self._chains = chains
+        self._heap: list[tuple[int, int, Job]] = []
+        self._queued: set[Job] = set()
+        self._waiting: dict[int, set[Job]] = {}  # the unfinished runs of each chain's step
+        for number in range(len(chains)):
+            self._advance(number)
+
+    def __bool__(self) -> bool:
+        return bool(self._heap)
+
+    def pop(self) -> Job:
+        return heapq.heappop(self._heap)[-1]
+
+    def tell(self, done: Job) -> None:
+        """Begin the next step of the chains that waited for a run."""
+        for number in [number for number, jobs in self._waiting.items() if done in jobs]:
+            self._waiting[number].remove(done)
+            if not self._waiting[number]:
+                self._advance(number)
+
+    def _advance(self, number: int) -> None:
+        """Queue the next step of a chain that has runs to do, if it can continue."""
+        try:
+            step = next((todo for step in self._chains[number] if (todo := _unfinished(step))), [])
+        except UserError as error:  # scores that choose the next runs cannot be read
+            self.failed += error.problems
+            return
+        self._waiting[number] = set(step)
+        for job in step:
+            if job not in self._queued:  # two chains can have a run in common
+                heapq.heappush(self._heap, (number, len(self._queued), job))
+                self._queued.add(job)
+
+
+def _unfinished(step: Sequence[Job]) -> list[Job]:
+    return [job for job in dict.fromkeys(step) if not job.is_done]
+
+
 def run_chains(chains: Sequence[Chain], workers: int, until: float = math.inf) -> list[Problem]:
     """Carry out chains with that number of processes; returns what failed.
 
     Runs of earlier chains come first. No epoch begins that would end after `until`, a Unix time;
     another call resumes. Raises UserError if a process was killed.
     """
-    queue: list[tuple[int, int, Job]] = []
-    queued: set[Job] = set()
-    waiting: dict[int, set[Job]] = {}  # the unfinished runs of each chain's step
     failed: list[Problem] = []
-
-    def advance(number: int) -> None:
-        """Queue the next step of a chain that has runs to do, if it can continue."""
-        try:
-            queue_next_step(number)
-        except UserError as error:  # scores that choose the next runs cannot be read
-            failed.extend(error.problems)
-
-    def queue_next_step(number: int) -> None:
-        for step in chains[number]:
-            if todo := [job for job in dict.fromkeys(step) if not job.is_done]:
-                waiting[number] = set(todo)
-                for job in todo:
-                    if job not in queued:  # two chains can have a run in common
-                        heapq.heappush(queue, (number, len(queued), job))
-                        queued.add(job)
-                return
-
-    def tell(done: Job) -> None:
-        """Begin the next step of the chains that waited for a run."""
-        for number in [number for number, jobs in waiting.items() if done in jobs]:
-            waiting[number].remove(done)
-            if not waiting[number]:
-                advance(number)
-
     running: dict[Future, Job] = {}
     with (
         ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool,
         progress_bar(desc="study", unit="run") as bar,
     ):
-        for number in range(len(chains)):
-            advance(number)
+        queue = _Queue(chains)
         while queue or running:
             while queue and len(running) < workers:
-                _, _, job = heapq.heappop(queue)
+                job = queue.pop()
                 running[pool.submit(carry_out, job, until)] = job
             bar.set_postfix_str(", ".join(str(job) for job in running.values()))
             done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -289,8 +303,8 @@ def run_chains(chains: Sequence[Chain], workers: int, until: float = math.inf) -
                 if error:
                     failed += _problems(job, error)
                 elif future.result():
-                    tell(job)
-    return failed
+                    queue.tell(job)
+    return failed + queue.failed
 
 
 def _problems(job: Job, error: BaseException) -> Sequence[Problem]:
