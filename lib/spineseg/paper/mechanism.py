@@ -288,14 +288,14 @@ def class_table(scores: pd.DataFrame, profile: Profile) -> pd.DataFrame:
     return table.sort_values(order, ascending=[True, False, True], ignore_index=True)
 
 
-def first_failing(classes: pd.DataFrame, below: float = FAILING) -> pd.DataFrame:
-    """The first class from the sacrum upwards whose DSC is below a bound, in per cent.
+def first_failing(classes: pd.DataFrame) -> pd.DataFrame:
+    """The first class from the sacrum upwards whose DSC is below FAILING.
 
     `classes` is that of `class_table`. Returns one row per number of stages, with the columns unet
     and aspp_unet; empty text if no class is below.
     """
     order = {name: place for place, name in enumerate(FOREGROUND)}
-    failing = classes[classes["DSC"] < below]
+    failing = classes[classes["DSC"] < FAILING]
     first = failing.groupby(["stages", "network"])["class"].agg(
         lambda names: min(names, key=order.__getitem__)
     )

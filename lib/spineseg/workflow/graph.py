@@ -50,7 +50,7 @@ from spineseg.workflow.prepare import SPLIT, folds_to_run
 from spineseg.workflow.study import CROSS_VALIDATED
 from spineseg.workflow.study_results import stored_beside
 from spineseg.workflow.tables import DERIVED, derivable, stored_tables
-from spineseg.workflow.train import DEADLINE, known_models, starts_from_phantom
+from spineseg.workflow.train import DEADLINE, chosen_models, starts_from_phantom
 
 TEXTS = ("data", "profile", "models", "runs")  # the settings in `config` that are no numbers
 SETTINGS = (*TEXTS, "minutes")
@@ -180,7 +180,7 @@ class Graph:
     def _chosen(self, names: Sequence[str]) -> list[str]:
         """The methods to train."""
         if names or self.wanted != ALL_RUNS:
-            return known_models(names or CROSS_VALIDATED)
+            return chosen_models(names or CROSS_VALIDATED)
         return [name for name in runnable() if name in TABLE3_METHODS]
 
     @property

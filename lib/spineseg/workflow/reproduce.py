@@ -15,7 +15,7 @@ from spineseg.workflow.gather import Run, gather, record_origin, require_replace
 from spineseg.workflow.prepare import prepare
 from spineseg.workflow.score import is_scored, score_run
 from spineseg.workflow.tables import write_tables
-from spineseg.workflow.train import known_models, time_limit, train
+from spineseg.workflow.train import chosen_models, time_limit, train
 
 
 def reproduce(
@@ -31,7 +31,7 @@ def reproduce(
     the end, for methods that do not fit into the device's memory.
     """
     until = time_limit(minutes)
-    models = known_models(models)
+    models = chosen_models(models)
     require_replaceable(experiment)
     cache = prepare(experiment)
     for fold in folds:

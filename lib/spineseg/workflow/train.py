@@ -23,7 +23,7 @@ def time_limit(minutes: float = math.inf) -> float:
     return time.monotonic() + min(60 * minutes, deadline - time.time())
 
 
-def known_models(names: Sequence[str]) -> list[str]:
+def chosen_models(names: Sequence[str]) -> list[str]:
     """These methods once each, or all that run here if none is named.
 
     Raises UserError if a method is unknown, or if none of them is in Table 3.
