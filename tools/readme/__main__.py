@@ -9,7 +9,7 @@ from functools import partial
 
 from tools.readme import tables
 from tools.readme.notebooks import notebooks_table
-from tools.readme.outcome import outcome
+from tools.readme.outcome import outcome, what_came_out
 
 from spineseg.course import course_plan
 from spineseg.utils.paths import REPOSITORY
@@ -17,6 +17,7 @@ from spineseg.utils.paths import REPOSITORY
 PAGES = {
     "README.md": {
         "outcome": outcome,
+        "what-came-out": what_came_out,
         "course": partial(course_plan, "notebooks/", minutes=False),
         "mechanism": tables.mechanism_tables,
         "scores": tables.scores_table,

@@ -272,7 +272,7 @@ def _noise(measured: Measured) -> list[Row]:
         )
         before = (clean - knee) / (NOISE_KNEE - NOISE_CLEAN)
         after = (knee - beyond) / (NOISE_BEYOND - NOISE_KNEE)
-        claim = "DSC falls {} k = {}, points per unit of k"
+        claim = "DSC falls {} noise level k = {}, points per unit of k"
         rows.append(_mean_row(claim.format("up to", NOISE_KNEE), "falls", before))
         rows.append(_mean_row(claim.format("faster beyond", NOISE_KNEE), "faster", after - before))
     if {PROPOSED, NOISE_TRAINED} <= ran:
