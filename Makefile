@@ -70,7 +70,7 @@ phantom-only: setup $(PHANTOM) #- train on phantoms alone and score on real scan
 	said=$$($(BIN)/spineseg train --data $(ROOT)/data/phantom-bodies --profile="$${PROFILE:-laptop}" --fold all) && \
 	$(BIN)/spineseg evaluate "$$(echo "$$said" | tail -n 1)" --data="$$DATA"
 
-weights: setup #- train the network in weights/ on simulated scans alone (more than an hour)
+weights: setup #- train the network in weights/ on simulated scans alone (about an hour)
 	said=$$($(BIN)/spineseg train --data randomised-1000 --profile bundled --fold all) && \
 	$(BIN)/spineseg bundle "$$(echo "$$said" | tail -n 1)"
 

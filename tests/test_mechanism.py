@@ -365,11 +365,14 @@ def test_the_words_on_the_fall_of_the_lead_are_of_each_size_of_image():
     assert findings.on_fall(leads()) == ""
 
 
+WHOLE = "So ASPP without image pooling (atrous branches and a 1x1 branch) has the whole lead."
+
+
 @pytest.mark.parametrize(
     ("no_pooling", "wide", "words"),
     [
-        (0.8, 0.6, "So ASPP's atrous branches alone are enough for the lead. More parameters than"),
-        (0.82, 0.6, "So ASPP's atrous branches alone are enough for the lead."),
+        (0.8, 0.6, f"{WHOLE} More parameters than"),
+        (0.82, 0.6, WHOLE),
         (0.65, 0.7, "So ASPP helps at least in part by its parameters."),
         (0.8, 0.7, "So these networks do not single out one cause."),
     ],

@@ -172,7 +172,7 @@ def test_false_claims_are_not_reproduced():
     table = judge(made_up(means, drop=0.0, losses=losses, times=(1, 1.4))).set_index("claim")
     for words in (LEADS, *ABLATION_CLAIMS, FIRST, LOSS):
         assert starting(table, words)["verdict"].eq(NOT_REPRODUCED).all(), words
-    assert starting(table, "four ASPP").index[0].endswith("(next best: ASPP 1)")
+    assert starting(table, "four ASPP").index[0].endswith("(best of these: paper 3+4, ours 1)")
     slow = starting(table, "ASPP-UNet needs only slightly more time")
     assert slow["verdict"].eq(NOT_REPRODUCED).all()
 

@@ -169,7 +169,7 @@ def _at_two_sizes(row: Row) -> str:
     lead = f"{same} In the larger images the lead is {smaller_or_larger(row)}"
     if row["difference_low"] <= 0 <= row["difference_high"]:
         return f"{lead}, which may be chance."
-    return f"{lead}. So this share alone does not set the lead."
+    return f"{lead}. With this training, the share alone does not set the lead."
 
 
 def smaller_or_larger(row: Row) -> str:
@@ -243,7 +243,7 @@ def on_cause(controls: pd.DataFrame) -> str:
     if branches and not size:
         ends = (f"{rows['control_wide'][f'share{end}']:.0f}" for end in ("", "_low", "_high"))
         sentences = [
-            "ASPP's atrous branches alone are enough for the lead.",
+            "ASPP without image pooling (atrous branches and a 1x1 branch) has the whole lead.",
             *_other_ways(rows),
             "More parameters than U-Net-2D, without more reach (five full-width 1x1 branches), "
             "gain {} % of it ({} to {}), which may be chance.".format(*ends),
@@ -258,6 +258,7 @@ def on_limits_of_controls(controls: pd.DataFrame) -> str:
     """What the controls leave open; `controls` is that of `control_table`."""
     rows = rows_by_model(controls)
     limits = {
+        "control_no_pooling": "Twice the epochs were not tried for the control networks.",
         "control_wide": "The control network with more parameters than U-Net-2D has fewer than "
         "ASPP-UNet.",
         "control_near": "How far a branch must reach is open: rates 1, 2, 3 were tried only "
