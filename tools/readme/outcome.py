@@ -318,10 +318,11 @@ def _cause() -> str:
     named = mechanism.named_table(CONFUSION.read(RESULTS / CONTROLLED))
     wrong = {name: mechanism.of_vertebrae(named, name)["misnamed"] for name in (plain, proposed)}
     return (
-        f"**Why.** With {in_stages(CONTROL_DEPTH)} (after {epochs} epochs), {METHODS[PLAIN].title} gives "
-        f"{wrong[plain]:.1f} % of the vertebrae's voxels the name of another level, {METHODS[PROPOSED].title} "
-        f"{wrong[proposed]:.1f} %. {found[0].upper()}{found[1:]} "
-        f"{findings.on_one_more_stage(stored.deeper())} ([The controls](#when-aspp-helps).)"
+        f"**Why.** With {in_stages(CONTROL_DEPTH)} (after {epochs} epochs), "
+        f"{METHODS[PLAIN].title} gives {wrong[plain]:.1f} % of the vertebrae's voxels the name of "
+        f"another level, {METHODS[PROPOSED].title} {wrong[proposed]:.1f} %. "
+        f"{found[0].upper()}{found[1:]} {findings.on_one_more_stage(stored.deeper())} "
+        "([The controls](#when-aspp-helps).)"
     )
 
 
