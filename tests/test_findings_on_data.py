@@ -48,7 +48,7 @@ def test_overlap_of_brightness():
     histograms[2, 50:60] = 1  # the same form, fewer voxels
     histograms[3, 55:65] = 1
     text = findings.on_brightness(histograms)
-    assert "at least 50 % of their area (L5 and L4), and at most 100 % (S and L5)" in text
+    assert "share 50 to 100 % of their area" in text
     assert "right in at most 50 % of the voxels" in text
 
 

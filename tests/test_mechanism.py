@@ -463,9 +463,11 @@ def test_repaired_levels_are_compared_with_the_same_seeds():
     )
     assert findings.on_repair(table.assign(lead_low=-1.0)) == ""
     worse = table.assign(lead_high_repaired=-1, lead_high=-1)
-    assert "ASPP-UNet is behind with and without the rule." in findings.on_repair(worse)
+    assert "ASPP-UNet is behind with and without the rule with this seed." in findings.on_repair(
+        worse
+    )
     behind = findings.on_repair(table.assign(lead_high_repaired=-1.0))
-    assert behind.endswith("If it sees 25 % of the image, ASPP-UNet is then behind.")
+    assert behind.endswith("If it sees 25 % of the image, ASPP-UNet is then behind with this seed.")
 
 
 def searched(*rows: tuple[str, float, int, bool, float]) -> pd.DataFrame:

@@ -84,7 +84,7 @@ NOTEBOOKS = (
     ),
     Notebook(
         "06_baselines",
-        "six methods on the same folds, compared case by case",
+        "six methods on the same patients, compared case by case",
         (
             Piece(
                 "Table 3",

@@ -369,16 +369,9 @@ def _cost() -> str:
         f"**Cost.** {proposed} has {size:.0f} % more parameters than {plain} (in the paper's "
         f"table: {printed_size:.0f} %) and takes {time:.0f} % more time per image on this device: "
         f"{cost.loc[proposed, 'device']} (paper: {printed_time:.0f} % on a K80). "
-        f"{_on_measuring()}([The measurements](notebooks/08_cost.ipynb).)"
+        f"{findings.on_other_cpu(COST.read(RESULTS / SHOWN), benchmark.read('speed'))} "
+        "([The measurements](notebooks/08_cost.ipynb).)"
     )
-
-
-def _on_measuring() -> str:
-    """How often the times were measured, and what another device gives."""
-    cost, speed = COST.read(RESULTS / SHOWN), benchmark.read("speed")
-    rounds = cost.set_index("model")["rounds"][[PLAIN, PROPOSED]]
-    once = "These times are of a single pass each." if (rounds == 1).all() else ""
-    return "".join(f"{each} " for each in (once, findings.on_other_cpu(cost, speed)) if each)
 
 
 def _may_be_chance(row: pd.Series | Row, prefix: str = "") -> str:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 PAPER_WIDTH = 64  # channels of the first stage
-ROUNDS = 10  # timed passes per network, within TIMED_SECONDS
+LEAST_ROUNDS = 3  # timed passes per network, however slow it is
+ROUNDS = 10  # and at most, within TIMED_SECONDS
 TIMED_SECONDS = 5.0
 COST_COLUMNS = (
     *("model", "parameters", "gflops", "rows", "columns", "rounds", "seconds", "memory_mib"),
@@ -127,9 +128,10 @@ def measure_inference(name: str, rows: int, columns: int) -> dict[str, float]:
 
 
 def _time_passes(fabric: Fabric, forward: Callable) -> list[float]:
-    """The seconds of each pass. The first is a warm-up; it counts only if it used up the time."""
+    """The seconds of each pass after a warm-up."""
     end = time.perf_counter() + TIMED_SECONDS
-    passes = [timed(fabric, forward)]
-    while len(passes) <= ROUNDS and time.perf_counter() < end:
+    timed(fabric, forward)
+    passes: list[float] = []
+    while len(passes) < LEAST_ROUNDS or (len(passes) < ROUNDS and time.perf_counter() < end):
         passes.append(timed(fabric, forward))
-    return passes[1:] or passes
+    return passes

@@ -23,7 +23,10 @@ def ablation_table(rows: pd.DataFrame) -> pd.DataFrame:
             "paper": rows["paper"].map("{:.1f}".format, na_action="ignore").fillna("no such row"),
             "ours (95 %)": _intervals(rows, "ours", "low", "high", NOT_RUN),
             f"points above {against} (95 %)": _intervals(
-                rows, "above", "above_low", "above_high", "", "+.1f"
+                rows, "above", "above_low", "above_high", "", "+.2f"
+            ),
+            "points above none (95 %)": _intervals(
+                rows, "gain", "gain_low", "gain_high", "", "+.2f"
             ),
             "p": rows["p_holm"].map(as_p),
         }

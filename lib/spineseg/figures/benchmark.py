@@ -11,7 +11,11 @@ from spineseg.methods import METHODS
 # A peer may have run in bf16 at one width and in float32 at another.
 KIND_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 KIND_MARKERS = "osD^"
-WORK_LINES = {"inference": ("#0072B2", "o"), "training": ("#D55E00", "s")}
+WORK_LINES = {
+    "preprocessing": ("black", "D"),
+    "inference": ("#0072B2", "o"),
+    "training": ("#D55E00", "s"),
+}
 
 
 def speed(table: pd.DataFrame) -> Figure:
@@ -83,9 +87,9 @@ def growth(table: pd.DataFrame) -> Figure:
             if shown[quantity].isna().all():
                 axes.set_visible(False)
                 continue
-            lines = shown.groupby("what", sort=False) if axis != "jobs" else [(None, shown)]
-            for what, line in lines:
-                colour, marker = WORK_LINES.get(str(what), ("black", "D"))
+            work = shown["what"].str.split(",").str[0]  # of runs at once, it also names threads
+            for what, line in shown.groupby(work, sort=False):
+                colour, marker = WORK_LINES[str(what)]
                 axes.plot(line["value"], line[quantity], color=colour, marker=marker, label=what)
             if axis in ("cases", "jobs"):
                 axes.set_ylim(0, 1.2 * shown[quantity].max())

@@ -18,7 +18,7 @@ def intensities(measured: pd.DataFrame) -> Figure:
     """Mean gray value (0..255) of each class in each case (`data.overview.measure_cases`)."""
     figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 3.8), layout="constrained")
     _strip(axes, measured, "gray_mean", CLASSES)
-    axes.set(xlabel="", ylabel="mean gray (0-255)", ylim=(0, 255))
+    axes.set(xlabel="", ylabel="mean gray (0-255, bar: median)", ylim=(0, 255))
     return figure
 
 
@@ -26,7 +26,7 @@ def class_sizes(measured: pd.DataFrame) -> Figure:
     """Volume of each class in each case, in mL (`data.overview.measure_cases`)."""
     figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 3.8), layout="constrained")
     _strip(axes, measured, "volume_ml", FOREGROUND)
-    axes.set(xlabel="", ylabel="volume (mL)", ylim=(0, None))
+    axes.set(xlabel="", ylabel="volume (mL, bar: median)", ylim=(0, None))
     return figure
 
 

@@ -16,6 +16,8 @@ from spineseg.figures.style import COLUMN_WIDTH, PAGE_WIDTH, method_line
 from spineseg.labels import ALL_CLASSES
 from spineseg.methods import METHODS, PROPOSED
 
+NOT_SEEN = "#DDDDDD"  # where the gradient is zero
+
 
 def comparison(table3: pd.DataFrame, data: str) -> Figure:
     """Means of Table 3: the paper's, and ours on `data` with intervals over seeds and patients.
@@ -44,6 +46,8 @@ def ablation(table2: pd.DataFrame, data: str) -> Figure:
         paper=rows["paper"] - full["paper"],
         **{"ours": -rows["loss"], "low": -rows["loss_high"], "high": -rows["loss_low"]},
     )
+    if pd.notna(full["ours"]):
+        differences.loc[differences["model"] == PROPOSED, ["ours", "low", "high"]] = 0
     figure, (means, above) = plt.subplots(
         1, 2, figsize=(PAGE_WIDTH, _height(rows)), sharey=True, layout="constrained"
     )
@@ -158,6 +162,10 @@ def receptive_fields(fields: Mapping[str, np.ndarray]) -> Figure:
         drawn = np.ma.masked_equal(field, 0)
         norm = LogNorm(strongest * 1e-8, strongest)
         picture = axis.imshow(drawn, cmap="viridis", norm=norm)
-        axis.set(title=name, xticks=[], yticks=[], facecolor="#DDDDDD")
+        axis.set(title=name, xticks=[], facecolor=NOT_SEEN, xlabel=f"{field.shape[1]} columns")
+        axis.set_yticks([0, field.shape[0] - 1], ["1", str(field.shape[0])])
+    axes[0].set_ylabel("row")
+    not_seen = plt.Rectangle((0, 0), 1, 1, color=NOT_SEEN, label="zero: not seen")
+    figure.legend(handles=[not_seen], loc="outside lower center")
     figure.colorbar(picture, ax=axes, label="mean |gradient|", shrink=0.8)
     return figure

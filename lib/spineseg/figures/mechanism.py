@@ -32,7 +32,7 @@ def lead_over_ratio(depths: pd.DataFrame, paper: tuple[float, float]) -> Figure:
     for number, (rows, size) in enumerate(depths.groupby("image_rows")):
         size = size.sort_values("ratio")
         line = {
-            "linestyle": SIZE_LINES[number],
+            "linestyle": SIZE_LINES[number] if len(size) > 1 else "",
             "marker": SIZE_MARKERS[number],
             "capsize": 3,
         }

@@ -141,6 +141,7 @@ def on_repair(repairs: pd.DataFrame) -> str:
         for row in rows
     ]
     seeds = int(repairs["seeds"].max())
+    of_seed = " with this seed" if seeds == 1 else ""
     sentences = [
         "A rule that knows the order of the levels can repair masks after any network. ASPP's lead "
         f"is then {joined(parts)} ({in_words(seeds)} seed{'s' * (seeds > 1)})."
@@ -149,12 +150,14 @@ def on_repair(repairs: pd.DataFrame) -> str:
     behind = repairs[turned].to_dict("records")
     if behind:
         sentences.append(
-            f"If it sees {joined(map(_share, behind), 'or')}, ASPP-UNet is then behind."
+            f"If it sees {joined(map(_share, behind), 'or')}, ASPP-UNet is then behind{of_seed}."
         )
     always = (repairs["lead_high"] < 0) & (repairs["lead_high_repaired"] < 0)
     if always.any():
         shares = joined(map(_share, repairs[always].to_dict("records")), "or")
-        sentences.append(f"If it sees {shares}, ASPP-UNet is behind with and without the rule.")
+        sentences.append(
+            f"If it sees {shares}, ASPP-UNet is behind with and without the rule{of_seed}."
+        )
     return " ".join(sentences)
 
 

@@ -58,18 +58,12 @@ def on_needs(judged: pd.DataFrame) -> list[str]:
 
 
 def on_audit(summary: pd.DataFrame) -> str:
-    """How many checks of the paper hold, and which do not; `summary` is that of `consistency`."""
+    """How many checks of the printed numbers hold; `summary` is that of `consistency`."""
     held = summary["holds"].value_counts()
-    sentences = [f"Of {len(summary)} checks of the printed numbers, {held.get('yes', 0)} agree."]
-    for answer, words in (
-        ("no", "These do not"),
-        ("open", "Open, because the text has two readings"),
-    ):
-        claims = summary[summary["holds"] == answer]
-        if len(claims):
-            found = "; ".join(
-                f"{row['check']}, {row['claim']} ({row['computed']})"
-                for row in claims.to_dict("records")
-            )
-            sentences.append(f"{words}: {found}.")
-    return " ".join(sentences)
+    words = (
+        ("yes", "hold"),
+        ("no", "do not hold"),
+        ("open", "depend on how the text is read"),
+    )
+    counted = joined(f"{held[answer]} {said}" for answer, said in words if answer in held)
+    return f"Of {len(summary)} checks of the printed numbers, {counted}."

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from spineseg.methods import METHODS, PLAIN, PROPOSED
-from spineseg.paper.findings.words import joined, titles
+from spineseg.paper.findings.words import joined
 from spineseg.paper.tables import percent_more
 
 ALIKE = 1.1  # a factor between two rates, or two ratios of times, that is not worth a word
@@ -56,12 +56,6 @@ def on_peak(cost: pd.DataFrame) -> str:
         sentences.append(
             f"So U-Net-2D {'leaves' if waits else 'hardly leaves'} the device waiting, and another "
             f"network {'can' if waits else 'cannot'} be much faster per operation."
-        )
-    once = cost.loc[cost["rounds"] == 1, "model"]
-    if len(once):
-        sentences.append(
-            f"The times of {joined(titles(once))} are those of a single pass, and may move when "
-            "they are measured again."
         )
     return " ".join(sentences)
 

@@ -47,18 +47,16 @@ def on_brightness(histograms: np.ndarray) -> str:
     """
     shares = histograms / np.maximum(histograms.sum(1, keepdims=True), 1)
     present = [index for index in range(1, len(CLASSES)) if histograms[index].any()]
-    overlaps = {
-        f"{CLASSES[lower]} and {CLASSES[upper]}": np.minimum(shares[lower], shares[upper]).sum()
-        for lower, upper in pairwise(present)
-    }
+    overlaps = [
+        np.minimum(shares[lower], shares[upper]).sum() for lower, upper in pairwise(present)
+    ]
     if not overlaps:
         return ""
-    most, least = max(overlaps, key=overlaps.__getitem__), min(overlaps, key=overlaps.__getitem__)
     return (
-        f"The histograms of neighbouring classes share at least {100 * overlaps[least]:.0f} % of "
-        f"their area ({least}), and at most {100 * overlaps[most]:.0f} % ({most}). A threshold "
-        f"between {most} would be right in at most {50 * (2 - overlaps[most]):.0f} % of the "
-        "voxels, if it met equally many of both, and in 50 % by chance."
+        f"The histograms of neighbouring classes share {100 * min(overlaps):.0f} to "
+        f"{100 * max(overlaps):.0f} % of their area. A threshold between the two that share most "
+        f"would be right in at most {50 * (2 - max(overlaps)):.0f} % of the voxels, if it met "
+        "equally many of both, and in 50 % by chance."
     )
 
 
