@@ -98,6 +98,12 @@ def repeat_table(validation: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=REPEAT_COLUMNS)
 
 
+def untrained_rivals(convergence: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the rivals of ASPP-UNet that are not shown to be trained out."""
+    untrained = ~convergence["trained_out"].astype(bool)
+    return convergence[untrained & (convergence["model"] != PROPOSED)]
+
+
 def leads_over_untrained(convergence: pd.DataFrame) -> pd.DataFrame:
     """ASPP-UNet's lead, on validation patients, over rivals not shown to be trained out.
 
@@ -106,8 +112,7 @@ def leads_over_untrained(convergence: pd.DataFrame) -> pd.DataFrame:
     those of the rival (`rival_longer`) and with twice those of both (`both_longer`).
     """
     own = convergence[convergence["model"] == PROPOSED]
-    untrained = ~convergence["trained_out"].astype(bool) & (convergence["model"] != PROPOSED)
-    rivals = convergence[untrained] if len(own) else convergence[:0]
+    rivals = untrained_rivals(convergence) if len(own) else convergence[:0]
     here, longer = (own[name].astype(float).max() for name in ("DSC", "DSC_twice"))
     return pd.DataFrame(
         {

@@ -10,6 +10,7 @@ from spineseg.labels import ALL_CLASSES
 from spineseg.methods import METHODS, PLAIN, PROPOSED
 from spineseg.paper.findings.words import Row, joined
 from spineseg.paper.mechanism import FAILING
+from spineseg.paper.search import untrained_rivals
 from spineseg.paper.tables import case_means, compare, with_interval
 
 
@@ -83,9 +84,7 @@ def _own_and_rivals(convergence: pd.DataFrame) -> tuple[Row, Sequence[Row]]:
     its DSC with the most epochs.
     """
     own = convergence[convergence["model"] == PROPOSED].dropna(subset="DSC_twice")
-    rivals = convergence[
-        (convergence["model"] != PROPOSED) & ~convergence["trained_out"].astype(bool)
-    ]
+    rivals = untrained_rivals(convergence)
     rivals = rivals.assign(DSC_longest=rivals["DSC_twice"].fillna(rivals["DSC"]))
     return (own.to_dict("records") or [{}])[0], rivals.to_dict("records")
 
