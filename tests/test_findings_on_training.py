@@ -127,9 +127,9 @@ def test_losses():
 
 def test_more_epochs():
     row = {"model": "aspp_unet", "epochs": 120, "DSC": 89.0, "change": 0.8}
-    row |= {"low": 0.5, "high": 1.2, "trained_out": True}
+    row |= {"low": 0.5, "high": 1.2, "trained_out": True, "seeds": 1}
     assert (
-        "by +0.8 (+0.5 to +1.2) points, so ASPP-UNet counts as trained out."
+        "by +0.8 (+0.5 to +1.2) points, so ASPP-UNet counts as trained out (one seed)."
         in findings.on_more_epochs(pd.DataFrame([row]))
     )
     slow = row | {"change": 4.0, "trained_out": False}
@@ -142,16 +142,17 @@ def test_more_epochs():
 
 
 def test_rivals_that_are_close_with_more_epochs():
-    columns = ["model", "epochs", "DSC", "DSC_twice", "trained_out"]
+    columns = ["model", "epochs", "seeds", "DSC", "DSC_twice", "trained_out"]
     rows = [
-        ("deeplabv3", 240, 67.0, 69.0, False),
-        ("nnunet", 24, 87.0, 89.5, False),
-        ("aspp_unet", 120, 89.0, 90.5, False),
+        ("deeplabv3", 240, 1, 67.0, 69.0, False),
+        ("nnunet", 24, 2, 87.0, 89.5, False),
+        ("aspp_unet", 120, 1, 89.0, 90.5, False),
     ]
     close = findings.on_close_rivals(pd.DataFrame(rows, columns=columns))
     assert "nnU-Net-2D is not trained out: with twice its epochs, it has 89.5 %" in close
+    assert close.endswith("with twice its epochs, 90.5 % (one seed and two of nnU-Net-2D).")
     assert "DeepLabV3" not in close
-    untried = [("nnunet", 48, 89.5, np.nan, False), rows[-1]]
+    untried = [("nnunet", 48, 1, 89.5, np.nan, False), rows[-1]]
     assert "more than 48 epochs were not tried. With 48, it has 89.5 %" in findings.on_close_rivals(
         pd.DataFrame(untried, columns=columns)
     )

@@ -64,7 +64,7 @@ def scores_table() -> str:
     remark = (
         f"Profile {SHOWN_PROFILE}. Devices: {device_names(rows['device'].dropna())}; the paper's "
         f"is a K80. {findings.on_share(load_profile(SHOWN_PROFILE))} The change is on simulated "
-        "validation patients, with one seed and its interval over patients."
+        f"validation patients ({_trial_seeds()})."
     )
     parts = [table(head, lines), remark, *_untrained(), *_repeats(), _five_folds(), _letter()]
     return "\n\n".join(filter(None, parts))
@@ -77,20 +77,24 @@ def _untrained() -> list[str]:
         return []
     words = (
         f"**Rivals that are not shown to be trained out.** {METHODS[PROPOSED].title}'s lead over "
-        "them on the validation patients (one seed), also with longer training:"
+        f"them on the validation patients ({_trial_seeds()}), also with longer training:"
     )
     return [words, frame_table(leads)]
 
 
+def _trial_seeds() -> str:
+    return findings.trial_seeds(*stored.convergence().reset_index().to_dict("records"))
+
+
 def _repeats() -> list[str]:
-    """The settings that were tried on more than one device."""
+    """The settings that were tried with several seeds or on several devices."""
     repeats = repeats_as_text(VALIDATION_SCORES.read(RESULTS / SHOWN))
     if repeats.empty:
         return []
     words = (
-        "**Repeated trials.** Some settings were tried with one seed on several devices. The other "
-        "tables use the mean of these trials. Their difference is not in the intervals over "
-        "patients. Mean DSC on the validation patients, %:"
+        "**Repeated trials.** Some settings were tried with several seeds or on several devices. "
+        "The other tables use the mean of these trials, and intervals over them and the patients. "
+        "Mean DSC on the validation patients, %:"
     )
     return [words, frame_table(repeats)]
 

@@ -101,7 +101,7 @@ def convergence_as_text(convergence: pd.DataFrame) -> pd.DataFrame:
             "epochs": rows["epochs"].map("{:.0f}".format, na_action="ignore").fillna(UNKNOWN),
             "DSC": rows["DSC"].map("{:.1f}".format, na_action="ignore").fillna(""),
             "DSC, twice the epochs": twice.where(known, ""),
-            "change (95 %, over patients)": _intervals(rows, "change", "low", "high", "", "+.1f"),
+            "change (95 %)": _intervals(rows, "change", "low", "high", "", "+.1f"),
             "trained out": [_trained_out(convergence, model) for model in rows.index],
         },
         index=rows.index,
@@ -124,15 +124,16 @@ def leads_as_text(convergence: pd.DataFrame) -> pd.DataFrame:
 
 
 def repeats_as_text(validation: pd.DataFrame) -> pd.DataFrame:
-    """`repeat_table`, one row per setting and device; DSC in per cent."""
+    """`repeat_table`, one row per trial; DSC in per cent."""
     rows = repeat_table(validation)
+    seeds = rows["seed"].astype(str)
     table = pd.DataFrame(
         {
             "model": rows["model"],
             "epochs": rows["epochs"],
-            "device": rows["device"],
+            "trial": "seed " + seeds + ", " + rows["device"],
             "DSC": rows["DSC"].map("{:.1f}".format),
-            "change with twice the epochs there": _intervals(
+            "change with twice the epochs": _intervals(
                 rows, "change", "low", "high", NOT_TRIED, "+.1f"
             ),
         }

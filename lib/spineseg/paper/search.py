@@ -5,14 +5,15 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from spineseg.evaluation.statistics import interval
+from spineseg.evaluation.statistics import by_seed, interval_of_difference
 from spineseg.methods import PROPOSED
 
 TRAINED_OUT = 1.0  # points of DSC: a run is trained out if twice the epochs change less
 Settings = tuple[float, int]  # learning rate, epochs
+SETTING = ["model", "learning_rate", "epochs"]
 SEARCH_COLUMNS = ["model", "learning_rate", "epochs", "trials", "DSC", "patients", "chosen"]
 CHANGE = ["change", "low", "high"]
-REPEAT_COLUMNS = ["model", "epochs", "device", "DSC", *CHANGE]
+REPEAT_COLUMNS = ["model", "epochs", "seed", "device", "DSC", *CHANGE]
 CONVERGENCE_COLUMNS = ["model", "epochs", "seeds", "DSC", "DSC_twice", *CHANGE, "trained_out"]
 
 
@@ -26,11 +27,12 @@ def search_table(validation: pd.DataFrame, taken: Mapping[str, Settings]) -> pd.
     of `patients`, and `chosen`: the setting that was taken or, if a method is trained for more
     epochs than were tried, the longest trial with that learning rate.
     """
-    trial = validation["device"] + " " + validation["seed"].astype(str)
-    settings = validation.assign(trial=trial).groupby(["model", "learning_rate", "epochs"])
-    table = settings.agg(
-        trials=("trial", "nunique"), DSC=("DSC", "mean"), patients=("case", "nunique")
-    ).reset_index()
+    table = (
+        _with_trials(validation)
+        .groupby(SETTING)
+        .agg(trials=("trial", "nunique"), DSC=("DSC", "mean"), patients=("case", "nunique"))
+        .reset_index()
+    )
     table["chosen"] = False
     for model, (rate, epochs) in taken.items():
         same = (table["model"] == model) & (table["learning_rate"] == rate)
@@ -50,51 +52,61 @@ def convergence_table(search: pd.DataFrame, validation: pd.DataFrame) -> pd.Data
 
     `search` is that of `search_table`, and `validation` what it was made from. Methods of which
     only one number of epochs was tried are left out. Columns: model, epochs (that were chosen),
-    seeds (1), DSC and DSC_twice (per cent, on validation patients), their `change` with its 95 %
-    interval over patients (`low`, `high`), and whether the method is `trained_out`: its mean
-    changes by less than TRAINED_OUT points. If twice the epochs were not tried, it counts as not
-    trained out. If a setting was tried more than once, the means of its trials count.
+    the number of `seeds` that both numbers of epochs were tried with, DSC and DSC_twice (per cent,
+    on validation patients), their `change` with its 95 % interval (`low`, `high`), and whether the
+    method is `trained_out`: its mean changes by less than TRAINED_OUT points. If twice the epochs
+    were not tried, it counts as not trained out. If a setting was tried more than once, the means
+    of its trials count, and the interval is over patients and trials (`interval_of_difference`).
     """
-    cases = validation.groupby(["model", "learning_rate", "epochs", "case"])["DSC"].mean()
+    settings = dict(iter(_with_trials(validation).groupby(SETTING)))
     rows = []
     for model, tried in search.groupby("model", sort=False):
         if tried["epochs"].nunique() > 1:
-            settings = tried.set_index(["learning_rate", "epochs"]).index
-            for rate, epochs in settings[tried["chosen"]]:
-                dsc = cases[model, rate, epochs]
-                longer = cases.get((model, rate, 2 * epochs))
-                twice = np.nan if longer is None else longer.mean()
-                change = _change(dsc, longer)
+            chosen = tried.set_index(["learning_rate", "epochs"]).index[tried["chosen"]]
+            for rate, epochs in chosen:
+                here = settings[model, rate, epochs]
+                longer = settings.get((model, rate, 2 * epochs), here[:0])
+                seeds = len({*here["seed"]} & {*longer["seed"]}) or here["seed"].nunique()
+                means = here["DSC"].mean(), longer["DSC"].mean()
+                change = _change(here, longer)
                 trained_out = abs(change[0]) < TRAINED_OUT
-                rows.append((model, epochs, 1, dsc.mean(), twice, *change, trained_out))
+                rows.append((model, epochs, seeds, *means, *change, trained_out))
     return pd.DataFrame(rows, columns=CONVERGENCE_COLUMNS)
 
 
-def _change(dsc: pd.Series, longer: pd.Series | None) -> tuple[float, float, float]:
-    """From the DSC of each patient to that of longer training: the mean and its interval."""
-    if longer is None:
+def _with_trials(validation: pd.DataFrame) -> pd.DataFrame:
+    """With the column `trial`: each is one trained network."""
+    return validation.assign(trial=validation["device"] + " " + validation["seed"].astype(str))
+
+
+def _change(here: pd.DataFrame, longer: pd.DataFrame) -> tuple[float, float, float]:
+    """From the DSC of some trials to that of longer ones: the mean and its interval."""
+    if longer.empty:
         return np.nan, np.nan, np.nan
-    return float(longer.mean() - dsc.mean()), *interval(longer - dsc)
+    before, after = (
+        by_seed(trials.set_index(["trial", "case"])["DSC"]) for trials in (here, longer)
+    )
+    return float(after.mean() - before.mean()), *interval_of_difference(after, before)
 
 
 def repeat_table(validation: pd.DataFrame) -> pd.DataFrame:
-    """The settings that were tried on several devices with one seed, one row per device.
+    """The settings that were tried on several devices or with several seeds, one row per trial.
 
-    `validation` is the validation.csv of an experiment. Columns: model, epochs, device, DSC (mean
-    over validation patients, per cent), and the `change` with twice the epochs on this device, with
-    its 95 % interval over patients (`low`, `high`); empty if they were not tried there.
+    `validation` is the validation.csv of an experiment. Columns: model, epochs, seed, device, DSC
+    (mean over validation patients, per cent), and the `change` with twice the epochs, the same seed
+    and the same device, with its 95 % interval over patients (`low`, `high`); empty if they were
+    not tried so.
     """
-    setting = ["model", "learning_rate", "seed", "epochs"]
-    cases = validation.groupby([*setting, "device", "case"])["DSC"].mean()
+    keys = [*SETTING, "trial"]
+    validation = _with_trials(validation)
+    trials = dict(iter(validation.groupby(keys)))
+    repeated = validation.groupby(SETTING)["trial"].transform("nunique") > 1
     rows = []
-    for keys, tried in validation.groupby(setting, sort=False):
-        model, rate, seed = keys[:3]
-        epochs = int(tried["epochs"].iloc[0])
-        devices = tried["device"].unique()
-        for device in devices if len(devices) > 1 else ():
-            dsc = cases[(*keys, device)]
-            longer = cases.get((model, rate, seed, 2 * epochs, device))
-            rows.append((model, epochs, device, dsc.mean(), *_change(dsc, longer)))
+    for _, here in validation[repeated].groupby(keys, sort=False):
+        model, rate, epochs, name = here[keys].iloc[0]
+        longer = trials.get((model, rate, 2 * epochs, name), here[:0])
+        seed, device = here[["seed", "device"]].iloc[0]
+        rows.append((model, epochs, seed, device, here["DSC"].mean(), *_change(here, longer)))
     return pd.DataFrame(rows, columns=REPEAT_COLUMNS)
 
 

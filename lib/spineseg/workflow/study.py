@@ -56,6 +56,7 @@ KILLED = UserError.at(
     "run the same command again, with fewer --workers",
 )
 MORE_ROWS_DEPTH = 3  # stages of the networks that are trained at both sizes
+MORE_TRIAL_SEEDS = {"unet3d": (1,)}  # whose seeds differ by many points
 FEW_STAGES = (1, 2)  # with which twice the epochs are tried: there ASPP's lead is large
 
 
@@ -116,7 +117,8 @@ def nnunet_chain() -> Chain:
 def table3_chain(searched_on: Experiment, model: str) -> Chain:
     """Search, then train on the phantom; the two networks in question on all folds.
 
-    At the end, twice the epochs are tried of a network for which the search did not do this.
+    At the end, twice the epochs are tried of a network for which the search did not do this, and
+    both numbers of epochs with MORE_TRIAL_SEEDS.
     """
     rate = yield from choose_rate(searched_on, model)
     epochs = yield from choose_epochs(searched_on, model, rate)
@@ -129,6 +131,11 @@ def table3_chain(searched_on: Experiment, model: str) -> Chain:
     if model in CROSS_VALIDATED:
         yield [Job(phantom, model, fold) for fold in FOLDS[1:]]
     yield [trial(searched_on, model, rate, 2 * epochs)]
+    yield [
+        trial(searched_on, model, rate, number, seed)
+        for seed in MORE_TRIAL_SEEDS.get(model, ())
+        for number in (epochs, 2 * epochs)
+    ]
 
 
 def mechanism_chain(experiment: Experiment, model: str) -> Chain:
@@ -175,12 +182,12 @@ def choose_epochs(
     return lengths[-1]
 
 
-def trial(experiment: Experiment, model: str, rate: float, epochs: int) -> Job:
+def trial(experiment: Experiment, model: str, rate: float, epochs: int, seed: int = 0) -> Job:
     """The run that tries these settings on validation patients; nnU-Net has its own rate."""
     if model == NNUNET:
-        return Job(experiment.with_settings(nnunet_epochs=epochs), model, VALIDATION)
+        return Job(experiment.with_settings(nnunet_epochs=epochs), model, VALIDATION, seed)
     settings = experiment.with_settings(learning_rate=rate, epochs=epochs)
-    return Job(settings, model, VALIDATION)
+    return Job(settings, model, VALIDATION, seed)
 
 
 def write_tuned(profile: str, model: str, rate: float, epochs: int) -> None:
@@ -214,6 +221,7 @@ def stored_trial(job: Job) -> pd.DataFrame | None:
             tried = VALIDATION_SCORES.read(folder)
             experiment = tried["data"] + "-" + tried["profile"]
             same = (experiment == job.experiment.name) & (tried["model"] == job.model)
+            same &= tried["seed"] == job.seed
             if same.any():
                 return tried[same].groupby("case")["DSC"].mean().reset_index()
     return None

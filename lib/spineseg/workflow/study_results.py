@@ -108,7 +108,7 @@ def _store(experiment: Experiment, jobs: Sequence[Job]) -> Path | None:
         current_records(experiment, kept)  # stored trials have no code of their own
     if trials:
         table = pd.concat(map(_scores_of_trial, trials), ignore_index=True)
-        keys = ["model", "epochs", "learning_rate", "device"]
+        keys = ["model", "epochs", "learning_rate", "seed", "device"]
         _write_beside_kept(experiment, VALIDATION_SCORES, table, keys)
     if experiment == experiments()[0] and not (experiment.results / COST.name).is_file():
         write_cost(experiment)  # the other experiments have the same networks
@@ -191,7 +191,7 @@ def _stored_jobs(experiment: Experiment) -> list[Job]:
     """The runs of an experiment that results/ holds, and the trials of their search."""
     jobs = [Job(experiment, *run) for run in stored_runs(experiment)]
     if (experiment.results / VALIDATION_SCORES.name).is_file():
-        keys = ["data", "model", "learning_rate", "epochs"]
+        keys = ["data", "model", "learning_rate", "epochs", "seed"]
         tried = VALIDATION_SCORES.read(experiment.results)[keys].drop_duplicates()
         for data, *settings in tried.itertuples(index=False):
             searched = Experiment.of(data, experiment.profile.name)

@@ -43,6 +43,7 @@ from spineseg.paper.findings.training import (
     on_more_epochs,
     on_scores,
     on_worst_class,
+    trial_seeds,
 )
 from spineseg.paper.findings.view import on_reach, on_share, on_view
 
@@ -98,4 +99,5 @@ __all__ = [
     "on_worst",
     "on_worst_class",
     "smaller_or_larger",
+    "trial_seeds",
 ]

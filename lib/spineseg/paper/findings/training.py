@@ -8,7 +8,7 @@ from spineseg.evaluation.statistics import paired
 from spineseg.evaluation.summary import common_runs, same_runs, volume_dsc
 from spineseg.labels import ALL_CLASSES
 from spineseg.methods import METHODS, PLAIN, PROPOSED
-from spineseg.paper.findings.words import Row, joined
+from spineseg.paper.findings.words import Row, in_words, joined
 from spineseg.paper.mechanism import FAILING
 from spineseg.paper.search import untrained_rivals
 from spineseg.paper.tables import case_means, compare, with_interval
@@ -44,8 +44,18 @@ def on_more_epochs(convergence: pd.DataFrame, model: str = PROPOSED) -> str:
     return (
         f"With {row['epochs']} epochs, the DSC on validation patients is {row['DSC']:.1f} %. Twice "
         f"as many epochs change it by {change} points, so {METHODS[model].title} counts as "
-        f"{verdict}. This is one seed; the interval is over patients."
+        f"{verdict} ({trial_seeds(row)})."
     )
+
+
+def trial_seeds(*rows: Row) -> str:
+    """With how many seeds the settings in these rows of convergence.csv were tried."""
+    more = [
+        f"{in_words(row['seeds'])} of {METHODS[row['model']].title}"
+        for row in rows
+        if row["seeds"] > 1
+    ]
+    return joined([*(["one seed"] if len(more) < len(rows) else []), *more])
 
 
 def on_close_rivals(convergence: pd.DataFrame) -> str:
@@ -72,8 +82,8 @@ def _on_close_rival(own: Row, rival: Row) -> str:
         begin = f"{title} is not trained out: with twice its epochs, it has"
     return (
         f"{begin} {rival['DSC_longest']:.1f} % on validation patients. {METHODS[PROPOSED].title} "
-        f"has {own['DSC']:.1f} % there and, with twice its epochs, {own['DSC_twice']:.1f} % (one "
-        "seed)."
+        f"has {own['DSC']:.1f} % there and, with twice its epochs, {own['DSC_twice']:.1f} % "
+        f"({trial_seeds(own, rival)})."
     )
 
 
