@@ -310,7 +310,8 @@ def _longer() -> str:
 
 def _cause() -> str:
     """What ASPP changes, and which part of it does."""
-    found = findings.on_cause(stored.controls())
+    controls = stored.controls()
+    found = findings.on_cause(controls)
     if not found:
         return ""
     epochs = load_profile(SHOWN_PROFILE).epochs
@@ -321,7 +322,8 @@ def _cause() -> str:
         f"**Why.** With {in_stages(CONTROL_DEPTH)} (after {epochs} epochs), "
         f"{METHODS[PLAIN].title} gives {wrong[plain]:.1f} % of the vertebrae's voxels the name of "
         f"another level, {METHODS[PROPOSED].title} {wrong[proposed]:.1f} %. "
-        f"{found[0].upper()}{found[1:]} {findings.on_one_more_stage(stored.deeper())} "
+        f"{found[0].upper()}{found[1:]} {findings.on_parts_of_lead(controls)} "
+        f"{findings.on_one_more_stage(stored.deeper())} "
         "([The controls](#when-aspp-helps).)"
     )
 

@@ -19,7 +19,6 @@ from spineseg.paper.findings.comparison import (
 )
 from spineseg.paper.findings.cost import on_cost, on_other_cpu, on_peak, on_printed_times
 from spineseg.paper.findings.mechanism import (
-    CONTROLLED,
     on_best_control,
     on_cause,
     on_classes,
@@ -30,6 +29,7 @@ from spineseg.paper.findings.mechanism import (
     on_limits_of_controls,
     on_names,
     on_paper_share,
+    on_parts_of_lead,
     on_sizes,
     on_stages,
     smaller_or_larger,
@@ -48,7 +48,6 @@ from spineseg.paper.findings.training import (
 from spineseg.paper.findings.view import on_reach, on_share, on_view
 
 __all__ = [
-    "CONTROLLED",
     "against",
     "on_ablation",
     "on_audit",
@@ -81,6 +80,7 @@ __all__ = [
     "on_other_cpu",
     "on_outcome",
     "on_paper_share",
+    "on_parts_of_lead",
     "on_patches",
     "on_peak",
     "on_printed_times",

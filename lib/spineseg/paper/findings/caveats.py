@@ -6,7 +6,6 @@ from spineseg.experiment import SIMULATED
 from spineseg.labels import FOREGROUND
 from spineseg.methods import METHODS, PLAIN, PROPOSED
 from spineseg.paper.findings.mechanism import (
-    CONTROLLED,
     amount_of_lead,
     part_of_lead,
     rows_by_model,
@@ -78,9 +77,9 @@ def _row(controls: pd.DataFrame) -> str:
     if told is None or amount_of_lead(told) in ("unknown", "nothing"):
         return ""
     return (
-        f"{CONTROLLED['control_rows']} gains {part_of_lead(told)}. So what ASPP gives can in part "
-        "be had from the position in the image, which tells the level if all images show the same "
-        "part of the spine."
+        f"{METHODS['control_rows'].title} gains {part_of_lead(told)}. So what ASPP gives can in "
+        "part be had from the position in the image, which tells the level if all images show the "
+        "same part of the spine."
     )
 
 

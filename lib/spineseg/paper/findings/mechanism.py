@@ -1,6 +1,6 @@
 """When ASPP helps, and why."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 
 import numpy as np
 import pandas as pd
@@ -8,6 +8,7 @@ import pandas as pd
 from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED
 from spineseg.paper.findings.words import Row, against_zero, in_stages, in_words, joined, points
 from spineseg.paper.mechanism import (
+    CONTROLS,
     FAILING,
     FIELD_SHARES,
     LABELLED_VERTEBRAE,
@@ -16,14 +17,6 @@ from spineseg.paper.mechanism import (
     paper_lead,
 )
 from spineseg.paper.tables import with_interval
-
-CONTROLLED = {  # what the control networks are, as the subject of a sentence
-    "control_no_pooling": "A network with atrous branches and no image pooling",
-    "control_pooling": "A network with image pooling and no atrous branches",
-    "control_near": "A network with image pooling and atrous branches of rates 1, 2, 3",
-    "control_wide": "A network with more parameters and no more reach",
-    "control_rows": "A plain network that gets the row number as a second input",
-}
 
 
 def on_lead(depths: pd.DataFrame) -> str:
@@ -76,15 +69,13 @@ def _lead_against_zero(depths: pd.DataFrame) -> tuple[pd.Series, pd.Series, pd.S
 
 def on_best_control(controls: pd.DataFrame) -> str:
     """Which control gains most; `controls` is that of `control_table`."""
-    told = [row for row in controls.to_dict("records") if row["model"] in CONTROLLED]
+    told = controls[controls["model"].isin(CONTROLS)].to_dict("records")
     if not told:
         return ""
     best = max(told, key=lambda row: row["gain"])
-    network = CONTROLLED[best["model"]]
     return (
-        f"Of the controls, {network[0].lower()}{network[1:]} gains most: "
-        f"{points(best, 'gain')} points, of {points(controls.to_dict('records')[-1], 'gain')} "
-        "of ASPP."
+        f"Of the controls, {METHODS[best['model']].title} gains most: {points(best, 'gain')} "
+        f"points, of {points(controls.to_dict('records')[-1], 'gain')} of ASPP."
     )
 
 
@@ -187,14 +178,15 @@ def on_controls(controls: pd.DataFrame) -> str:
     rows = rows_by_model(controls)
     lead = points(controls.to_dict("records")[-1], "gain")
     stages = in_stages(CONTROL_DEPTH)
-    parts = [
-        f"{network} gains {part_of_lead(rows[name])}."
-        for name, network in CONTROLLED.items()
-        if name in rows
+    gains = [
+        f"{METHODS[name].title}: {part_of_lead(rows[name])}" for name in CONTROLS if name in rows
     ]
-    cause = on_cause(controls)
-    conclusion = [f"So {cause}", on_limits_of_controls(controls)] if cause else []
-    sentences = [f"With {stages} ASPP's lead is {lead} points.", *parts, *conclusion]
+    sentences = [
+        f"With {stages} ASPP's lead is {lead} points.",
+        *([f"The gains of the controls: {'; '.join(gains)}."] if gains else []),
+    ]
+    if cause := on_cause(controls):
+        sentences += [f"So {cause}", on_limits_of_controls(controls)]
     return " ".join(filter(None, sentences))
 
 
@@ -218,7 +210,7 @@ def part_of_lead(control: Row) -> str:
     if amount == "unknown":
         return "an unknown part of the lead"
     words = {
-        "nothing": "nothing that can be told from chance",
+        "nothing": "none that can be told from chance",
         "more": "more than the lead",
         "all": "as much as the lead, as far as these runs can tell",
         "part": "part of the lead",
@@ -241,14 +233,11 @@ def on_cause(controls: pd.DataFrame) -> str:
     branches = amounts["control_no_pooling"] in ("all", "more")
     size = amounts["control_wide"] != "nothing"
     if branches and not size:
-        ends = (f"{rows['control_wide'][f'share{end}']:.0f}" for end in ("", "_low", "_high"))
-        sentences = [
-            "ASPP without image pooling (atrous branches and a 1x1 branch) has the whole lead.",
-            *_other_ways(rows),
-            "More parameters than U-Net-2D, without more reach (five full-width 1x1 branches), "
-            "gain {} % of it ({} to {}), which may be chance.".format(*ends),
-        ]
-        return " ".join(sentences)
+        return (
+            "ASPP without image pooling (atrous branches and a 1x1 branch) has the whole lead. "
+            "More parameters than U-Net-2D without more reach (five full-width 1x1 branches) have "
+            "none of it that can be told from chance."
+        )
     if size and not branches:
         return "ASPP helps at least in part by its parameters."
     return "these networks do not single out one cause."
@@ -267,19 +256,14 @@ def on_limits_of_controls(controls: pd.DataFrame) -> str:
     return " ".join(sentence for name, sentence in limits.items() if name in rows)
 
 
-def _other_ways(rows: Mapping[str, Row]) -> list[str]:
-    """What else gains a part of the lead; `rows` is that of `rows_by_model`."""
-    ways = {
-        "control_near": "image pooling with rates 1, 2, 3",
-        "control_pooling": "image pooling with a 1x1 branch",
-        "control_rows": "the row number as a second input",
-    }
-    gains = [
-        f"{way} gains {rows[name]['share']:.0f} %"
-        for name, way in ways.items()
-        if name in rows and amount_of_lead(rows[name]) not in ("unknown", "nothing")
+def on_parts_of_lead(controls: pd.DataFrame) -> str:
+    """The controls that gain a part of the lead; `controls` is that of `control_table`."""
+    parts = [
+        f"{METHODS[name].title} ({row['share']:.0f} %)"
+        for name, row in rows_by_model(controls).items()
+        if name in CONTROLS and amount_of_lead(row) == "part"
     ]
-    return [f"Other changes gain a part of it: {joined(gains)} of the lead."] if gains else []
+    return f"These have a part of the lead: {joined(parts)}." if parts else ""
 
 
 def on_classes(classes: pd.DataFrame) -> str:
