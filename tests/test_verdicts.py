@@ -64,6 +64,7 @@ def noise_of(models, drop: float, random: np.random.Generator) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "model": model,
+            "device": "c",
             "fold": "0",
             "seed": seed,
             "case": case,
@@ -84,6 +85,7 @@ def curves_of(losses: dict[str, float], epochs: dict[str, int], spread: float) -
     return pd.DataFrame(
         {
             "model": name,
+            "device": "c",
             "fold": "0",
             "seed": seed,
             "epoch": epoch,
@@ -319,8 +321,23 @@ def test_without_aspp_unet_only_the_ablation_of_single_modules_and_cost_are_judg
 def test_without_any_claim_the_table_is_empty():
     nothing = pd.DataFrame()
     measured = replace(made_up({"unet": 0.7}), curves=nothing, noise=nothing, cost=nothing)
-    assert list(judge(measured)) == ["section", "claim", "paper", "ours", "verdict"]
-    assert judge(measured).empty
+    empty = judge(measured)
+    assert empty.empty
+    assert list(empty) == ["device", "seeds", "section", "claim", "paper", "ours", "verdict"]
+
+
+def test_a_verdict_has_the_devices_and_seeds_of_the_runs_that_it_is_judged_by(results):
+    """A fifth fold of U-Net-2D and the runs of SegNet are of other devices."""
+    scores = results.scores
+    scores = scores.assign(device=np.where(scores["model"] == "segnet", "d", "c"))
+    more = scores[scores["model"] == "unet"].assign(fold="4", device="e")
+    table = judge(replace(results, scores=pd.concat([scores, more]))).set_index("claim")
+    assert table["device"]["ASPP-UNet above U-Net-2D in DSC, points"] == "c"
+    assert table["device"]["ASPP-UNet above SegNet in DSC, points"] == "c; d"
+    assert table["device"]["ASPP-UNet first in DSC on these classes"] == "c; d"
+    costs = table.index.str.contains("needs only slightly")
+    assert set(table["seeds"][~costs]) == {"3"}
+    assert set(table["seeds"][costs]) == {""}
 
 
 def test_claims_use_the_runs_that_all_methods_have(results):

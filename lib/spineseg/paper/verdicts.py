@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from spineseg.evaluation.noise import LEVELS
+from spineseg.evaluation.provenance import device_names
 from spineseg.evaluation.statistics import (
     by_seed,
     interval,
@@ -53,6 +54,7 @@ LEAST_IMAGE_OVER_SEEN = 1.5
 NOISE_CLEAN, NOISE_KNEE, NOISE_BEYOND = 0, 30, 50
 
 Row = dict[str, str]
+COLUMNS = ["device", "seeds", "section", "claim", "paper", "ours", "verdict"]
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,11 @@ class Measured:
 def judge(measured: Measured) -> pd.DataFrame:
     """Judge all claims. Returns one row per claim: section, claim, paper, ours, verdict.
 
-    Claims about methods that were not run are left out. A claimed difference is reproduced if its
-    95 % interval over seeds and patients is above zero, and not reproduced if it is below. If it
-    contains zero, the difference cannot be told from chance. Before that, two conditions are
-    checked:
+    Each row also has the `device` and the number of `seeds` of the runs that it is judged by. Costs
+    are not of runs, so they have no seeds. Claims about methods that were not run are left out. A
+    claimed difference is reproduced if its 95 % interval over seeds and patients is above zero, and
+    not reproduced if it is below. If it contains zero, the difference cannot be told from chance.
+    Before that, two conditions are checked:
 
     - A claim that ASPP helps U-Net is judged only if the image is at least LEAST_IMAGE_OVER_SEEN
       times as long as the rows that the plain U-Net sees. Otherwise the effect cannot act.
@@ -116,7 +119,7 @@ def judge(measured: Measured) -> pd.DataFrame:
         _cost,
     )
     rows = [row for check in checks for row in check(measured)]
-    return pd.DataFrame(rows, columns=["section", "claim", "paper", "ours", "verdict"])
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def verdict(low: float, high: float) -> str:
@@ -126,8 +129,17 @@ def verdict(low: float, high: float) -> str:
     return NOT_REPRODUCED if high < 0 else CHANCE
 
 
-def _row(section: str, claim: str, paper: str, ours: str, verdict: str) -> Row:
-    return {"section": section, "claim": claim, "paper": paper, "ours": ours, "verdict": verdict}
+def _row(
+    section: str, claim: str, paper: str, ours: str, verdict: str, measured: pd.DataFrame
+) -> Row:
+    """One verdict; `measured` has the rows that it is judged by, of one of the tables."""
+    seeds = str(measured["seed"].nunique()) if "seed" in measured else ""
+    values = device_names(measured["device"]), seeds, section, claim, paper, ours, verdict
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def _of(models: Iterable[str], table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["model"].isin(list(models))]
 
 
 def _headline(measured: Measured) -> list[Row]:
@@ -140,7 +152,9 @@ def _headline(measured: Measured) -> list[Row]:
     for metric in PAPER_METRICS:
         ours = _class_means(volumes[volumes["metric"] == metric])[PROPOSED].mean()
         claim = f"ASPP-UNet reaches this {metric}"
-        rows.append(_row("abstract", claim, f"{paper[metric]:.3f}", f"{ours:.3f}", NEEDS_PATIENTS))
+        printed_score = f"{paper[metric]:.3f}"
+        own = _of([PROPOSED], volumes)
+        rows.append(_row("abstract", claim, printed_score, f"{ours:.3f}", NEEDS_PATIENTS, own))
     return rows
 
 
@@ -159,14 +173,16 @@ def lead_claim(model: str, metric: str) -> str:
 def _leads(measured: Measured) -> list[Row]:
     """Section 3: the lead of ASPP-UNet's mean over that of each other method."""
     paper = printed.stated_leads()
+    runs = common_runs(measured.scores, TABLE3_METHODS)
     rows = []
     for lead in compare(measured.scores).to_dict("records"):
         model, metric, low, high = (lead[key] for key in ("model", "metric", "low", "high"))
         printed_lead = paper[metric, METHODS[model].title]
         ours = with_interval(lead["difference"], low, high, "+.2f")
-        judged = measured.lead(low, high, (PROPOSED, model), of_aspp=model == PLAIN)
+        pair = (PROPOSED, model)
+        judged = measured.lead(low, high, pair, of_aspp=model == PLAIN)
         claim = lead_claim(model, metric)
-        rows.append(_row("3", claim, f"{printed_lead:+.2f}", ours, judged))
+        rows.append(_row("3", claim, f"{printed_lead:+.2f}", ours, judged, _of(pair, runs)))
     return rows
 
 
@@ -188,7 +204,7 @@ def _led_classes(measured: Measured) -> list[Row]:
         led = " ".join(best.index[best == PROPOSED]) or "none"
         claim = f"ASPP-UNet first in {metric} on these classes"
         judged = _first_on(list(subjects), scores, measured)
-        rows.append(_row("3", claim, " ".join(subjects), led, judged))
+        rows.append(_row("3", claim, " ".join(subjects), led, judged, scores))
     return rows
 
 
@@ -226,14 +242,16 @@ def _interval_of_lead(values: pd.Series, one: str, other: str) -> tuple[float, f
 def _ablation(measured: Measured) -> list[Row]:
     """Section 2.9, Table 2."""
     paper = printed.table2().query("metric == 'DSC'").set_index("positions")["mean"]
-    cases = case_means(common_runs(measured.scores, ABLATION_METHODS)).query("metric == 'DSC'")
+    runs = common_runs(measured.scores, ABLATION_METHODS)
+    cases = case_means(runs).query("metric == 'DSC'")
     values = cases.set_index(["model", "seed", "case"])["value"]
     means = values.groupby(["model", "case"]).mean().groupby("model").mean()
 
-    def row(claim: str, lead: float, one: str, other: str, models: Iterable[str]) -> Row:
+    def row(claim: str, lead: float, one: str, other: str, models: Sequence[str]) -> Row:
         low, high = _interval_of_lead(values, one, other)
         ours = with_interval(means[one] - means[other], low, high, "+.2f")
-        return _row("2.9", claim, f"{lead:+.2f}", ours, measured.lead(low, high, models, True))
+        judged = measured.lead(low, high, models, of_aspp=True)
+        return _row("2.9", claim, f"{lead:+.2f}", ours, judged, _of(models, runs))
 
     rows = []
     deep, shallow = METHOD_OF_POSITIONS["4"], METHOD_OF_POSITIONS["1"]
@@ -274,8 +292,14 @@ def _noise(measured: Measured) -> list[Row]:
         before = (clean - knee) / (NOISE_KNEE - NOISE_CLEAN)
         after = (knee - beyond) / (NOISE_BEYOND - NOISE_KNEE)
         claim = "DSC falls {} noise level k = {}, points per unit of k"
-        rows.append(_mean_row(claim.format("up to", NOISE_KNEE), "falls", before))
-        rows.append(_mean_row(claim.format("faster beyond", NOISE_KNEE), "faster", after - before))
+        for place, paper, falls in (
+            ("up to", "falls", before),
+            ("faster beyond", "faster", after - before),
+        ):
+            low, high = interval(falls)
+            ours = with_interval(mean(falls), low, high, "+.2f")
+            words, own = claim.format(place, NOISE_KNEE), _of([PROPOSED], noise)
+            rows.append(_row("2.10", words, paper, ours, verdict(low, high), own))
     if {PROPOSED, NOISE_TRAINED} <= ran:
         trained, plain = (
             between(name, NOISE_KNEE, max(LEVELS)) for name in (NOISE_TRAINED, PROPOSED)
@@ -283,17 +307,10 @@ def _noise(measured: Measured) -> list[Row]:
         low, high = interval_of_difference(trained, plain)
         ours = with_interval(mean(trained) - mean(plain), low, high, "+.2f")
         claim = f"training with noise helps from k = {NOISE_KNEE} on, DSC points"
-        judged = measured.lead(low, high, [NOISE_TRAINED, PROPOSED], of_aspp=False)
-        rows.append(_row("2.10", claim, EXPECTED, ours, judged))
+        pair = (NOISE_TRAINED, PROPOSED)
+        judged = measured.lead(low, high, pair, of_aspp=False)
+        rows.append(_row("2.10", claim, EXPECTED, ours, judged, _of(pair, noise)))
     return rows
-
-
-def _mean_row(claim: str, paper: str, values: np.ndarray) -> Row:
-    """Judge the claim that these values, (seeds, cases), are positive on average."""
-    low, high = interval(values)
-    return _row(
-        "2.10", claim, paper, with_interval(mean(values), low, high, "+.2f"), verdict(low, high)
-    )
 
 
 def _convergence(measured: Measured) -> list[Row]:
@@ -315,7 +332,7 @@ def _convergence(measured: Measured) -> list[Row]:
     low, high = interval_over_seeds(losses[rival], losses[PROPOSED])
     ours = f"{means[PROPOSED]:.3f}; {METHODS[rival].title} {means[rival]:.3f}"
     claim = "ASPP-UNet's training loss falls fastest (mean over the epochs)"
-    return [_row("3", claim, "fastest", ours, verdict(low, high))]
+    return [_row("3", claim, "fastest", ours, verdict(low, high), curves)]
 
 
 def _same_rates(curves: pd.DataFrame) -> bool:
@@ -344,5 +361,6 @@ def _cost(measured: Measured) -> list[Row]:
         claim = f"ASPP-UNet needs only slightly more {what} than U-Net-2D"
         if what == "time per image":
             claim += f" (paper: K80, ours: {cost['device'].iloc[0]})"
-        rows.append(_row("3", claim, f"{paper:+.0f} %", f"{ours:+.0f} %", judged))
+        own = _of([PLAIN, PROPOSED], measured.cost)
+        rows.append(_row("3", claim, f"{paper:+.0f} %", f"{ours:+.0f} %", judged, own))
     return rows

@@ -136,8 +136,8 @@ def _verdicts(
     measured = Measured(
         scores, curves, noise, cost, convergence, rows_seen(profile.stages), profile.image_size
     )
-    devices = device_names([*scores["device"], *cost["device"]])
-    return experiment.stamp(judge(measured), devices)
+    table = judge(measured)
+    return experiment.stamp(table.drop(columns="device"), table["device"])
 
 
 def _convexity(experiment: Experiment) -> pd.DataFrame:
