@@ -318,14 +318,16 @@ def _cause() -> str:
     plain, proposed = (at_depth(name, CONTROL_DEPTH) for name in (PLAIN, PROPOSED))
     named = mechanism.named_table(CONFUSION.read(RESULTS / CONTROLLED))
     wrong = {name: mechanism.of_vertebrae(named, name)["misnamed"] for name in (plain, proposed)}
-    return (
+    sentences = [
         f"**Why.** With {in_stages(CONTROL_DEPTH)} (after {epochs} epochs), "
         f"{METHODS[PLAIN].title} gives {wrong[plain]:.1f} % of the vertebrae's voxels the name of "
-        f"another level, {METHODS[PROPOSED].title} {wrong[proposed]:.1f} %. "
-        f"{found[0].upper()}{found[1:]} {findings.on_parts_of_lead(controls)} "
-        f"{findings.on_one_more_stage(stored.deeper())} "
-        "([The controls](#when-aspp-helps).)"
-    )
+        f"another level, {METHODS[PROPOSED].title} {wrong[proposed]:.1f} %.",
+        f"{found[0].upper()}{found[1:]}",
+        findings.on_parts_of_lead(controls),
+        findings.on_one_more_stage(stored.deeper()),
+        "([The controls](#when-aspp-helps).)",
+    ]
+    return " ".join(filter(None, sentences))
 
 
 def _ablation() -> str:
@@ -367,13 +369,14 @@ def _cost() -> str:
         for what in ("parameters", "seconds")
         for whose in ("ours", "paper")
     )
-    return (
+    sentences = [
         f"**Cost.** {proposed} has {size:.0f} % more parameters than {plain} (in the paper's "
         f"table: {printed_size:.0f} %) and takes {time:.0f} % more time per image on this device: "
-        f"{cost.loc[proposed, 'device']} (paper: {printed_time:.0f} % on a K80). "
-        f"{findings.on_other_cpu(COST.read(RESULTS / SHOWN), benchmark.read('speed'))} "
-        "([The measurements](notebooks/08_cost.ipynb).)"
-    )
+        f"{cost.loc[proposed, 'device']} (paper: {printed_time:.0f} % on a K80).",
+        findings.on_other_cpu(COST.read(RESULTS / SHOWN), benchmark.read("speed")),
+        "([The measurements](notebooks/08_cost.ipynb).)",
+    ]
+    return " ".join(filter(None, sentences))
 
 
 def _may_be_chance(row: pd.Series | Row, prefix: str = "") -> str:
