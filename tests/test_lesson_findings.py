@@ -10,7 +10,7 @@ from spineseg.labels import ALL_CLASSES, FOREGROUND
 from spineseg.methods import TABLE3_METHODS
 from spineseg.paper import findings
 from spineseg.paper.ablation import ablation_rows
-from spineseg.paper.verdicts import REPRODUCED, UNTRAINED, lead_claim
+from spineseg.paper.verdicts import REPRODUCED, UNTRAINED, lead_key
 
 CASES = [f"Case{n}" for n in range(8)]
 
@@ -74,7 +74,7 @@ def leads(**differences: tuple[float, float, float]) -> pd.DataFrame:
     )
     judged = pd.DataFrame(
         {
-            "claim": [lead_claim(model, "DSC") for model in differences],
+            "key": [lead_key(model) for model in differences],
             "verdict": [REPRODUCED if model == "unet" else UNTRAINED for model in differences],
         }
     )

@@ -14,12 +14,16 @@ from spineseg.paper.verdicts import (
     ALL_VERDICTS,
     CANNOT_ACT,
     CHANCE,
+    FALLS_FASTER,
+    FOUR_MODULES,
+    MORE_TIME,
     NEEDS_PATIENTS,
     NOT_REPRODUCED,
     REPRODUCED,
     UNTRAINED,
     Measured,
     judge,
+    lead_key,
     verdict,
 )
 
@@ -323,7 +327,17 @@ def test_without_any_claim_the_table_is_empty():
     measured = replace(made_up({"unet": 0.7}), curves=nothing, noise=nothing, cost=nothing)
     empty = judge(measured)
     assert empty.empty
-    assert list(empty) == ["device", "seeds", "section", "claim", "paper", "ours", "verdict"]
+    assert list(empty) == ["device", "seeds", "key", "section", "claim", "paper", "ours", "verdict"]
+
+
+def test_each_claim_has_a_key_of_its_own(results):
+    table = judge(results)
+    assert table["key"].is_unique
+    claims = table.set_index("key")["claim"]
+    assert claims[FOUR_MODULES].startswith("four ASPP modules are better than fewer")
+    assert claims[FALLS_FASTER].startswith("DSC falls faster beyond")
+    assert claims[MORE_TIME].startswith("ASPP-UNet needs only slightly more time")
+    assert claims[lead_key("unet3d", "IoU")] == "ASPP-UNet above U-Net-3D in IoU, points"
 
 
 def test_a_verdict_has_the_devices_and_seeds_of_the_runs_that_it_is_judged_by(results):
@@ -364,11 +378,7 @@ def test_verdicts_follow_the_interval(low, high, words):
 def test_the_words_on_the_outcome_count_the_verdicts_and_name_the_rivals():
     judged = pd.DataFrame(
         {
-            "claim": [
-                "ASPP-UNet above U-Net-2D in DSC, points",
-                "ASPP-UNet above SegNet in DSC, points",
-                "ASPP-UNet above SegNet in IoU, points",
-            ],
+            "key": [lead_key("unet"), lead_key("segnet"), lead_key("segnet", "IoU")],
             "verdict": [REPRODUCED, UNTRAINED, CHANCE],
         }
     )

@@ -50,20 +50,19 @@ from spineseg.paper.verdicts import (
     CANNOT_ACT,
     CHANCE,
     EXPECTED,
+    FALLS_FASTER,
+    FOUR_MODULES,
+    MORE_TIME,
     NEEDS_PATIENTS,
     NOISE_KNEE,
     NOT_REPRODUCED,
     REPRODUCED,
     UNTRAINED,
-    lead_claim,
+    lead_key,
 )
 from spineseg.profiles import load_profile
 
 NOISE_SECTION = "2.10"
-# How the claims in verdicts.csv begin that the first table shows, beside two leads.
-BEST_POSITIONS = "four ASPP modules are better than fewer"
-FALLS_FASTER = "DSC falls faster"
-NEEDS_MORE_TIME = "ASPP-UNet needs only slightly more time"
 VERDICT_WORDS = {  # of one claim and of several
     REPRODUCED: ("is reproduced", "are reproduced"),
     NOT_REPRODUCED: ("is not reproduced", "are not reproduced"),
@@ -116,17 +115,15 @@ def _main_claims() -> str:
     """The paper's main claims with their verdicts, as a table."""
     rows = load_profile(MECHANISM[ABLATED]).image_size
     lines = []
-    for experiment, start, images in (
-        (SHOWN, lead_claim(PLAIN, "DSC"), "phantom"),
-        (SHOWN, lead_claim(_second_best(), "DSC"), "phantom"),
-        (ABLATED, BEST_POSITIONS, f"simulated patients, {rows} rows"),
+    for experiment, key, images in (
+        (SHOWN, lead_key(PLAIN), "phantom"),
+        (SHOWN, lead_key(_second_best()), "phantom"),
+        (ABLATED, FOUR_MODULES, f"simulated patients, {rows} rows"),
         (SHOWN, FALLS_FASTER, "phantom"),
-        (SHOWN, NEEDS_MORE_TIME, f"{ROWS} x {COLUMNS} pixels"),
+        (SHOWN, MORE_TIME, f"{ROWS} x {COLUMNS} pixels"),
     ):
-        judged = VERDICTS.read(RESULTS / experiment)
-        for row in judged[judged["claim"].str.startswith(start)].to_dict("records"):
-            claim, paper, ours = (str(row[name]) for name in ("claim", "paper", "ours"))
-            lines.append((claim, images, paper, ours, row["verdict"]))
+        row = VERDICTS.read(RESULTS / experiment).set_index("key").loc[key].astype(str)
+        lines.append((row["claim"], images, *row[["paper", "ours", "verdict"]]))
     head = ("claim", "our images", "paper", "ours", "verdict")
     return f"{table(head, lines)}\n\n([More claims, and each in words](#what-came-out).)\n"
 
@@ -238,8 +235,7 @@ def _judged() -> str:
 
 
 def _verdict_on_lead(experiment: str) -> str:
-    verdicts = VERDICTS.read(RESULTS / experiment).set_index("claim")["verdict"]
-    return verdicts[lead_claim(PLAIN, "DSC")]
+    return VERDICTS.read(RESULTS / experiment).set_index("key")["verdict"][lead_key(PLAIN)]
 
 
 def _how_firm() -> str:

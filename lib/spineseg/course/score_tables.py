@@ -7,7 +7,7 @@ from spineseg.labels import ALL_CLASSES
 from spineseg.methods import PROPOSED, TABLE3_METHODS
 from spineseg.paper.search import leads_over_untrained, repeat_table
 from spineseg.paper.tables import PAPER_METRICS, with_interval
-from spineseg.paper.verdicts import lead_claim
+from spineseg.paper.verdicts import lead_key
 
 NOT_RUN = "not run"
 UNKNOWN = "unknown"
@@ -61,11 +61,10 @@ def lead_rows(
     `p_holm`, `trained_out` (yes, no or unknown, of the rival) and `verdict`.
     """
     rows = comparison[comparison["metric"] == "DSC"].reset_index(drop=True)
-    verdicts = judged.set_index("claim")["verdict"]
-    claims = pd.Series([lead_claim(model, "DSC") for model in rows["model"]], dtype=object)
+    verdicts = judged.set_index("key")["verdict"]
     rows = rows.assign(
         trained_out=[_trained_out(convergence, model) for model in rows["model"]],
-        verdict=claims.map(verdicts),
+        verdict=rows["model"].map(lead_key).map(verdicts),
     )
     columns = ["model", "difference", "low", "high", "p", "p_holm", "trained_out", "verdict"]
     return rows[columns]

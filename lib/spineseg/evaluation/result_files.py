@@ -72,7 +72,10 @@ FIVE_FOLDS = ResultTable(
 )
 NOISE_CURVES = ResultTable("noise_curves.csv", ("model", "k", "cases"), ("DSC", "low", "high"))
 VERDICTS = ResultTable(
-    "verdicts.csv", ("section", "claim", "verdict"), ("paper", "ours"), ("section", "paper", "ours")
+    "verdicts.csv",
+    ("key", "section", "claim", "verdict"),
+    ("paper", "ours"),
+    ("section", "paper", "ours"),
 )
 AUDIT = ResultTable("audit.csv", ("check", "claim", "holds"))
 CONVEXITY = ResultTable("audit_convexity.csv", ("model", "class", "holds"))

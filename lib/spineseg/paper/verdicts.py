@@ -54,7 +54,11 @@ LEAST_IMAGE_OVER_SEEN = 1.5
 NOISE_CLEAN, NOISE_KNEE, NOISE_BEYOND = 0, 30, 50
 
 Row = dict[str, str]
-COLUMNS = ["device", "seeds", "section", "claim", "paper", "ours", "verdict"]
+COLUMNS = ["device", "seeds", "key", "section", "claim", "paper", "ours", "verdict"]
+# The keys of some claims, by which they are found whatever their words are. Leads: `lead_key`.
+FOUR_MODULES = "four modules above fewer"
+FALLS_FASTER = "noise: falls faster"
+MORE_TIME = "cost: time"
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class Measured:
 
 
 def judge(measured: Measured) -> pd.DataFrame:
-    """Judge all claims. Returns one row per claim: section, claim, paper, ours, verdict.
+    """Judge all claims. Returns one row per claim: key, section, claim, paper, ours, verdict.
 
     Each row also has the `device` and the number of `seeds` of the runs that it is judged by. Costs
     are not of runs, so they have no seeds. Claims about methods that were not run are left out. A
@@ -129,13 +133,13 @@ def verdict(low: float, high: float) -> str:
     return NOT_REPRODUCED if high < 0 else CHANCE
 
 
-def _row(
-    section: str, claim: str, paper: str, ours: str, verdict: str, measured: pd.DataFrame
-) -> Row:
-    """One verdict; `measured` has the rows that it is judged by, of one of the tables."""
+def _row(measured: pd.DataFrame, *values: str) -> Row:
+    """One verdict: `measured` has the rows that it is judged by, of one of the tables.
+
+    `values` are key, section, claim, paper, ours and verdict.
+    """
     seeds = str(measured["seed"].nunique()) if "seed" in measured else ""
-    values = device_names(measured["device"]), seeds, section, claim, paper, ours, verdict
-    return dict(zip(COLUMNS, values, strict=True))
+    return dict(zip(COLUMNS, (device_names(measured["device"]), seeds, *values), strict=True))
 
 
 def _of(models: Iterable[str], table: pd.DataFrame) -> pd.DataFrame:
@@ -152,9 +156,9 @@ def _headline(measured: Measured) -> list[Row]:
     for metric in PAPER_METRICS:
         ours = _class_means(volumes[volumes["metric"] == metric])[PROPOSED].mean()
         claim = f"ASPP-UNet reaches this {metric}"
-        printed_score = f"{paper[metric]:.3f}"
+        values = f"{paper[metric]:.3f}", f"{ours:.3f}", NEEDS_PATIENTS
         own = _of([PROPOSED], volumes)
-        rows.append(_row("abstract", claim, printed_score, f"{ours:.3f}", NEEDS_PATIENTS, own))
+        rows.append(_row(own, f"mean {metric}", "abstract", claim, *values))
     return rows
 
 
@@ -165,9 +169,9 @@ def _class_means(volumes: pd.DataFrame) -> pd.DataFrame:
     return means.reindex([name for name in FOREGROUND if name in means.index])
 
 
-def lead_claim(model: str, metric: str) -> str:
-    """The claim that the mean of ASPP-UNet is above that of another method."""
-    return f"ASPP-UNet above {METHODS[model].title} in {metric}, points"
+def lead_key(model: str, metric: str = "DSC") -> str:
+    """The key of the claim that the mean of ASPP-UNet is above that of another method."""
+    return f"lead over {model} in {metric}"
 
 
 def _leads(measured: Measured) -> list[Row]:
@@ -181,8 +185,9 @@ def _leads(measured: Measured) -> list[Row]:
         ours = with_interval(lead["difference"], low, high, "+.2f")
         pair = (PROPOSED, model)
         judged = measured.lead(low, high, pair, of_aspp=model == PLAIN)
-        claim = lead_claim(model, metric)
-        rows.append(_row("3", claim, f"{printed_lead:+.2f}", ours, judged, _of(pair, runs)))
+        claim = f"ASPP-UNet above {METHODS[model].title} in {metric}, points"
+        values = "3", claim, f"{printed_lead:+.2f}", ours, judged
+        rows.append(_row(_of(pair, runs), lead_key(model, metric), *values))
     return rows
 
 
@@ -204,7 +209,7 @@ def _led_classes(measured: Measured) -> list[Row]:
         led = " ".join(best.index[best == PROPOSED]) or "none"
         claim = f"ASPP-UNet first in {metric} on these classes"
         judged = _first_on(list(subjects), scores, measured)
-        rows.append(_row("3", claim, " ".join(subjects), led, judged, scores))
+        rows.append(_row(scores, f"first in {metric}", "3", claim, " ".join(subjects), led, judged))
     return rows
 
 
@@ -247,17 +252,18 @@ def _ablation(measured: Measured) -> list[Row]:
     values = cases.set_index(["model", "seed", "case"])["value"]
     means = values.groupby(["model", "case"]).mean().groupby("model").mean()
 
-    def row(claim: str, lead: float, one: str, other: str, models: Sequence[str]) -> Row:
+    def row(key: str, claim: str, lead: float, one: str, other: str, models: Sequence[str]) -> Row:
         low, high = _interval_of_lead(values, one, other)
         ours = with_interval(means[one] - means[other], low, high, "+.2f")
         judged = measured.lead(low, high, models, of_aspp=True)
-        return _row("2.9", claim, f"{lead:+.2f}", ours, judged, _of(models, runs))
+        return _row(_of(models, runs), key, "2.9", claim, f"{lead:+.2f}", ours, judged)
 
     rows = []
     deep, shallow = METHOD_OF_POSITIONS["4"], METHOD_OF_POSITIONS["1"]
     if {deep, shallow} <= set(means.index):
         claim = "one ASPP module is better at position 4 than at 1, DSC points"
-        rows.append(row(claim, paper["4"] - paper["1"], deep, shallow, (deep, shallow)))
+        lead = paper["4"] - paper["1"]
+        rows.append(row("position 4 above 1", claim, lead, deep, shallow, (deep, shallow)))
     every = [METHOD_OF_POSITIONS[positions] for positions in paper.index]
     if set(every) <= set(means.index):
         four = METHODS[PROPOSED].positions
@@ -266,7 +272,7 @@ def _ablation(measured: Measured) -> list[Row]:
         claim = "four ASPP modules are better than fewer, DSC points (best of these: paper "
         claim += f"{printed_rival}, ours {METHODS[rival].positions})"
         lead = paper[four] - paper[printed_rival]
-        rows.append(row(claim, lead, PROPOSED, rival, every))
+        rows.append(row(FOUR_MODULES, claim, lead, PROPOSED, rival, every))
     return rows
 
 
@@ -292,14 +298,14 @@ def _noise(measured: Measured) -> list[Row]:
         before = (clean - knee) / (NOISE_KNEE - NOISE_CLEAN)
         after = (knee - beyond) / (NOISE_BEYOND - NOISE_KNEE)
         claim = "DSC falls {} noise level k = {}, points per unit of k"
-        for place, paper, falls in (
-            ("up to", "falls", before),
-            ("faster beyond", "faster", after - before),
+        for key, place, paper, falls in (
+            ("noise: falls", "up to", "falls", before),
+            (FALLS_FASTER, "faster beyond", "faster", after - before),
         ):
             low, high = interval(falls)
             ours = with_interval(mean(falls), low, high, "+.2f")
-            words, own = claim.format(place, NOISE_KNEE), _of([PROPOSED], noise)
-            rows.append(_row("2.10", words, paper, ours, verdict(low, high), own))
+            values = claim.format(place, NOISE_KNEE), paper, ours, verdict(low, high)
+            rows.append(_row(_of([PROPOSED], noise), key, "2.10", *values))
     if {PROPOSED, NOISE_TRAINED} <= ran:
         trained, plain = (
             between(name, NOISE_KNEE, max(LEVELS)) for name in (NOISE_TRAINED, PROPOSED)
@@ -309,7 +315,8 @@ def _noise(measured: Measured) -> list[Row]:
         claim = f"training with noise helps from k = {NOISE_KNEE} on, DSC points"
         pair = (NOISE_TRAINED, PROPOSED)
         judged = measured.lead(low, high, pair, of_aspp=False)
-        rows.append(_row("2.10", claim, EXPECTED, ours, judged, _of(pair, noise)))
+        values = claim, EXPECTED, ours, judged
+        rows.append(_row(_of(pair, noise), "noise: training", "2.10", *values))
     return rows
 
 
@@ -332,7 +339,7 @@ def _convergence(measured: Measured) -> list[Row]:
     low, high = interval_over_seeds(losses[rival], losses[PROPOSED])
     ours = f"{means[PROPOSED]:.3f}; {METHODS[rival].title} {means[rival]:.3f}"
     claim = "ASPP-UNet's training loss falls fastest (mean over the epochs)"
-    return [_row("3", claim, "fastest", ours, verdict(low, high), curves)]
+    return [_row(curves, "training loss", "3", claim, "fastest", ours, verdict(low, high))]
 
 
 def _same_rates(curves: pd.DataFrame) -> bool:
@@ -349,9 +356,9 @@ def _cost(measured: Measured) -> list[Row]:
     table4 = printed.table4().set_index("model")
     cost = measured.cost.set_index("model")
     rows = []
-    for what, column, own_column in (
-        ("parameters", "parameters_millions", "parameters"),
-        ("time per image", "seconds", "seconds"),
+    for key, what, column, own_column in (
+        ("cost: parameters", "parameters", "parameters_millions", "parameters"),
+        (MORE_TIME, "time per image", "seconds", "seconds"),
     ):
         paper = percent_more(table4[column], METHODS[PROPOSED].title, METHODS[PLAIN].title)
         ours = percent_more(cost[own_column], PROPOSED, PLAIN)
@@ -359,8 +366,8 @@ def _cost(measured: Measured) -> list[Row]:
             continue
         judged = REPRODUCED if ours <= SLIGHTLY_PERCENT else NOT_REPRODUCED
         claim = f"ASPP-UNet needs only slightly more {what} than U-Net-2D"
-        if what == "time per image":
+        if key == MORE_TIME:
             claim += f" (paper: K80, ours: {cost['device'].iloc[0]})"
         own = _of([PLAIN, PROPOSED], measured.cost)
-        rows.append(_row("3", claim, f"{paper:+.0f} %", f"{ours:+.0f} %", judged, own))
+        rows.append(_row(own, key, "3", claim, f"{paper:+.0f} %", f"{ours:+.0f} %", judged))
     return rows

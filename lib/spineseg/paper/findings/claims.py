@@ -2,8 +2,16 @@
 
 import pandas as pd
 
+from spineseg.methods import METHODS, TABLE3_METHODS
 from spineseg.paper.findings.words import joined
-from spineseg.paper.verdicts import ALL_VERDICTS, CANNOT_ACT, CHANCE, NEEDS_PATIENTS, UNTRAINED
+from spineseg.paper.verdicts import (
+    ALL_VERDICTS,
+    CANNOT_ACT,
+    CHANCE,
+    NEEDS_PATIENTS,
+    UNTRAINED,
+    lead_key,
+)
 
 
 def on_verdicts(judged: pd.DataFrame) -> list[str]:
@@ -28,13 +36,15 @@ def on_outcome(judged: pd.DataFrame, scans: str) -> str:
     counts = judged["verdict"].value_counts()
     listed = ", ".join(f"{name} {counts[name]}" for name in ALL_VERDICTS if name in counts)
     sentences = [f"On {scans}, {len(judged)} claims were looked at. Their verdicts: {listed}."]
-    leads = judged[judged["claim"].str.startswith("ASPP-UNet above ")]
-    leads = leads[leads["claim"].str.contains(" in DSC")]
+    verdicts = judged.set_index("key")["verdict"]
+    leads = {
+        METHODS[model].title: verdicts[lead_key(model)]
+        for model in TABLE3_METHODS
+        if lead_key(model) in verdicts
+    }
     parts = []
     for name in ALL_VERDICTS:
-        rivals = leads["claim"][leads["verdict"] == name]
-        rivals = rivals.str.extract("above (.+) in DSC", expand=False)
-        if len(rivals):
+        if rivals := [title for title, verdict in leads.items() if verdict == name]:
             parts.append(f"{name} for {joined(rivals)}")
     if parts:
         sentences.append(f"The lead of ASPP-UNet in DSC is: {'; '.join(parts)}.")
