@@ -103,7 +103,7 @@ if graph.compares:
         output:
             graph.compared,
         params:
-            code=fingerprint.fingerprint("workflow/compare.py"),
+            code=fingerprint.compare_code(),
         resources: **graph.resources("gather")
         shell:
             graph.command_on_runs("compare")

@@ -80,6 +80,11 @@ def tables_code() -> str:
     return fingerprint(*TABLES, "models", "workflow/tables.py")
 
 
+def compare_code() -> str:
+    """The code that compares new runs with the stored ones."""
+    return fingerprint(*TABLES, "workflow/compare.py")
+
+
 def cost_code() -> str:
     """The code that measures the cost of the networks."""
     timing = ("training/device.py", "benchmark/cost.py", "benchmark/timing.py")
@@ -88,7 +93,7 @@ def cost_code() -> str:
 
 def report_code() -> str:
     """The code that writes the report."""
-    return fingerprint("workflow/report.py", "workflow/page.py")
+    return fingerprint("workflow/report.py", "workflow/page.py", "workflow/compare.py")
 
 
 def notebook_code(notebook: Path) -> str:
