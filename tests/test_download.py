@@ -639,6 +639,12 @@ def test_spider_can_be_used_at_once(spider, server, tmp_path, capsys):
     assert f"next: make reproduce DATA={out}" in said
 
 
+def test_names_of_archives_can_have_capitals(spider, server, tmp_path):
+    server.publish(SPIDER, {name.capitalize(): each for name, each in server.files.items()})
+    out = download("spider", tmp_path / "spider", spider)
+    assert [case.id for case in ChallengeFolder(out).cases()] == ["Case1", "Case2"]
+
+
 @pytest.mark.parametrize("archive", ["", "Scans of 2015.zip"])
 def test_chu_comes_as_single_files_or_in_an_archive(client, server, tmp_path, archive):
     names = [f"Img_{number:02d}{part}.nii" for number in (1, 2) for part in ("", "_Labels")]

@@ -130,7 +130,9 @@ def _print_terms(record: Record, article: str) -> None:
 def _unpack(data_set: DataSet, files: list[Path], scans: Path) -> list[Path]:
     """Unpack the archives into the folder `scans`. Returns what was in them."""
     archives = {
-        file: scans / data_set.folders.get(file.name, "") for file in files if is_archive(file.name)
+        file: scans / data_set.folders.get(file.name.lower(), "")
+        for file in files
+        if is_archive(file.name)
     }
     sizes: dict[Path, int] = {}
     for archive, place in archives.items():
