@@ -213,7 +213,7 @@ DRAWN = {
 
 def beside_table2() -> pd.DataFrame:
     row = {"metric": "DSC", "paper": 80.0, "ours": 85.0, "low": 80.0, "high": 90.0}
-    row |= {"loss": 2.0, "loss_low": -1.0, "loss_high": 5.0}
+    row |= {"above": -2.0, "above_low": -5.0, "above_high": 1.0}
     return pd.DataFrame(
         [row | {"model": name, "positions": METHODS[name].positions} for name in ABLATION_METHODS]
     )

@@ -215,13 +215,13 @@ def test_table2_holds_the_methods_that_were_run_and_the_papers():
     assert rows.index.tolist() == [
         *("unet", *papers, "aspp_unet_234", "aspp_unet", "aspp_unet_wide")
     ]
-    assert rows.loc["aspp_unet_1", ["ours", "loss", "seeds", "cases"]].tolist() == [75, 5, 3, 8]
+    assert rows.loc["aspp_unet_1", ["ours", "above", "seeds", "cases"]].tolist() == [75, -5, 3, 8]
     assert rows.loc["aspp_unet_1", "paper"] == 80.18
-    assert rows.loc["aspp_unet_1", "loss_low"] < 5 < rows.loc["aspp_unet_1", "loss_high"]
-    assert rows.loc["unet", ["ours", "loss", "seeds", "cases"]].tolist() == [70, 10, 3, 8]
+    assert rows.loc["aspp_unet_1", "above_low"] < -5 < rows.loc["aspp_unet_1", "above_high"]
+    assert rows.loc["unet", ["ours", "above", "seeds", "cases"]].tolist() == [70, -10, 3, 8]
     assert np.isnan(rows.loc["unet", "paper"])
     assert rows.loc["aspp_unet_4", "note"] == "not run with this profile"
-    assert rows.loc["aspp_unet_4", ["ours", "loss", "seeds"]].isna().all()
+    assert rows.loc["aspp_unet_4", ["ours", "above", "seeds"]].isna().all()
     without = beside_table2(scores_of({"aspp_unet": 0.8}))
     assert set(without["model"]) == {*papers, "aspp_unet_234", "aspp_unet"}
 

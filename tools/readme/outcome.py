@@ -19,7 +19,6 @@ from tools.readme.stored import (
     scores_of,
 )
 
-from spineseg import benchmark
 from spineseg.evaluation.result_files import (
     CONFUSION,
     COST,
@@ -41,8 +40,7 @@ from spineseg.methods import (
 )
 from spineseg.models.counting import COLUMNS, ROWS
 from spineseg.models.receptive_field import rows_seen
-from spineseg.paper import findings, mechanism
-from spineseg.paper import printed as paper
+from spineseg.paper import findings, mechanism, printed
 from spineseg.paper.ablation import ablation_rows
 from spineseg.paper.findings.words import Row, in_stages, in_words, joined, points
 from spineseg.paper.tables import halving_levels, percent_more, with_interval
@@ -219,7 +217,7 @@ def _seen(profile_name: str) -> str:
 
 def _stated() -> pd.Series:
     """What the paper says of DSC, by claim and subject."""
-    return paper.stated().query("metric == 'DSC'").set_index(["claim", "subject"])["value"]
+    return printed.stated().query("metric == 'DSC'").set_index(["claim", "subject"])["value"]
 
 
 def _judged() -> str:
@@ -369,7 +367,7 @@ def _cost() -> str:
         f"**Cost.** {proposed} has {size:.0f} % more parameters than {plain} (in the paper's "
         f"table: {printed_size:.0f} %) and takes {time:.0f} % more time per image on this device: "
         f"{cost.loc[proposed, 'device']} (paper: {printed_time:.0f} % on a K80).",
-        findings.on_other_cpu(COST.read(RESULTS / SHOWN), benchmark.read("speed")),
+        findings.on_other_cpu(COST.read(RESULTS / SHOWN), stored.speed()),
         "([The measurements](notebooks/08_cost.ipynb).)",
     ]
     return " ".join(filter(None, sentences))

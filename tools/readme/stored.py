@@ -41,6 +41,11 @@ def runs_of(experiment: str) -> pd.DataFrame:
     return pd.DataFrame(read_json(RESULTS / experiment / RUNS))
 
 
+def speed() -> pd.DataFrame:
+    """How fast the library is beside others (Appendix A2)."""
+    return pd.read_csv(RESULTS / "benchmark" / "speed.csv")
+
+
 def devices_of(experiment: str) -> pd.Series:
     """The devices that each method of an experiment was trained on, as text."""
     return scores_of(experiment).groupby("model")["device"].agg(device_names)

@@ -1,13 +1,13 @@
 """The tables of README.md and docs/."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import pandas as pd
 from tools.readme import stored
 from tools.readme.markdown import frame_table, table
 from tools.readme.stored import RESULTS, SHOWN, SHOWN_PROFILE, in_per_cent, in_points
 
-from spineseg.course.score_tables import leads_as_text, repeats_as_text
+from spineseg.course.score_tables import NOT_RUN, leads_as_text, repeats_as_text
 from spineseg.evaluation.provenance import device_names
 from spineseg.evaluation.result_files import (
     FIVE_FOLDS,
@@ -18,7 +18,7 @@ from spineseg.evaluation.result_files import (
     VALIDATION_SCORES,
 )
 from spineseg.experiment import CLEANED_UP
-from spineseg.labels import ALL_CLASSES, FOREGROUND
+from spineseg.labels import ALL_CLASSES
 from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED, TABLE3_METHODS
 from spineseg.paper import findings, mechanism, printed
 from spineseg.paper.ablation import ablation_rows
@@ -58,9 +58,9 @@ def scores_table() -> str:
     for name in TABLE3_METHODS:
         title = METHODS[name].title
         title = f"**{title}**" if name == PROPOSED else title
-        paper = f"{_printed(name, FOREGROUND):.1f}"
-        cells = (*_cells(rows.loc[name]), *_leads(name), runs["epochs"].get(name, ""))
-        lines.append((title, paper, *cells, _change(name)))
+        row = rows.loc[name]
+        cells = (*_cells(row), *_leads(name), runs["epochs"].get(name, ""), _change(name))
+        lines.append((title, f"{row['paper']:.1f}", *cells))
     remark = (
         f"Profile {SHOWN_PROFILE}. Devices: {device_names(rows['device'].dropna())}; the paper's "
         f"is a K80. {findings.on_share(load_profile(SHOWN_PROFILE))} The change is on simulated "
@@ -148,16 +148,8 @@ def _letter() -> str:
 
 def _cells(row: pd.Series) -> tuple[str, str]:
     """Our mean and its difference to the paper's."""
-    if pd.isna(row["ours"]):
-        return "not run", ""
-    mean = with_interval(*(float(row[column]) for column in ("ours", "low", "high")))
-    return mean, f"{row['difference']:+.1f}"
-
-
-def _printed(name: str, classes: Sequence[str]) -> float:
-    """The paper's DSC of a method, averaged over these classes, in per cent."""
-    means = printed.table3().query("metric == 'DSC'").set_index(["model", "class"])["mean"]
-    return sum(means[METHODS[name].title, each] for each in classes) / len(classes)
+    difference = "" if pd.isna(row["ours"]) else f"{row['difference']:+.1f}"
+    return with_interval(row["ours"], row["low"], row["high"], missing=NOT_RUN), difference
 
 
 def mechanism_tables() -> str:
@@ -229,9 +221,7 @@ def ablation_table() -> str:
         (
             row["positions"],
             "" if pd.isna(row["paper"]) else f"{row['paper']:.1f}",
-            "not run"
-            if pd.isna(row["ours"])
-            else with_interval(row["ours"], row["low"], row["high"]),
+            with_interval(row["ours"], row["low"], row["high"], missing=NOT_RUN),
             *("" if pd.isna(row[name]) else points(row, name) for name in ("above", "gain")),
             devices.get(row["model"], ""),
         )
@@ -302,8 +292,6 @@ def controls_table(controls: pd.DataFrame) -> str:
 
 def interval_of(row: Row, what: str, number: str) -> str:
     """The columns `what`, `what`_low and `what`_high: a mean and its interval, or empty."""
-    if pd.isna(row[what]):
-        return ""
     return with_interval(row[what], row[f"{what}_low"], row[f"{what}_high"], number)
 
 
@@ -405,7 +393,7 @@ def training_time_table() -> str:
 
 def speed_table() -> str:
     """How much longer ASPP-UNet's plain version, or another package, takes."""
-    speed = pd.read_csv(RESULTS / "benchmark" / "speed.csv")
+    speed = stored.speed()
     speed["what"] = speed["what"].fillna("")
     others = speed[~speed["version"].str.startswith("ours")]
     lines = []

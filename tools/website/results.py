@@ -6,13 +6,12 @@ from tools.readme.markdown import table
 from tools.readme.stored import ABLATED, RESULTS, SHOWN
 from tools.readme.tables import controls_table, depths_table, interval_of
 
+from spineseg.course.score_tables import NOT_RUN
 from spineseg.evaluation.result_files import AUDIT, TABLE2, TABLE3, VERDICTS
 from spineseg.labels import ALL_CLASSES
 from spineseg.methods import CONTROL_DEPTH, METHODS, TABLE3_METHODS
 from spineseg.paper import consistency, findings, printed
 from spineseg.paper.tables import with_interval
-
-NOT_RUN = "not run"
 
 SECTIONS = {  # of audit.csv: what is checked, and how
     "volumes": ("The numbers of volumes", "Table 1 and the text are added up."),
@@ -70,13 +69,13 @@ def table2(rows: pd.DataFrame) -> str:
     """Mean DSC by the positions of the ASPP modules in the paper and here."""
     means = rows[rows["metric"] == "DSC"]
     lines = [
-        (row["positions"], _number(row["paper"]), _ours(row), interval_of(row, "loss", "+.1f"))
+        (row["positions"], _number(row["paper"]), _ours(row), interval_of(row, "above", "+.1f"))
         for _, row in means.iterrows()
     ]
     ours = means.dropna(subset=["ours"])
     return "\n\n".join(
         [
-            table(("ASPP at", "Paper, mean DSC", "Ours", "Points behind all four"), lines),
+            table(("ASPP at", "Paper, mean DSC", "Ours", "Points above all four"), lines),
             _origin(ours.iloc[0]) if len(ours) else "",
         ]
     )
@@ -229,9 +228,7 @@ def _origin(row: pd.Series) -> str:
 
 
 def _ours(row: pd.Series) -> str:
-    if pd.isna(row["ours"]):
-        return NOT_RUN
-    return with_interval(row["ours"], row["low"], row["high"])
+    return with_interval(row["ours"], row["low"], row["high"], missing=NOT_RUN)
 
 
 def _number(value: float) -> str:

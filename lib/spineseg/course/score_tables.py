@@ -150,8 +150,6 @@ def _trained_out(convergence: pd.DataFrame, model: str) -> str:
 def _intervals(
     rows: pd.DataFrame, value: str, low: str, high: str, missing: str, number: str = ".1f"
 ) -> pd.Series:
-    texts = [
-        missing if pd.isna(row[value]) else with_interval(row[value], row[low], row[high], number)
-        for row in rows.to_dict("records")
-    ]
+    values = rows[[value, low, high]].to_numpy(float)
+    texts = [with_interval(mean, first, last, number, missing) for mean, first, last in values]
     return pd.Series(texts, rows.index, dtype=object)

@@ -44,7 +44,7 @@ def ablation(table2: pd.DataFrame, data: str) -> Figure:
     (full,) = rows[rows["model"] == PROPOSED].to_dict("records")
     differences = rows.assign(
         paper=rows["paper"] - full["paper"],
-        **{"ours": -rows["loss"], "low": -rows["loss_high"], "high": -rows["loss_low"]},
+        **{"ours": rows["above"], "low": rows["above_low"], "high": rows["above_high"]},
     )
     if pd.notna(full["ours"]):
         differences.loc[differences["model"] == PROPOSED, ["ours", "low", "high"]] = 0

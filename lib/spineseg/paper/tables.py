@@ -35,8 +35,15 @@ METHOD_OF_POSITIONS = {METHODS[name].positions: name for name in ABLATION_METHOD
 SEED_OF_FOLDS = 0  # the seed with which all folds are run
 
 
-def with_interval(mean: float, low: float, high: float, number: str = ".1f") -> str:
-    """A mean and its interval as text, "84.6 (82.1 to 86.9)"; `number` is the format of each."""
+def with_interval(
+    mean: float, low: float, high: float, number: str = ".1f", missing: str = ""
+) -> str:
+    """A mean and its interval as text, "84.6 (82.1 to 86.9)"; `missing` if the mean is NaN.
+
+    `number` is the format of each.
+    """
+    if np.isnan(mean):
+        return missing
     return f"{mean:{number}} ({low:{number}} to {high:{number}})"
 
 
@@ -64,8 +71,8 @@ def beside_table2(scores: pd.DataFrame) -> pd.DataFrame:
     ablation have in common. Returns one row per method and metric, for the methods that were run
     and those of the paper: `positions` of the ASPP modules, `model`, `metric`, the `paper` and its
     SD, `ours` (mean over the classes) with SD and 95 % interval (`low`, `high`), their
-    `difference`, and `loss`: how much lower the method is than ASPP-UNet on the same cases, with
-    its interval and Holm-corrected p. Then `seeds`, `cases` and `note`, see `beside_table3`.
+    `difference`, and `above`: the method minus ASPP-UNet on the same cases, with its interval and
+    Holm-corrected p. Then `seeds`, `cases` and `note`, see `beside_table3`.
     """
     volumes = scores.query("aggregation == 'volume' and metric in @PAPER_METRICS")
     summary = summarise(common_runs(volumes, ABLATION_METHODS))
@@ -80,13 +87,15 @@ def beside_table2(scores: pd.DataFrame) -> pd.DataFrame:
     both = both.merge(paper[[*keys, "paper", "paper_sd"]], how="left")
     both = both.merge(_ours(means).drop(columns="class"), how="left")
     both["difference"] = _difference(both, summary, overall=pd.Series(True, index=both.index))
-    losses = compare(scores, ABLATION_METHODS).rename(
-        columns={"difference": "loss", "low": "loss_low", "high": "loss_high"}
+    below = compare(scores, ABLATION_METHODS)
+    differences = {"above": "difference", "above_low": "high", "above_high": "low"}
+    above = below[[*keys, "p_holm"]].assign(
+        **{name: -below[of] for name, of in differences.items()}
     )
-    both = both.merge(losses.drop(columns=["seeds", "cases", "p"]), how="left")
+    both = both.merge(above, how="left")
     both["note"] = _notes(both["model"], summary, missing="not run with this profile")
     columns = ["paper", "paper_sd", "ours", "sd", "low", "high", "difference"]
-    columns += ["loss", "loss_low", "loss_high", "p_holm", "seeds", "cases", "note"]
+    columns += [*differences, "p_holm", "seeds", "cases", "note"]
     return both[["positions", *keys, *columns]].round({c: 2 for c in columns if c != "p_holm"})
 
 
