@@ -332,16 +332,15 @@ def stored_runs(experiment: Experiment) -> list[Run]:
     return []
 
 
-def results_of(
-    experiment: Experiment, read: Sequence[ResultTable] = (*GATHERED_TABLES, SUMMARY)
-) -> Path:
-    """The results folder of an experiment, with the tables `read` validated.
+def results_of(experiment: Experiment, derived: Sequence[ResultTable] = (SUMMARY,)) -> Path:
+    """The results folder of an experiment, with what was gathered and `derived` tables validated.
 
     Raises UserError, which names each fault, if results are missing, incomplete or of another
     experiment. Complete means: each run was scored on all its cases and in every class of their
     masks, those of the noise test at every level, and its loss curve has every epoch.
     """
     folder, remedy = experiment.results, _remedy(experiment)
+    read = (*GATHERED_TABLES, *derived)
     if not folder.is_dir():
         raise UserError.at(folder, "no results yet", REMAKE)
     names = (RUNS, *(table.name for table in read))

@@ -42,7 +42,7 @@ from spineseg.paper.search import convergence_table, search_table
 from spineseg.paper.verdicts import Measured, judge
 from spineseg.utils.errors import UserError
 from spineseg.utils.files import write_csv
-from spineseg.workflow.gather import GATHERED_TABLES, REMAKE, read_runs, results_of
+from spineseg.workflow.gather import REMAKE, read_runs, results_of
 
 # With three stages there is no position 4, so that U-Net-2D and ASPP-UNet alone make no Table 2.
 ROWS_OF_TABLE2 = tuple(name for name in ABLATION_METHODS if name not in TABLE3_METHODS)
@@ -236,7 +236,7 @@ def write_tables(experiment: Experiment) -> list[ResultTable]:
 
     Raises UserError if no run was gathered yet, and if what was gathered is damaged.
     """
-    results_of(experiment, GATHERED_TABLES)
+    results_of(experiment, derived=())
     tables = stored_tables(experiment)
     for table in tables:
         write_csv(experiment.results / table.name, compute(experiment, table))
