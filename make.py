@@ -29,7 +29,8 @@ STAMP = VENV / "ready"  # holds the hash of PINS with which .venv was built
 PINS = ("requirements.lock", "pyproject.toml")
 OLDEST = (3, 11)
 PROFILE = "laptop"
-SIMULATED = re.compile(r"(simulated|randomised)(-[1-9][0-9]{0,3})?")  # a data set without a folder
+# A data set without a folder, as in spineseg.experiment.
+SIMULATED = re.compile(r"(simulated|randomised)(?:-([1-9][0-9]{0,3}))?")
 TIME_IS_UP = b"time is up"  # what `spineseg train` says on stderr
 FAILED = b"Error in rule "  # what Snakemake says there of each job that failed
 EXIT_TIME_IS_UP = 3

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from snakemake.cli import parse_config
 
+from spineseg import experiment
 from spineseg.utils.paths import REPOSITORY
 from spineseg.workflow.graph import Graph, _local
 
@@ -333,6 +334,11 @@ def test_an_unknown_profile_is_named_as_it_was_written(profile, workspace):
 def test_simulated_patients_are_no_folder():
     for name in ("simulated", "simulated-20"):
         assert config_of(make.reproduce_command(data=name))["data"] == name
+
+
+def test_a_data_set_without_a_folder_is_the_same_for_make_and_the_library():
+    """make.py runs before the library is installed, so it has a pattern of its own."""
+    assert make.SIMULATED.pattern == experiment.SIMULATED.pattern
 
 
 def test_a_cluster_gets_its_plugin_and_its_profile(commands):

@@ -27,7 +27,7 @@ from spineseg.paper.tables import with_interval
 from spineseg.profiles import load_profile
 
 TITLES = METHODS[PLAIN].title, METHODS[PROPOSED].title
-LEVELS = {"as the network labels": "", "repaired levels": CLEANED_UP}  # and endings of folders
+REPAIRS = {"as the network labels": "", "repaired levels": CLEANED_UP}  # and endings of folders
 
 # What the speed table shows: (part, what) of speed.csv.
 SPEED_ROWS = (
@@ -300,7 +300,7 @@ def repaired_table() -> str:
     experiment, profile = stored.CONTROLLED, load_profile(SHOWN_PROFILE)
     repaired = stored.scores_of(f"{experiment}{CLEANED_UP}")
     rows = mechanism.repair_table(stored.scores_of(experiment), repaired, profile)
-    heads = [f"{what}, {levels}" for levels in LEVELS for what in (*TITLES, "lead")]
+    heads = [f"{what}, {levels}" for levels in REPAIRS for what in (*TITLES, "lead")]
     lines = []
     for row in rows.to_dict("records"):
         cells = [f"{row['rows_seen']} of {row['image_rows']} rows"]
@@ -333,7 +333,7 @@ def patients_table() -> str:
     found = {
         (start, levels): stored.dsc_of(f"{name}{ending}")
         for start, name in stored.TRAINED_ON_PATIENTS.items()
-        for levels, ending in LEVELS.items()
+        for levels, ending in REPAIRS.items()
         if (RESULTS / f"{name}{ending}" / SUMMARY.name).is_file()
     }
     first = next(iter(stored.TRAINED_ON_PATIENTS.values()))
@@ -356,7 +356,7 @@ def patients_table() -> str:
 
 def _leads_on_patients(scored: Iterable[tuple[str, str]]) -> str:
     """ASPP-UNet's leads on real patients; `scored` has where training starts, and which levels."""
-    names, endings = stored.TRAINED_ON_PATIENTS, LEVELS
+    names, endings = stored.TRAINED_ON_PATIENTS, REPAIRS
     leads = (
         (stored.lead_over(PLAIN, f"{names[start]}{endings[levels]}"), start, levels)
         for start, levels in scored

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 VOLUME = (12, 220, 220)  # slices, rows, columns
 SEED = 3  # of the volume that is shown
 PERCENTILES = (0.5, 99.5)
-LEVELS = range(0, 100, 10)  # k of Eq. 5
+NOISE_LEVELS = range(0, 100, 10)  # k of Eq. 5
 EXAMPLE = REPOSITORY / "results" / "phantom-laptop" / "noise.npz"
 WEIGHTS = REPOSITORY / "weights" / "laptop"
 RATES = (1, 2, 3, 6, 12, 18, 24)
@@ -128,7 +128,7 @@ def noise_slider(folder: Path) -> Slider | None:
     with np.load(EXAMPLE) as example:
         clean, truth, pixel = example["image_0"], example["truth"], tuple(example["spacing"])
     images, predictions, scores = [], {name: [] for name in runs}, {name: [] for name in runs}
-    for k in LEVELS:
+    for k in NOISE_LEVELS:
         gray = noisy(clean, k, "site")
         file = save_gray(gray, pixel, folder / f"image-{k}.png")
         images.append((file,))
@@ -150,10 +150,10 @@ def noise_slider(folder: Path) -> Slider | None:
         f"k = {k}. Mean DSC on this slice: "
         + ", ".join(f"{titles[name]} {scores[name][n]:.0f} %" for name in runs)
         + "."
-        for n, k in enumerate(LEVELS)
+        for n, k in enumerate(NOISE_LEVELS)
     ]
     curves = {titles[name]: scores[name] for name in runs}
-    return Slider("noise", "k =", [str(k) for k in LEVELS], texts, panels, curves)
+    return Slider("noise", "k =", [str(k) for k in NOISE_LEVELS], texts, panels, curves)
 
 
 def mean_dsc(truth: np.ndarray, predicted: np.ndarray) -> float:

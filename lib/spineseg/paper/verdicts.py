@@ -48,7 +48,7 @@ EXPECTED = "expected"  # what the paper has not tried itself
 ALL_VERDICTS = (REPRODUCED, NOT_REPRODUCED, CHANCE, UNTRAINED, CANNOT_ACT, NEEDS_PATIENTS)
 
 # The image must be this many times as long as the rows that the plain U-Net sees, so that ASPP can
-# add what lies outside of them. In the paper it is 6 times as long.
+# add what is outside of them. In the paper it is 6 times as long.
 LEAST_IMAGE_OVER_SEEN = 1.5
 # Levels k of Eq. 5. The paper sees the DSC fall faster beyond the second one.
 NOISE_CLEAN, NOISE_KNEE, NOISE_BEYOND = 0, 30, 50
@@ -85,7 +85,7 @@ class Measured:
 
     @property
     def aspp_can_act(self) -> bool:
-        """Whether enough of the image lies outside of what the plain U-Net sees."""
+        """Whether enough of the image is outside of what the plain U-Net sees."""
         return self.image_rows >= LEAST_IMAGE_OVER_SEEN * self.rows_seen
 
     def lead(self, low: float, high: float, models: Iterable[str], of_aspp: bool) -> str:

@@ -7,7 +7,7 @@ from spineseg.methods import METHODS, PLAIN, PROPOSED
 from spineseg.paper.findings.words import joined
 from spineseg.paper.tables import percent_more
 
-ALIKE = 1.1  # a factor between two rates, or two ratios of times, that is not worth a word
+SAME_RATE = 1.1  # a factor between two rates, or two ratios of times, that is not worth a word
 BUSY_SHARE = 0.8  # of the rate of matrix products; a network above it keeps the device busy
 
 
@@ -72,9 +72,9 @@ def on_other_cpu(cost: pd.DataFrame, speed: pd.DataFrame) -> str:
         return ""
     ratios = [float(each["seconds"][PROPOSED] / each["seconds"][PLAIN]) for each in (there, here)]
     rates = [float(each["gemm_gflops_per_s"][PLAIN]) for each in (there, here)]
-    if not ratios[1] > 0 or abs(np.log(rates[0] / rates[1])) < np.log(ALIKE):
+    if not ratios[1] > 0 or abs(np.log(rates[0] / rates[1])) < np.log(SAME_RATE):
         return ""
-    differ = abs(np.log(ratios[0] / ratios[1])) > np.log(ALIKE)
+    differ = abs(np.log(ratios[0] / ratios[1])) > np.log(SAME_RATE)
     return (
         f"Appendix A2 was measured on a device that multiplies matrices at {rates[0]:.0f} instead "
         f"of {rates[1]:.0f} GFLOP/s. There ASPP-UNet takes {ratios[0]:.1f} times as long as "
