@@ -18,6 +18,7 @@ from spineseg.models.counting import count_parameters, parameters
 from spineseg.models.receptive_field import field_extent, receptive_field
 from spineseg.paper import findings, mechanism
 from spineseg.profiles import load_profile
+from spineseg.workflow import trained_fields
 
 LAPTOP, LAPTOP_220 = load_profile("laptop"), load_profile("laptop-220")
 PATIENTS = 12
@@ -291,10 +292,8 @@ def test_the_fields_of_trained_networks(monkeypatch, tmp_path):
     grid = SimpleNamespace(size=64, columns=(8, 40))
     record = SimpleNamespace(model="unet_depth_2", seed=0, grid=grid)
     network = build_model("unet_depth_2", width=8)
-    monkeypatch.setattr(
-        "spineseg.training.checkpoint.load_network", lambda folder: (network, record)
-    )
-    table = mechanism.trained_fields([tmp_path])
+    monkeypatch.setattr(trained_fields, "load_network", lambda folder: (network, record))
+    table = trained_fields.trained_fields([tmp_path])
     assert table["share"].tolist() == [0.5, 0.95, 1.0]
     assert table["rows"].is_monotonic_increasing
     assert table["rows"].iloc[-1] == 28

@@ -52,6 +52,7 @@ SEARCH = ResultTable("search.csv", ("model", "learning_rate", "epochs", "chosen"
 CONVERGENCE = ResultTable(
     "convergence.csv", ("model", "epochs", "trained_out"), ("DSC", "change", "low", "high")
 )
+TRAINED_FIELDS = ResultTable("trained_fields.csv", ("model", "seed", "image_rows", "rows"))
 COST = ResultTable(
     "cost.csv", ("device", "model"), ("parameters", "gflops", "seconds", "note"), ("note",)
 )

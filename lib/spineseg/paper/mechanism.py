@@ -6,12 +6,10 @@ computed from the stored files of an experiment; DSC is in per cent.
 """
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from spineseg.evaluation.result_files import ResultTable
 from spineseg.evaluation.statistics import (
     interval,
     interval_of_difference,
@@ -51,8 +49,6 @@ ENDS = ("", "_low", "_high")  # of the columns of a mean and its interval
 Estimate = tuple[float, float, float]  # a mean or difference, and its 95 % interval
 UNDEFINED: Estimate = (np.nan, np.nan, np.nan)
 Pair = Sequence[pd.DataFrame]  # DSC of U-Net-2D and ASPP-UNet: a row per seed, a column per case
-
-TRAINED_FIELDS = ResultTable("trained_fields.csv", ("model", "seed", "image_rows", "rows"))
 
 
 def pairs(models: Iterable[str], profile: Profile) -> dict[int, tuple[str, str]]:
@@ -383,29 +379,6 @@ def _parameters(model: str, profile: Profile) -> int:
     from spineseg.models.counting import parameters
 
     return parameters(model, width=profile.width, stages=profile.stages)
-
-
-def trained_fields(runs: Iterable[Path]) -> pd.DataFrame:
-    """Which rows the middle pixel's output depends on in trained networks.
-
-    `runs` are folders of finished runs. Returns one row per run and share of the gradient: `model`,
-    `seed`, `image_rows`, `share` (FIELD_SHARES, and 1 for everything that is not exactly zero), and
-    the number of `rows` around the middle that hold this share. The gradient is that of
-    `models.receptive_field.receptive_field`, summed over columns.
-    """
-    from spineseg.models.receptive_field import field_extent, receptive_field
-    from spineseg.training.checkpoint import load_network
-
-    rows = []
-    for run in runs:
-        network, record = load_network(run)
-        first, last = record.grid.columns
-        field = receptive_field(network, (record.grid.size, last - first))
-        by_row = field.sum(axis=1, keepdims=True)
-        for share in (*FIELD_SHARES, 1.0):
-            extent, _ = field_extent(by_row, share)
-            rows.append((record.model, record.seed, record.grid.size, share, extent))
-    return pd.DataFrame(rows, columns=["model", "seed", "image_rows", "share", "rows"])
 
 
 def _case_dsc(scores: pd.DataFrame, models: Sequence[str]) -> list[np.ndarray]:

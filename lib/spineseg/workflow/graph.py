@@ -34,11 +34,11 @@ from spineseg.evaluation.result_files import (
     SUMMARY,
     TABLE3,
     TABLE4,
+    TRAINED_FIELDS,
     VERDICTS,
 )
 from spineseg.experiment import ALL, CLEANED_UP, PATIENTS, PHANTOM_RECORD, Experiment
 from spineseg.methods import TABLE3_METHODS, runnable
-from spineseg.paper.mechanism import TRAINED_FIELDS
 from spineseg.profiles import load_profile
 from spineseg.utils import paths
 from spineseg.utils.errors import UserError

@@ -9,10 +9,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from spineseg.evaluation.result_files import COST, LOSSES, RUNS, VALIDATION_SCORES, ResultTable
+from spineseg.evaluation.result_files import (
+    COST,
+    LOSSES,
+    RUNS,
+    TRAINED_FIELDS,
+    VALIDATION_SCORES,
+    ResultTable,
+)
 from spineseg.experiment import PATIENTS, VALIDATION, Experiment
 from spineseg.methods import MECHANISM_METHODS, NNUNET, nnunet_is_installed
-from spineseg.paper.mechanism import TRAINED_FIELDS, trained_fields
 from spineseg.runs import load_record
 from spineseg.utils import paths
 from spineseg.utils.errors import UserError
@@ -115,6 +121,8 @@ def _store(experiment: Experiment, jobs: Sequence[Job]) -> Path | None:
     if first := [
         job.folder for job in own if job.model in MECHANISM_METHODS and job.seed == SEEDS[0]
     ]:
+        from spineseg.workflow.trained_fields import trained_fields  # imports torch
+
         table = experiment.stamp(trained_fields(first))
         _write_beside_kept(experiment, TRAINED_FIELDS, table, ["model"])
     write_tables(experiment)

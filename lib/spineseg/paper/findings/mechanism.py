@@ -314,7 +314,7 @@ def on_names(named: pd.DataFrame, plain: str, proposed: str) -> str:
 
 
 def on_fields(fields: pd.DataFrame, plain: str, proposed: str) -> str:
-    """How far two trained networks look; `fields` is that of `trained_fields`."""
+    """How far two trained networks look; `fields` is trained_fields.csv."""
     share = max(FIELD_SHARES)
     rows = fields[fields["share"] == share].drop_duplicates("model").set_index("model")["rows"]
     if not {plain, proposed} <= set(rows.index):
