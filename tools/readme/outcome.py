@@ -263,7 +263,7 @@ def _mechanism() -> str:
     """How ASPP's lead falls with the share of the image that a plain network sees."""
     depths = stored.depths()
     seeds, cases = depths["seeds"].min(), depths["cases"].min()
-    found = findings.on_fall(stored.shown_depths())
+    found = findings.on_fall(depths)
     return found and (
         f"**When ASPP helps**, on simulated patients ({seeds} seeds, {cases} tested). {found}"
         f"{_longer()} {_same_share()}([Each step](#when-aspp-helps).)"
@@ -272,19 +272,12 @@ def _mechanism() -> str:
 
 def _same_share() -> str:
     """How the lead differs between images of two sizes of which the same share is seen."""
-    leads = {(row["image_rows"], row["stages"]): row for row in stored.depths().to_dict("records")}
-    sentences = []
-    for row in stored.sizes().dropna(subset="difference").to_dict("records"):
-        large = leads[row["image_rows_large"], row["stages_large"]]
-        sentences.append(
-            f"In images of {row['image_rows_large']} rows, of which U-Net-2D sees "
-            f"{100 * row['ratio_large']:.0f} %, the lead is {points(large, 'lead')} points"
-            f"{_may_be_chance(large, 'lead_')}. This is "
-            f"{findings.smaller_or_larger(row)} than in images of {row['image_rows_small']} rows, "
-            f"of which it sees {100 * row['ratio_small']:.0f} %"
-            f"{_may_be_chance(row, 'difference_')}. "
-        )
-    return "".join(sentences)
+    return "".join(
+        f"At about the same share, {100 * row['ratio_small']:.0f} % of {row['image_rows_small']} "
+        f"rows and {100 * row['ratio_large']:.0f} % of {row['image_rows_large']}, the lead in the "
+        f"larger images is {findings.smaller_or_larger(row)}{_may_be_chance(row, 'difference_')}. "
+        for row in stored.sizes().dropna(subset="difference").to_dict("records")
+    )
 
 
 def _longer() -> str:
