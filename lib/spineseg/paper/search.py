@@ -11,7 +11,7 @@ from spineseg.methods import PROPOSED
 TRAINED_OUT = 1.0  # points of DSC: a run is trained out if twice the epochs change less
 Settings = tuple[float, int]  # learning rate, epochs
 SETTING = ["model", "learning_rate", "epochs"]
-SEARCH_COLUMNS = ["model", "learning_rate", "epochs", "trials", "DSC", "patients", "chosen"]
+SEARCH_COLUMNS = [*SETTING, "trials", "DSC", "patients", "chosen"]
 CHANGE = ["change", "low", "high"]
 REPEAT_COLUMNS = ["model", "epochs", "seed", "device", "DSC", *CHANGE]
 CONVERGENCE_COLUMNS = ["model", "epochs", "seeds", "DSC", "DSC_twice", *CHANGE, "trained_out"]

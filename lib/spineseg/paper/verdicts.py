@@ -152,12 +152,12 @@ def _headline(measured: Measured) -> list[Row]:
         return []
     volumes = common_runs(measured.scores, TABLE3_METHODS).query("aggregation == 'volume'")
     paper = printed.stated().query("claim == 'headline'").set_index("metric")["value"]
+    own = _of([PROPOSED], volumes)
     rows = []
     for metric in PAPER_METRICS:
         ours = _class_means(volumes[volumes["metric"] == metric])[PROPOSED].mean()
         claim = f"ASPP-UNet reaches this {metric}"
         values = f"{paper[metric]:.3f}", f"{ours:.3f}", NEEDS_PATIENTS
-        own = _of([PROPOSED], volumes)
         rows.append(_row(own, f"mean {metric}", "abstract", claim, *values))
     return rows
 
@@ -298,6 +298,7 @@ def _noise(measured: Measured) -> list[Row]:
         before = (clean - knee) / (NOISE_KNEE - NOISE_CLEAN)
         after = (knee - beyond) / (NOISE_BEYOND - NOISE_KNEE)
         claim = "DSC falls {} noise level k = {}, points per unit of k"
+        own = _of([PROPOSED], noise)
         for key, place, paper, falls in (
             ("noise: falls", "up to", "falls", before),
             (FALLS_FASTER, "faster beyond", "faster", after - before),
@@ -305,7 +306,7 @@ def _noise(measured: Measured) -> list[Row]:
             low, high = interval(falls)
             ours = with_interval(mean(falls), low, high, "+.2f")
             values = claim.format(place, NOISE_KNEE), paper, ours, verdict(low, high)
-            rows.append(_row(_of([PROPOSED], noise), key, "2.10", *values))
+            rows.append(_row(own, key, "2.10", *values))
     if {PROPOSED, NOISE_TRAINED} <= ran:
         trained, plain = (
             between(name, NOISE_KNEE, max(LEVELS)) for name in (NOISE_TRAINED, PROPOSED)
@@ -355,6 +356,7 @@ def _cost(measured: Measured) -> list[Row]:
         return []
     table4 = printed.table4().set_index("model")
     cost = measured.cost.set_index("model")
+    own = _of([PLAIN, PROPOSED], measured.cost)
     rows = []
     for key, what, column, own_column in (
         ("cost: parameters", "parameters", "parameters_millions", "parameters"),
@@ -368,6 +370,5 @@ def _cost(measured: Measured) -> list[Row]:
         claim = f"ASPP-UNet needs only slightly more {what} than U-Net-2D"
         if key == MORE_TIME:
             claim += f" (paper: K80, ours: {cost['device'].iloc[0]})"
-        own = _of([PLAIN, PROPOSED], measured.cost)
         rows.append(_row(own, key, "3", claim, f"{paper:+.0f} %", f"{ours:+.0f} %", judged))
     return rows

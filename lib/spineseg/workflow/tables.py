@@ -38,7 +38,7 @@ from spineseg.methods import (
     TABLE3_METHODS,
 )
 from spineseg.paper import consistency, printed, tables
-from spineseg.paper.search import convergence_table, search_table
+from spineseg.paper.search import SETTING, convergence_table, search_table
 from spineseg.paper.verdicts import Measured, judge
 from spineseg.utils.errors import UserError
 from spineseg.utils.files import write_csv
@@ -81,9 +81,8 @@ def _search(experiment: Experiment, validation: pd.DataFrame) -> pd.DataFrame:
         rate = tried["learning_rate"].iloc[0] if name == NNUNET else tuned.learning_rate
         taken[str(name)] = (rate, experiment.epochs(str(name)))
     table = search_table(validation, taken)
-    setting = ["model", "learning_rate", "epochs"]
-    devices = validation.groupby(setting)["device"].agg(device_names)
-    return experiment.stamp(table, table.join(devices, on=setting)["device"])
+    devices = validation.groupby(SETTING)["device"].agg(device_names)
+    return experiment.stamp(table, table.join(devices, on=SETTING)["device"])
 
 
 def _by_device(make: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[..., pd.DataFrame]:

@@ -183,7 +183,7 @@ def on_controls(controls: pd.DataFrame) -> str:
     ]
     sentences = [
         f"With {stages} ASPP's lead is {lead} points.",
-        *([f"The gains of the controls: {'; '.join(gains)}."] if gains else []),
+        f"The gains of the controls: {'; '.join(gains)}." if gains else "",
     ]
     if cause := on_cause(controls):
         sentences += [f"So {cause}", on_limits_of_controls(controls)]
