@@ -69,7 +69,7 @@ def test_a_damaged_volume_is_read_or_refused_in_one_line(tmp_path_factory, kind,
         assert shape == to_canonical(scan).GetSize()[::-1]
     if isinstance(shape, str):
         assert isinstance(scan, str)
-        assert isinstance(mask, str) or min(mask.GetSize()) == 1
+        assert isinstance(mask, str) or (min(mask.GetSize()) == 1 and "not a 3-D volume" in shape)
     shutil.rmtree(path.parent)
 
 
