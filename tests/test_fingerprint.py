@@ -148,7 +148,15 @@ def test_an_exercise_or_a_question_reaches_its_lesson(package):
 # They cannot change a number: names, commands, records, checks before any work.
 SUPPORT = ("utils", "workflow", "benchmark", "outputs", "data/check.py", "data/convert.py")
 SUPPORT += ("data/unpack.py", "data/zenodo.py")
-SUPPORT += ("cli.py", "__main__.py", "experiment.py", "fingerprint.py", "profiles.py", "runs.py")
+SUPPORT += (
+    "cli.py",
+    "commands.py",
+    "__main__.py",
+    "experiment.py",
+    "fingerprint.py",
+    "profiles.py",
+    "runs.py",
+)
 
 
 def test_every_file_is_part_of_a_step_or_support(monkeypatch):
