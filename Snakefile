@@ -17,7 +17,8 @@ from snakemake.exceptions import WorkflowError
 
 from spineseg import fingerprint
 from spineseg.utils import paths
-from spineseg.workflow.graph import NOTEBOOKS, Graph, remove_stale_locks, use_own_kernel
+from spineseg.workflow.graph import Graph, remove_stale_locks, use_own_kernel
+from spineseg.workflow.notebooks import NOTEBOOKS
 
 os.environ["SPINESEG_ROOT"] = str(paths.root())  # jobs run in other folders
 use_own_kernel()

@@ -29,7 +29,8 @@ from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_json, write_json
 from spineseg.utils.paths import PROFILES, REPOSITORY
 from spineseg.workflow.gather import Run
-from spineseg.workflow.graph import NOTEBOOKS, Graph, _require_as_written, use_own_kernel
+from spineseg.workflow.graph import Graph, _require_as_written, use_own_kernel
+from spineseg.workflow.notebooks import NOTEBOOKS
 
 CLUSTER = REPOSITORY / "cluster"
 JOBS = yaml.safe_load((CLUSTER / "jobs.yaml").read_text())

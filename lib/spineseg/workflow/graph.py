@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,27 +16,9 @@ import yaml
 from filelock import FileLock, Timeout
 
 from spineseg import fingerprint
-from spineseg.benchmark import TABLES, table_file
 from spineseg.data.prepare import scan_files
-from spineseg.evaluation.result_files import (
-    AUDIT,
-    COMPARISON,
-    CONFUSION,
-    CONVERGENCE,
-    CONVEXITY,
-    COST,
-    FIVE_FOLDS,
-    NOISE_CURVES,
-    RUNS,
-    SCORES,
-    SEARCH,
-    SUMMARY,
-    TABLE3,
-    TABLE4,
-    TRAINED_FIELDS,
-    VERDICTS,
-)
-from spineseg.experiment import ALL, CLEANED_UP, PATIENTS, PHANTOM_RECORD, Experiment
+from spineseg.evaluation.result_files import COST, RUNS, SCORES
+from spineseg.experiment import ALL, PATIENTS, PHANTOM_RECORD, Experiment
 from spineseg.methods import TABLE3_METHODS, runnable
 from spineseg.profiles import load_profile
 from spineseg.utils import paths
@@ -46,6 +27,7 @@ from spineseg.utils.locks import acquire, new_lock
 from spineseg.utils.processes import shell_line
 from spineseg.workflow.compare import REPRODUCTION
 from spineseg.workflow.gather import GATHERED, Run, has_seeds, require_replaceable
+from spineseg.workflow.notebooks import Notebook
 from spineseg.workflow.prepare import SPLIT, folds_to_run
 from spineseg.workflow.study import CROSS_VALIDATED
 from spineseg.workflow.study_results import stored_beside
@@ -57,84 +39,8 @@ SETTINGS = (*TEXTS, "minutes")
 FILLED_IN = ("--model", "{wildcards.model}", "--seed", "{wildcards.seed}", "--threads", "{threads}")
 LONGEST_FIRST = ("deeplabv3", "aspp_unet_wide", "aspp_unet_noise", "nnunet", "aspp_unet", "unet3d")
 DEFAULT, ALL_RUNS, NO_RUNS = "", "all", "none"  # the values of `runs`
-
-
-@dataclass(frozen=True)
-class Notebook:
-    """What a notebook reads of results/, what it writes there, and its figures.
-
-    `reads` are files of the experiment itself. `stored` are files of the study, as
-    `folder/name`.
-    """
-
-    reads: Sequence[str] = ()
-    writes: Sequence[str] = ()
-    figures: Sequence[str] = ()
-    stored: Sequence[str] = ()
-
-
 # The files in results/ that tables are computed from.
 SOURCES_OF_TABLES = {source.name for derived in DERIVED.values() for source in derived.all_sources}
-VALIDATED = (*GATHERED, SUMMARY.name)  # what `results_of` reads
-NOTEBOOKS = {
-    "00_start": Notebook(),
-    "01_data_exploration": Notebook(
-        writes=["shapes.csv", "measured.csv", "slice.npz"],
-        figures=["fig1a", "intensities", "class_sizes"],
-    ),
-    "02_preprocessing": Notebook(writes=["preprocessing.csv", "fig1.npz"], figures=["fig1"]),
-    "03_network": Notebook(
-        writes=["network.csv", "receptive_field.csv"],
-        figures=["fig2", "fig3", "fig4", "receptive_field"],
-    ),
-    "04_training": Notebook(
-        [*VALIDATED, SEARCH.name, CONVERGENCE.name, TABLE3.name],
-        figures=["training", "scores", "examples"],
-        stored=[f"{name}/{SCORES.name}" for name in ("phantom-laptop", "phantom-laptop-sgd")],
-    ),
-    "05_ablation": Notebook(
-        [*VALIDATED, VERDICTS.name],
-        figures=["ablation"],
-        stored=[f"simulated-laptop-220/{name}" for name in (RUNS, SCORES.name, VERDICTS.name)],
-    ),
-    "06_baselines": Notebook(
-        [
-            *(*VALIDATED, TABLE3.name, COMPARISON.name, VERDICTS.name),
-            *(CONVERGENCE.name, FIVE_FOLDS.name),
-        ],
-        figures=["fig7", "comparison"],
-    ),
-    "07_noise": Notebook([*VALIDATED, NOISE_CURVES.name], figures=["fig5", "fig6", "noise"]),
-    "08_cost": Notebook([COST.name, TABLE4.name, str(table_file("speed"))], figures=["cost"]),
-    "09_mechanism": Notebook(
-        figures=["mechanism", "controls", "classes_by_depth", "confusion", "trained_fields"],
-        stored=[
-            *(
-                f"simulated-laptop/{name}"
-                for name in (SCORES.name, CONFUSION.name, RUNS, TRAINED_FIELDS.name)
-            ),
-            f"simulated-laptop-cleaned-up/{SCORES.name}",
-            f"phantom-laptop/{SEARCH.name}",
-            f"simulated-laptop-220/{SCORES.name}",
-        ],
-    ),
-    "10_audit": Notebook(
-        [AUDIT.name, CONVEXITY.name],
-        figures=["convexity"],
-        stored=[f"phantom-laptop/{SUMMARY.name}"],
-    ),
-    "11_verdicts": Notebook(
-        [SCORES.name, CONVERGENCE.name, VERDICTS.name],
-        stored=[
-            *(f"phantom-laptop{ending}/{SCORES.name}" for ending in ("", CLEANED_UP)),
-            f"simulated-laptop-220/{VERDICTS.name}",
-        ],
-    ),
-    "A1_figures": Notebook([*VALIDATED, "fig1.npz"], figures=["fig8", "fig9"]),
-    "A2_speed": Notebook(
-        [RUNS, *(str(table_file(name)) for name in TABLES)], figures=["speed", "growth"]
-    ),
-}
 
 
 class Graph:
