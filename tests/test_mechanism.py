@@ -16,7 +16,7 @@ from spineseg.methods import METHODS
 from spineseg.models import build_model
 from spineseg.models.counting import count_parameters, parameters
 from spineseg.models.receptive_field import field_extent, receptive_field
-from spineseg.paper import findings, mechanism
+from spineseg.paper import by_class, control_networks, estimates, findings, mechanism
 from spineseg.profiles import load_profile
 from spineseg.workflow import trained_fields
 
@@ -92,8 +92,8 @@ def test_tables_without_networks_can_be_put_below_others():
     full = mechanism.depth_table(scored(**AT_TWO_STAGES), LAPTOP)
     assert empty.empty
     assert pd.concat([empty, full]).dtypes.equals(full.dtypes)
-    assert mechanism.control_table(scored(control_wide=0.6)).empty
-    assert mechanism.class_table(scored(unet=0.8), LAPTOP_220).empty
+    assert control_networks.control_table(scored(control_wide=0.6)).empty
+    assert by_class.class_table(scored(unet=0.8), LAPTOP_220).empty
     assert mechanism.deeper_table(scored(**AT_TWO_STAGES), LAPTOP).empty
 
 
@@ -110,7 +110,7 @@ def test_tables_without_networks_can_be_put_below_others():
     ],
 )
 def test_rows_of_convolutions_are_those_that_gradients_reach(model, rows):
-    assert mechanism.rows_of_convolutions(model) == rows
+    assert control_networks.rows_of_convolutions(model) == rows
     network = build_model(model, width=8, pooling=False)
     sizes = range(200, 208, 2)  # the middle row is at another place of the poolings in each
     reached = max(field_extent(receptive_field(network, (size, 4)))[0] for size in sizes)
@@ -147,20 +147,22 @@ def test_steps_of_the_lead_are_compared_on_the_same_patients():
     scores = scored(**AT_TWO_STAGES, unet_depth_1=0.3, aspp_unet_depth_1=0.7)
     first, second = mechanism.depth_table(scores, LAPTOP).to_dict("records")
     assert np.isnan(first["step"])
-    assert [second[f"step{end}"] for end in mechanism.ENDS] == pytest.approx([-20] * 3)
+    assert [second[f"step{end}"] for end in estimates.ENDS] == pytest.approx([-20] * 3)
 
 
 def test_the_share_of_the_lead_by_hand():
     plain = np.full((3, PATIENTS), 0.6) + EASE
-    shares = mechanism.share_of_lead(plain + 0.15, plain, plain + 0.2)
+    shares = control_networks.share_of_lead(plain + 0.15, plain, plain + 0.2)
     assert shares == pytest.approx((0.75, 0.75, 0.75), abs=1e-3)
-    assert np.isnan(mechanism.share_of_lead(plain, plain, plain)).all()
+    assert np.isnan(control_networks.share_of_lead(plain, plain, plain)).all()
 
 
 def test_the_interval_of_a_share_of_almost_no_lead_is_unbounded():
     patients = np.linspace(-1, 1, PATIENTS)
     plain = np.tile(0.5 + 0.1 * patients, (3, 1))
-    share, low, high = mechanism.share_of_lead(plain + 0.3 + 0.2 * patients, plain, plain + 1e-4)
+    share, low, high = control_networks.share_of_lead(
+        plain + 0.3 + 0.2 * patients, plain, plain + 1e-4
+    )
     assert share > 1000
     assert (low, high) == (-np.inf, np.inf)
 
@@ -172,7 +174,7 @@ def test_the_interval_of_a_share_agrees_with_those_of_gain_and_gap():
     for share in np.linspace(-0.1, 1.1, 13):
         noise = generator.normal(0, 0.02, (3, 3, PATIENTS))
         control, plain, proposed = (0.6 + 0.1 * np.array([share, 0, 1]))[:, None, None] + noise
-        found, low, high = mechanism.share_of_lead(control, plain, proposed)
+        found, low, high = control_networks.share_of_lead(control, plain, proposed)
         assert low < found < high
         for end, other in ((0, plain), (1, proposed)):
             below, above = interval_of_difference(control, other)
@@ -182,7 +184,7 @@ def test_the_interval_of_a_share_agrees_with_those_of_gain_and_gap():
 
 
 def controls_of(**means: float) -> pd.DataFrame:
-    return mechanism.control_table(scored(**AT_TWO_STAGES, **means))
+    return control_networks.control_table(scored(**AT_TWO_STAGES, **means))
 
 
 def test_controls_by_hand():
@@ -205,7 +207,7 @@ def classes() -> pd.DataFrame:
         for name, plain, proposed in (("S", 0.9, 0.9), ("L5", 0.65, 0.9), ("L4", 0.5, 0.75))
     ]
     same = scored(classes=("S", "L5", "L4"), unet_depth_4=0.9, aspp_unet_depth_4=0.9)
-    return mechanism.class_table(pd.concat([*parts, same]), LAPTOP)
+    return by_class.class_table(pd.concat([*parts, same]), LAPTOP)
 
 
 def test_classes_by_hand(classes):
@@ -213,12 +215,12 @@ def test_classes_by_hand(classes):
     assert two["class"].tolist() == ["S", "L5", "L4"] * 2
     assert two["network"].tolist() == ["unet"] * 3 + ["aspp_unet"] * 3
     assert two["DSC"].tolist() == pytest.approx([90, 65, 50, 90, 90, 75])
-    assert mechanism.first_failing(classes).to_dict("index") == {
+    assert by_class.first_failing(classes).to_dict("index") == {
         2: {"unet": "L5", "aspp_unet": ""},
         4: {"unet": "", "aspp_unet": ""},
     }
     lower = classes.assign(DSC=classes["DSC"] - 10)
-    assert mechanism.first_failing(lower).loc[2].to_dict() == {
+    assert by_class.first_failing(lower).loc[2].to_dict() == {
         "unet": "L5",
         "aspp_unet": "L4",
     }
@@ -253,7 +255,7 @@ def confusion() -> pd.DataFrame:
 
 
 def test_missed_or_misnamed_by_hand(confusion):
-    table = mechanism.named_table(confusion).set_index(["model", "class"])
+    table = by_class.named_table(confusion).set_index(["model", "class"])
     assert table.loc["unet_depth_2"].index.tolist() == ["S", "L5", "T11"]
     parts = ["right", "missed", "below", "above", "other", "voxels"]
     assert table.loc[("unet_depth_2", "L5"), parts].tolist() == [50, 20, 5, 15, 10, 200]
@@ -261,14 +263,14 @@ def test_missed_or_misnamed_by_hand(confusion):
     assert table.loc[("unet_depth_2", "S"), parts].tolist() == [90, 10, 0, 0, 0, 20]
     sums = table[["right", "missed", "below", "above", "other"]].sum(axis=1)
     np.testing.assert_allclose(sums, 100)
-    shares = mechanism.shares(confusion, "unet_depth_2")
+    shares = by_class.shares(confusion, "unet_depth_2")
     assert shares.loc["L5", "L4"] == 15
     assert shares.loc["L1"].isna().all()
 
 
 def test_vertebrae_are_pooled_without_the_sacrum(confusion):
-    named = mechanism.named_table(confusion)
-    found = mechanism.of_vertebrae(named, "unet_depth_2")
+    named = by_class.named_table(confusion)
+    found = by_class.of_vertebrae(named, "unet_depth_2")
     assert found.to_dict() == pytest.approx({"right": 50, "missed": 20, "misnamed": 30})
     sentence = findings.on_names(named, "unet_depth_2", "aspp_unet_depth_2")
     assert "U-Net-2D, 2 stages: 50.0 % get their own name, 30.0 % another level's" in sentence
@@ -380,10 +382,10 @@ def test_the_words_on_the_controls_are_chosen_by_the_intervals(no_pooling, wide,
     noise = np.random.default_rng(0).normal(0, 0.002, 10**5)
     scores = scored(**AT_TWO_STAGES, control_no_pooling=no_pooling, control_wide=wide)
     scores["value"] += noise[: len(scores)]
-    found = findings.on_controls(mechanism.control_table(scores))
+    found = findings.on_controls(control_networks.control_table(scores))
     assert found.startswith("With two stages ASPP's lead is +20.0 (")
     assert words in found
-    controls = mechanism.control_table(scores)
+    controls = control_networks.control_table(scores)
     cause, limits = findings.on_cause(controls), findings.on_limits_of_controls(controls)
     assert found.endswith(f"So {cause} {limits}")
     assert limits.endswith("more parameters than U-Net-2D has fewer than ASPP-UNet.")
@@ -405,25 +407,25 @@ def test_the_words_on_the_stages_and_the_best_control_are_chosen_by_the_numbers(
     unknown = depths.assign(lead_low=np.nan, lead_high=np.nan)  # of one patient
     assert findings.on_stages(unknown) == ""
     scores = scored(**AT_TWO_STAGES, control_wide=0.7, control_rows=0.75)
-    found = findings.on_best_control(mechanism.control_table(scores))
+    found = findings.on_best_control(control_networks.control_table(scores))
     assert found.startswith("Of the controls, U-Net-2D with the row as input gains most: +15.0 (")
     assert findings.on_best_control(controls_of()[:0]) == ""
-    assert findings.on_best_control(mechanism.control_table(scored(**AT_TWO_STAGES))) == ""
+    assert findings.on_best_control(control_networks.control_table(scored(**AT_TWO_STAGES))) == ""
 
 
 def test_without_a_lead_nothing_is_said_about_its_causes():
     equal = scored(unet_depth_2=0.8, aspp_unet_depth_2=0.8, control_wide=0.8)
-    found = findings.on_controls(mechanism.control_table(equal))
+    found = findings.on_controls(control_networks.control_table(equal))
     assert "an unknown part of the lead" in found
     assert "So" not in found
-    assert findings.on_cause(mechanism.control_table(equal)) == ""
+    assert findings.on_cause(control_networks.control_table(equal)) == ""
     assert findings.on_controls(controls_of()[:0]) == ""
 
 
 def test_what_speaks_against_the_finding():
     scores = scored(**AT_TWO_STAGES, unet_depth_1=0.3, aspp_unet_depth_1=0.7, control_rows=0.75)
     deeper = mechanism.deeper_table(scores, LAPTOP)
-    controls = mechanism.control_table(scores)
+    controls = control_networks.control_table(scores)
     patients, depth, row = findings.against(scores, deeper, controls)
     assert patients == (
         "The 12 test patients are simulated ones of one fold. The sacrum, from which one counts, "
@@ -441,7 +443,7 @@ def test_what_speaks_against_the_finding():
     assert "It is ahead in 0 and behind in 1; in 0 the difference cannot" in said
     others = pd.concat([scores, scores.assign(device="gpu")])
     assert "device: cpu and gpu." in findings.against(others, deeper, controls)[1]
-    useless = mechanism.control_table(scored(**AT_TWO_STAGES, control_rows=0.6))
+    useless = control_networks.control_table(scored(**AT_TWO_STAGES, control_rows=0.6))
     assert len(findings.against(scores, deeper[:0], useless)) == 1
 
 
@@ -529,7 +531,7 @@ def test_figures_show_their_tables(classes, confusion):
     assert list(drawn.get_xdata()) == pytest.approx([10 / 110, 28 / 110])
     assert list(drawn.get_ydata()) == pytest.approx([40, 20])
 
-    (axes,) = figures.controls(mechanism.control_table(scores)).axes
+    (axes,) = figures.controls(control_networks.control_table(scores)).axes
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names == ["U-Net-2D with the row as input", "ASPP-UNet, 2 stages"]
     np.testing.assert_allclose([bar.get_width() for bar in axes.patches[1:]], [15, 20])
@@ -538,7 +540,7 @@ def test_figures_show_their_tables(classes, confusion):
     assert [axes.get_title() for axes in (plain, proposed)] == ["U-Net-2D", "ASPP-UNet"]
     np.testing.assert_allclose(plain.images[0].get_array()[0], [90, 65, 50])
 
-    shares = {"one": mechanism.shares(confusion, "unet_depth_2")}
+    shares = {"one": by_class.shares(confusion, "unet_depth_2")}
     drawn = figures.confusions(shares).axes[0]
     assert [label.get_text() for label in drawn.get_xticklabels()] == ["S", "L5", "T11", "none"]
     assert drawn.images[0].get_array()[1].tolist() == [5, 50, 0, 20]
@@ -552,7 +554,7 @@ def test_figures_show_their_tables(classes, confusion):
 
 
 def test_every_control_has_a_title():
-    assert all(METHODS[name].title for name in mechanism.CONTROLS)
+    assert all(METHODS[name].title for name in control_networks.CONTROLS)
 
 
 def test_figures_need_no_torch():

@@ -121,7 +121,7 @@ NOTEBOOKS = (
                 CONTROLLED,
             ),
         ),
-        ("paper/mechanism.py", "paper/findings"),
+        ("paper/mechanism.py", "paper/control_networks.py", "paper/findings"),
     ),
     Notebook(
         "10_audit",

@@ -40,7 +40,7 @@ from spineseg.methods import (
 )
 from spineseg.models.counting import COLUMNS, ROWS
 from spineseg.models.receptive_field import rows_seen
-from spineseg.paper import findings, mechanism, printed
+from spineseg.paper import by_class, findings, printed
 from spineseg.paper.ablation import ablation_rows
 from spineseg.paper.findings.words import Row, in_stages, in_words, joined, points
 from spineseg.paper.tables import halving_levels, percent_more, with_interval
@@ -303,8 +303,8 @@ def _cause() -> str:
         return ""
     epochs = load_profile(SHOWN_PROFILE).epochs
     plain, proposed = (at_depth(name, CONTROL_DEPTH) for name in (PLAIN, PROPOSED))
-    named = mechanism.named_table(CONFUSION.read(RESULTS / CONTROLLED))
-    wrong = {name: mechanism.of_vertebrae(named, name)["misnamed"] for name in (plain, proposed)}
+    named = by_class.named_table(CONFUSION.read(RESULTS / CONTROLLED))
+    wrong = {name: by_class.of_vertebrae(named, name)["misnamed"] for name in (plain, proposed)}
     sentences = [
         f"**Why.** With {in_stages(CONTROL_DEPTH)} (after {epochs} epochs), "
         f"{METHODS[PLAIN].title} gives {wrong[plain]:.1f} % of the vertebrae's voxels the name of "

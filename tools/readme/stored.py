@@ -10,7 +10,7 @@ from spineseg.evaluation.summary import same_runs
 from spineseg.experiment import CLEANED_UP
 from spineseg.labels import FOREGROUND
 from spineseg.methods import PLAIN, PROPOSED
-from spineseg.paper import mechanism
+from spineseg.paper import control_networks, mechanism
 from spineseg.paper.tables import compare, with_interval
 from spineseg.profiles import load_profile
 from spineseg.utils.files import read_json
@@ -133,8 +133,8 @@ def longer() -> pd.DataFrame:
 
 @cache
 def controls() -> pd.DataFrame:
-    """`mechanism.control_table` of the control networks."""
-    return mechanism.control_table(scores_of(CONTROLLED))
+    """`control_networks.control_table` of the control networks."""
+    return control_networks.control_table(scores_of(CONTROLLED))
 
 
 def in_per_cent(row: pd.Series) -> str:

@@ -79,7 +79,7 @@ def _curve(axes: Axes, table: pd.DataFrame, value: str, **style) -> None:
 
 
 def controls(table: pd.DataFrame) -> Figure:
-    """How much each control network gains over U-Net-2D (`paper.mechanism.control_table`).
+    """How much each control network gains over U-Net-2D (`paper.control_networks.control_table`).
 
     The line is the lead of ASPP-UNet, the band its 95 % interval.
     """
@@ -108,7 +108,7 @@ def controls(table: pd.DataFrame) -> Figure:
 
 
 def classes_by_depth(table: pd.DataFrame) -> Figure:
-    """DSC by class and number of stages, without and with ASPP (`paper.mechanism.class_table`)."""
+    """DSC by class and number of stages, without and with ASPP (`paper.by_class.class_table`)."""
     figure, panels = plt.subplots(
         1, len(NETWORKS), figsize=(PAGE_WIDTH + 1, 3.6), sharey=True, layout="constrained"
     )
@@ -124,7 +124,7 @@ def classes_by_depth(table: pd.DataFrame) -> Figure:
 
 
 def confusions(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """What networks call the voxels of each class, in per cent (`paper.mechanism.shares`).
+    """What networks call the voxels of each class, in per cent (`paper.by_class.shares`).
 
     `tables` maps titles to shares, one panel each, two in a row.
     """
@@ -164,7 +164,7 @@ def _colour_bar(figure: Figure, panels: Sequence[Axes], label: str) -> None:
 
 
 def trained_fields(table: pd.DataFrame) -> Figure:
-    """The rows that trained networks look at (`paper.mechanism.trained_fields`).
+    """The rows that trained networks look at (`workflow.trained_fields`).
 
     One bar per network: the rows around the middle that hold half, 95 % and all of the gradient.
     """

@@ -11,7 +11,7 @@ from spineseg.course.checks import Exercise, as_number
 from spineseg.evaluation.result_files import CONFUSION
 from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED, at_depth
 from spineseg.models.receptive_field import rows_seen
-from spineseg.paper import mechanism
+from spineseg.paper import by_class, control_networks
 from spineseg.utils.paths import REPOSITORY
 
 STUDY = REPOSITORY / "results" / "simulated-laptop"
@@ -29,7 +29,7 @@ SHORT = "control_"  # what the exercise leaves out of a control's name
 def judge_rows(answer: Any) -> str:
     """The rows that ASPP-UNet with one stage sees."""
     rows, plain = as_number(answer), rows_seen(1)
-    right = mechanism.rows_of_convolutions(ONE_STAGE)
+    right = control_networks.rows_of_convolutions(ONE_STAGE)
     if rows == right:
         return ""
     if rows == plain:
@@ -42,14 +42,14 @@ def judge_rows(answer: Any) -> str:
         )
     if rows == plain + 4 * LARGEST_RATE:
         return "This is ASPP on a map of half the size. It comes before the pooling, at full size."
-    if rows == mechanism.rows_of_convolutions(NETWORKS[1]):
+    if rows == control_networks.rows_of_convolutions(NETWORKS[1]):
         return "This is the network of two stages. Here there is one."
     return "Add one step to the way back: ASPP comes after pooling and before the convolutions."
 
 
 def _row(confusion: pd.DataFrame, name: str, level: str) -> Mapping[Hashable, Any]:
     """What a network calls the voxels of a level, as shares."""
-    return mechanism.shares(confusion, name).div(100).loc[[level]].iloc[0].to_dict()
+    return by_class.shares(confusion, name).div(100).loc[[level]].iloc[0].to_dict()
 
 
 @cache
@@ -102,12 +102,12 @@ def controls_for() -> dict[str, frozenset[str]]:
 
     plain = parameters(NETWORKS[0])
     have: dict[str, set[str]] = {"parameters": set(), "pooling": set(), "reach": set()}
-    for name in mechanism.CONTROLS:
+    for name in control_networks.CONTROLS:
         options = METHODS[name].options
         reasons = {
             "parameters": parameters(name) >= MORE_PARAMETERS * plain,
             "pooling": options.get("aspp") != () and options.get("pooling", True),
-            "reach": mechanism.rows_of_convolutions(name) > FAR,
+            "reach": control_networks.rows_of_convolutions(name) > FAR,
         }
         for reason, holds in reasons.items():
             if holds:
@@ -120,11 +120,13 @@ def judge_controls(answer: Any) -> str:
     right = controls_for()
     if not isinstance(answer, Mapping) or set(answer) != set(right):
         return f"Give a dict with the keys {', '.join(right)}."
-    titles = {METHODS[name].title: name for name in mechanism.CONTROLS}
+    titles = {METHODS[name].title: name for name in control_networks.CONTROLS}
     for reason, wanted in right.items():
         names = [answer[reason]] if isinstance(answer[reason], str) else answer[reason]
         given = {titles.get(name, name).removeprefix(SHORT) for name in names}
-        if unknown := sorted(given - {name.removeprefix(SHORT) for name in mechanism.CONTROLS}):
+        if unknown := sorted(
+            given - {name.removeprefix(SHORT) for name in control_networks.CONTROLS}
+        ):
             return f"There is no control {unknown[0]}."
         if not given:
             return f"{reason}: at least one control has it."

@@ -8,8 +8,8 @@ import pandas as pd
 from spineseg.evaluation.summary import POOR, common_runs, volume_dsc
 from spineseg.labels import ALL_CLASSES, FOREGROUND
 from spineseg.methods import METHODS, PLAIN, PROPOSED, TABLE3_METHODS
+from spineseg.paper.by_class import of_vertebrae
 from spineseg.paper.findings.words import Row, joined, titles
-from spineseg.paper.mechanism import of_vertebrae
 from spineseg.paper.tables import with_interval
 from spineseg.paper.verdicts import CANNOT_ACT, CHANCE, NOT_REPRODUCED, REPRODUCED, UNTRAINED
 
@@ -110,7 +110,7 @@ def on_folds(folds: pd.DataFrame) -> str:
 def on_errors(named: pd.DataFrame, models: Sequence[str]) -> list[str]:
     """Whether networks miss vertebrae or misname them.
 
-    `named` is that of `mechanism.named_table`. Methods without rows are left out. One line per
+    `named` is that of `by_class.named_table`. Methods without rows are left out. One line per
     method, then the conclusions.
     """
     ran = [name for name in models if name in set(named["model"])]

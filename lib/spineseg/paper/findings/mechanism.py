@@ -6,16 +6,10 @@ import numpy as np
 import pandas as pd
 
 from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED
+from spineseg.paper.by_class import FAILING, LABELLED_VERTEBRAE, first_failing, of_vertebrae
+from spineseg.paper.control_networks import CONTROLS
 from spineseg.paper.findings.words import Row, against_zero, in_stages, in_words, joined, points
-from spineseg.paper.mechanism import (
-    CONTROLS,
-    FAILING,
-    FIELD_SHARES,
-    LABELLED_VERTEBRAE,
-    first_failing,
-    of_vertebrae,
-    paper_lead,
-)
+from spineseg.paper.mechanism import FIELD_SHARES, paper_lead
 from spineseg.paper.tables import with_interval
 
 

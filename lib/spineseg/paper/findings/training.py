@@ -8,8 +8,8 @@ from spineseg.evaluation.statistics import paired
 from spineseg.evaluation.summary import common_runs, same_runs, volume_dsc
 from spineseg.labels import ALL_CLASSES
 from spineseg.methods import METHODS, PLAIN, PROPOSED
+from spineseg.paper.by_class import FAILING
 from spineseg.paper.findings.words import Row, in_words, joined
-from spineseg.paper.mechanism import FAILING
 from spineseg.paper.search import untrained_rivals
 from spineseg.paper.tables import case_means, compare, with_interval
 

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from spineseg.methods import METHODS
-from spineseg.paper.mechanism import ENDS
+from spineseg.paper.estimates import ENDS
 from spineseg.paper.tables import with_interval
 
 Row = Mapping[Hashable, Any]
