@@ -65,7 +65,7 @@ rule prepare:
 
 if graph.trains:
 
-    if experiment.starts_from_phantom:
+    if experiment.starts_from_simulated:
 
         rule pretrain:
             output:

@@ -86,7 +86,7 @@ def test_epochs_of_a_method(tmp_path, monkeypatch, data, model, epochs):
     experiment = dataclasses.replace(experiment, profile=profile)
     assert experiment.epochs(model) == epochs
     assert experiment.pretraining == Experiment(Path("simulated"), profile)
-    assert not experiment.pretraining.starts_from_phantom
+    assert not experiment.pretraining.starts_from_simulated
 
 
 def test_a_name_tells_the_settings_that_were_tried():

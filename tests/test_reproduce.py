@@ -77,8 +77,8 @@ def test_the_number_of_patients_is_part_of_the_name():
     assert Experiment.of("simulated", "paper").simulated_patients == 172
     experiment = Experiment.of("simulated-20", "paper")
     assert (experiment.name, experiment.simulated_patients) == ("simulated-20-paper", 20)
-    assert not experiment.starts_from_phantom
-    assert not Experiment.of("simulated", "laptop").starts_from_phantom
+    assert not experiment.starts_from_simulated
+    assert not Experiment.of("simulated", "laptop").starts_from_simulated
 
 
 def test_adamw_recipe_differs_from_the_papers_in_its_optimiser_alone():

@@ -51,7 +51,7 @@ def test_bad_scans_are_refused_before_weights_to_start_from_are_trained(
     shutil.copytree(phantom, bad)
     (bad / "train" / "MR" / "Case1.nii.gz").write_bytes(b"x")
     experiment = Experiment.of(bad, "patients")
-    assert experiment.starts_from_phantom
+    assert experiment.starts_from_simulated
     with pytest.raises(UserError, match="Case1"):
         train(experiment)
     assert not experiment.pretraining.runs.exists()

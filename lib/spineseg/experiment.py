@@ -90,7 +90,7 @@ class Experiment:
         return found is not None and found[1] == "randomised"
 
     @property
-    def starts_from_phantom(self) -> bool:
+    def starts_from_simulated(self) -> bool:
         """Whether runs start from the weights of a run on all simulated patients."""
         synthetic = self == self.phantom or self.is_simulated
         return self.profile.finetune_epochs is not None and not synthetic
@@ -99,7 +99,7 @@ class Experiment:
         """The number of epochs of a method's run."""
         if model == NNUNET:
             return self.profile.nnunet_epochs
-        if self.starts_from_phantom and self.profile.finetune_epochs is not None:
+        if self.starts_from_simulated and self.profile.finetune_epochs is not None:
             return self.profile.finetune_epochs
         return self.profile.tuned(model).epochs
 

@@ -55,7 +55,7 @@ class Profile:
     weight_decay: Annotated[float, Field(ge=0, le=100)]
     schedule: Literal["exponential", "onecycle"]  # exponential: x 0.99 per epoch (Eq. 4)
     augment: bool
-    finetune_epochs: Count | None  # on scans, starting from phantom weights; None: from scratch
+    finetune_epochs: Count | None  # from weights of simulated patients; None: from scratch
     nnunet_epochs: Count
     nnunet_iterations: Count  # batches per epoch of nnU-Net
     benchmark_rows: Rows  # rows of the slices for time and memory, 880 in the paper

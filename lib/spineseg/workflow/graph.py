@@ -32,7 +32,7 @@ from spineseg.workflow.prepare import SPLIT, folds_to_run
 from spineseg.workflow.study import CROSS_VALIDATED
 from spineseg.workflow.study_results import stored_beside
 from spineseg.workflow.tables import DERIVED, derivable, stored_tables
-from spineseg.workflow.train import DEADLINE, chosen_models, starts_from_phantom
+from spineseg.workflow.train import DEADLINE, chosen_models, starts_from_simulated
 
 TEXTS = ("data", "profile", "models", "runs")  # the settings in `config` that are no numbers
 SETTINGS = (*TEXTS, "minutes")
@@ -227,7 +227,7 @@ class Graph:
 
     def pretrained(self, wildcards: Any) -> list[str]:
         """The run on simulated patients that a run starts from, if any."""
-        if not starts_from_phantom(self.experiment, wildcards.model):
+        if not starts_from_simulated(self.experiment, wildcards.model):
             return []
         return [self.pretraining_run.format(model=wildcards.model, seed=wildcards.seed)]
 

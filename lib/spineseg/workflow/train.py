@@ -60,7 +60,7 @@ def train(
     train_run = _trainer(model)
     cache = prepare(experiment)  # before anything is trained: scans can be bad
     start = None
-    if starts_from_phantom(experiment, model):
+    if starts_from_simulated(experiment, model):
         start = train(experiment.pretraining, model, ALL, until, seed)
     folder = experiment.run(model, fold, seed)
     if start and not is_finished(start):
@@ -85,6 +85,6 @@ def _trainer(model: str) -> Callable[[RunRecord, Cache, Path, Path | None, float
     return train_network
 
 
-def starts_from_phantom(experiment: Experiment, model: str) -> bool:
-    """Whether a run starts from the weights of a run on the phantom; nnU-Net's never do."""
-    return experiment.starts_from_phantom and model != NNUNET
+def starts_from_simulated(experiment: Experiment, model: str) -> bool:
+    """Whether a run starts from weights of simulated patients; those of nnU-Net never do."""
+    return experiment.starts_from_simulated and model != NNUNET

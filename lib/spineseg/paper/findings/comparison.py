@@ -61,7 +61,10 @@ def on_best(table3: pd.DataFrame) -> str:
 
 
 def on_leads(leads: pd.DataFrame) -> str:
-    """Which leads of ASPP-UNet count; `leads` is that of `course.score_tables.lead_rows`."""
+    """Which leads of ASPP-UNet count.
+
+    `leads` has a row per rival, with the columns `model`, `difference`, `low`, `high`, `verdict`.
+    """
     if leads.empty:
         return "ASPP-UNet was not compared with another method."
     clear = (leads["low"] > 0) | (leads["high"] < 0)
