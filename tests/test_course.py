@@ -243,11 +243,11 @@ def test_a_lesson_says_what_it_is_and_what_it_needs(path):
 def test_a_lesson_asks_before_it_tells(path):
     notebook = SOURCES[path]
     (quiz,), (prediction,) = tagged(notebook, "quiz"), tagged(notebook, "prediction")
-    before = "\n\n".join(cell.source for cell in notebook.cells[:quiz])
+    before = "\n\n".join(cell.source for cell in notebook.cells[:prediction])
     assert before.index("**The question.**") < before.index("**Predict before you run.**")
     assert f'quiz("{path.name[:2]}")' in notebook.cells[quiz].source
     assert "nbval-ignore-output" in notebook.cells[quiz].metadata.tags
-    assert prediction == quiz + 1
+    assert quiz == prediction + 1  # the quiz can give the answer away
     assert notebook.cells[prediction].cell_type == "markdown"
     assert "*Your prediction:*" in notebook.cells[prediction].source
     headings = re.findall(r"^## (.+)$", prose(notebook), re.MULTILINE)
