@@ -72,7 +72,7 @@ def test_the_papers_recipe_is_compared_with_the_same_folds_and_seeds():
         scored("1", 0, unet=0.0, aspp_unet=0.0),
     ]
     assert findings.on_letter(pd.concat([letter, pooled]), pd.concat([*own, pooled])) == (
-        "With the paper's recipe to the letter, U-Net-2D reaches 50.0 % and ASPP-UNet 75.0 %, and "
+        "With exactly the paper's recipe, U-Net-2D reaches 50.0 % and ASPP-UNet 75.0 %, and "
         "the lead is +25.0 (+25.0 to +25.0) points. With this study's recipe, U-Net-2D reaches "
         "80.0 % and ASPP-UNet 90.0 %, and the lead is +10.0 (+10.0 to +10.0) points. So this "
         "study's recipe instead of the paper's changes the DSC: that of U-Net-2D by +30.0 (+30.0 "

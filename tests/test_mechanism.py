@@ -495,7 +495,7 @@ def test_twice_the_epochs_are_compared_at_the_rate_that_was_chosen():
         "stages, so the lead there is +3.5 instead of +2.0. Other numbers of stages were "
         "not tried with both networks. A network is trained out if twice the epochs change it by "
         "less than 1 point. After 60 epochs, these are not: U-Net-2D and ASPP-UNet with three "
-        "stages. So these leads get no verdict. They are those of networks after 60 epochs."
+        "stages. So these leads are not judged. They are those of networks after 60 epochs."
     )
     last = searched(("aspp_unet_depth_2", 0.01, 120, False, 91.0))
     both = mechanism.longer_table(pd.concat([search, last]), LAPTOP)

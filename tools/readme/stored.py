@@ -1,5 +1,6 @@
 """What the pages read from results/: which experiments, and their scores."""
 
+from collections.abc import Sequence
 from functools import cache
 
 import pandas as pd
@@ -9,7 +10,7 @@ from spineseg.evaluation.result_files import COMPARISON, CONVERGENCE, RUNS, SCOR
 from spineseg.evaluation.summary import same_runs
 from spineseg.experiment import CLEANED_UP
 from spineseg.labels import FOREGROUND
-from spineseg.methods import PLAIN, PROPOSED
+from spineseg.methods import METHODS, PLAIN, PROPOSED
 from spineseg.paper import control_networks, mechanism
 from spineseg.paper.tables import compare, with_interval
 from spineseg.profiles import load_profile
@@ -19,7 +20,7 @@ from spineseg.utils.paths import REPOSITORY
 RESULTS = REPOSITORY / "results"
 SHOWN = "phantom-laptop"  # the experiment whose figures and tables are committed
 SHOWN_PROFILE = "laptop"
-LETTER = "phantom-laptop-sgd"  # the paper's recipe to the letter
+LETTER = "phantom-laptop-sgd"  # exactly the paper's recipe
 MECHANISM = {"simulated-laptop": "laptop", "simulated-laptop-220": "laptop-220"}  # and profiles
 CONTROLLED = "simulated-laptop"  # the experiment with the control networks
 ABLATED = "simulated-laptop-220"  # Table 2
@@ -49,6 +50,15 @@ def speed() -> pd.DataFrame:
 def devices_of(experiment: str) -> pd.Series:
     """The devices that each method of an experiment was trained on, as text."""
     return scores_of(experiment).groupby("model")["device"].agg(device_names)
+
+
+def trained_on(experiment: str, models: Sequence[str]) -> str:
+    """Which of these methods were trained on which devices, one sentence per device."""
+    devices = devices_of(experiment).reindex(models).dropna()
+    return " ".join(
+        f"Trained on {device}: {'; '.join(METHODS[str(name)].title for name in names)}."
+        for device, names in devices.groupby(devices, sort=False).groups.items()
+    )
 
 
 def convergence() -> pd.DataFrame:

@@ -16,18 +16,22 @@ from spineseg.evaluation.result_files import (
     SUMMARY,
     TABLE3,
     VALIDATION_SCORES,
+    VERDICTS,
 )
 from spineseg.experiment import CLEANED_UP
 from spineseg.labels import ALL_CLASSES
 from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED, TABLE3_METHODS
 from spineseg.paper import findings, mechanism, printed
 from spineseg.paper.ablation import ablation_rows
+from spineseg.paper.control_networks import CONTROLS
 from spineseg.paper.findings.words import Row, in_stages, in_words, points
 from spineseg.paper.tables import with_interval
 from spineseg.profiles import load_profile
 
 TITLES = METHODS[PLAIN].title, METHODS[PROPOSED].title
 REPAIRS = {"as the network labels": "", "repaired levels": CLEANED_UP}  # and endings of folders
+
+ABLATION_SECTION = "2.9"  # of the paper
 
 # What the speed table shows: (part, what) of speed.csv.
 SPEED_ROWS = (
@@ -62,7 +66,7 @@ def scores_table() -> str:
         cells = (*_cells(row), *_leads(name), runs["epochs"].get(name, ""), _change(name))
         lines.append((title, f"{row['paper']:.1f}", *cells))
     remark = (
-        f"Profile {SHOWN_PROFILE}. Devices: {device_names(rows['device'].dropna())}; the paper's "
+        f"Profile {SHOWN_PROFILE}. {stored.trained_on(SHOWN, TABLE3_METHODS)} The paper's device "
         f"is a K80. {findings.on_share(load_profile(SHOWN_PROFILE))} The change is on simulated "
         f"validation patients ({_trial_seeds()})."
     )
@@ -94,7 +98,8 @@ def _repeats() -> list[str]:
     words = (
         "**Repeated trials.** Some settings were tried with several seeds or on several devices. "
         "The other tables use the mean of these trials, and intervals over them and the patients. "
-        "Mean DSC on the validation patients, %:"
+        "The change in this table is that of one device and seed. Mean DSC on the validation "
+        "patients, %:"
     )
     return [words, frame_table(repeats)]
 
@@ -167,7 +172,8 @@ def mechanism_tables() -> str:
         *_longer(),
         "**The parts of ASPP.** ASPP adds atrous branches, image pooling and parameters. Each "
         f"control network has {in_stages(CONTROL_DEPTH)} and only some of these (simulated "
-        "patients, seeds, epochs and devices as above). *Rows seen* counts convolutions alone; "
+        "patients, seeds and epochs as above). "
+        f"{stored.trained_on(stored.CONTROLLED, CONTROLS)} *Rows seen* counts convolutions alone; "
         "image pooling sees the whole image.",
         controls_table(stored.controls()),
         findings.on_limits_of_controls(stored.controls()),
@@ -231,9 +237,16 @@ def ablation_table() -> str:
         f"{table(head, lines)}\n\nMean DSC, %. {scores['case'].nunique()} simulated patients, "
         f"profile {scores['profile'].iloc[0]}, {rows['seeds'].max():.0f} seeds. "
         f"{findings.on_share(load_profile(stored.MECHANISM[stored.ABLATED]))}\n\n"
-        f"{' '.join(findings.on_ablation(rows))} Twice the epochs were not tried for these "
+        f"{' '.join(findings.on_ablation(rows))} These intervals are not corrected for the number "
+        f"of comparisons. {' '.join(_positions())} Twice the epochs were not tried for these "
         "networks."
     )
+
+
+def _positions() -> list[str]:
+    """The paper's claims on positions, with their verdicts."""
+    judged = VERDICTS.read(RESULTS / stored.ABLATED)
+    return findings.on_verdicts(judged[judged["section"] == ABLATION_SECTION])
 
 
 def _other_devices() -> str:

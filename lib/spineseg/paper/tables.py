@@ -266,6 +266,15 @@ def halving_levels(curves: pd.DataFrame) -> pd.Series:
     return curves.sort_values("k").groupby("model", sort=False).apply(_halving_level)
 
 
+def halving_by_seed(noise: pd.DataFrame) -> pd.DataFrame:
+    """The `halving_levels` of the runs of each seed: one row per model, one column per seed.
+
+    `noise` is the noise.csv of an experiment.
+    """
+    seeds = noise.groupby("seed")
+    return pd.DataFrame({seed: halving_levels(noise_curves(rows)) for seed, rows in seeds})
+
+
 def _halving_level(curve: pd.DataFrame) -> float:
     k, dsc = (curve[name].to_numpy(dtype=float) for name in ("k", "DSC"))
     below = np.flatnonzero(dsc <= dsc[0] / 2)

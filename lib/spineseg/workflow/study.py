@@ -153,7 +153,7 @@ def mechanism_chain(experiment: Experiment, model: str) -> Chain:
 
 
 def letter_chain() -> Chain:
-    """The paper's recipe to the letter."""
+    """Exactly the paper's recipe."""
     letter = Experiment.of(None, LETTER)
     yield [Job(letter, model, 0, seed) for seed in SEEDS for model in CROSS_VALIDATED]
 

@@ -22,7 +22,6 @@ def on_ablation(rows: pd.DataFrame) -> list[str]:
         f"Of the {len(ran)} networks that were run, the one {_with_modules(str(best.name))} has "
         f"the highest mean DSC: {with_interval(best['ours'], best['low'], best['high'])} %.",
         *_compared(ran),
-        *_by_position(ran),
         not_run,
     ]
     if ran["seeds"].max() == 1:
@@ -48,8 +47,8 @@ def _against(ran: pd.DataFrame, name: str) -> list[str]:
         network = _with_modules(reference[0])
         return [f"None of the other {len(others)} networks can be told from the one {network}."]
     groups = {
-        "These are significantly better than the network {}: {}.": better,
-        "These are significantly worse than the network {}: {}.": worse,
+        "These have a higher mean than the network {}, with an interval above zero: {}.": better,
+        "These have a lower mean than the network {}, with an interval below zero: {}.": worse,
         "These cannot be told from the network {}: {}.": level,
     }
     return [
@@ -67,12 +66,3 @@ def _listed(positions: pd.Index) -> str:
 
 def _with_modules(positions: str) -> str:
     return "without ASPP" if positions == "none" else f"with ASPP at {positions}"
-
-
-def _by_position(ran: pd.DataFrame) -> list[str]:
-    """Whether the mean of a single module rises with its position."""
-    means = ran.loc[[place for place in "1234" if place in ran.index], "ours"]
-    if len(means) < 2:
-        return []
-    rises = "rises" if means.is_monotonic_increasing else "does not rise"
-    return [f"The mean with a single module {rises} with its position."]

@@ -113,7 +113,7 @@ def on_trained_out(longer: pd.DataFrame, epochs: int) -> str:
     return (
         "A network is trained out if twice the epochs change it by less than "
         f"{TRAINED_OUT:.0f} point. After {epochs} epochs, these are not: {'; '.join(networks)}. "
-        f"So these leads get no verdict. They are those of networks after {epochs} epochs."
+        f"So these leads are not judged. They are those of networks after {epochs} epochs."
     )
 
 

@@ -100,7 +100,7 @@ def _own_and_rivals(convergence: pd.DataFrame) -> tuple[Row, Sequence[Row]]:
 
 
 def on_letter(letter: pd.DataFrame, own: pd.DataFrame) -> str:
-    """How far the paper's recipe to the letter gets, and ours with the same folds and seeds.
+    """How far exactly the paper's recipe gets, and ours with the same folds and seeds.
 
     Both are the scores.csv of an experiment.
     """
@@ -112,7 +112,7 @@ def on_letter(letter: pd.DataFrame, own: pd.DataFrame) -> str:
     if any(set(each["model"]) != set(pair) for each in (letter, own)):
         return ""
     letter, own = (common_runs(each, pair) for each in (letter, own))
-    recipes = {"the paper's recipe to the letter": letter, "this study's recipe": own}
+    recipes = {"exactly the paper's recipe": letter, "this study's recipe": own}
     sentences = [f"With {words}, {_pair(scores)}." for words, scores in recipes.items()]
     changes = joined(
         f"that of {METHODS[name].title} by {_gain(own, letter, name)} points" for name in pair
