@@ -157,7 +157,10 @@ def timed(plain: float, proposed: float, rate: float) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("there", "words"),
     [
-        (timed(1, 3, 2000), "3.0 times as long as U-Net-2D, here 1.5 times. So this ratio is no constant"),
+        (
+            timed(1, 3, 2000),
+            "3.0 times as long as U-Net-2D, here 1.5 times. So this ratio is no constant",
+        ),
         (timed(1, 1.5, 2000), "So this ratio hardly changes."),
         (timed(1, 3, 101), ""),  # perhaps the same device
         (timed(1, 3, 2000).head(1), ""),

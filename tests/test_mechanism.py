@@ -322,12 +322,12 @@ def test_the_words_on_the_lead_are_chosen_by_the_intervals():
         "ASPP raises the mean DSC if the plain network sees 10 % of 110 rows (+30.0 points, +28.0 "
         "to +32.0). If it sees 100 % of 110 rows (+0.5 points, -1.0 to +2.0), the difference "
         "cannot be told from chance. ASPP lowers the mean DSC if the plain network sees 200 % of "
-        "110 rows (-3.0 points, -4.0 to -2.0). In images of 110 rows, the lead gets smaller with "
-        "each step of this share."
+        "110 rows (-3.0 points, -4.0 to -2.0). In images of 110 rows, the lead is smaller at "
+        "each larger share."
     )
     two = findings.on_lead(leads((0.1, 3, 2, 4), (0.2, 5, 4, 6)))
     assert "(+3.0 points, +2.0 to +4.0) or 20 % of" in two
-    assert "does not get smaller with every step" in two
+    assert "is not smaller at each larger share" in two
     assert "chance" not in two
     assert "step" not in findings.on_lead(leads((0.1, 3, 2, 4)))
     assert findings.on_lead(leads()) == ""
@@ -351,18 +351,17 @@ def test_the_words_on_the_fall_of_the_lead_are_of_each_size_of_image():
     assert found == (
         "In images of 110 rows, ASPP's lead is +30.0 (+28.0 to +32.0) points if U-Net-2D "
         "sees 10 % of them, and -3.0 (-4.0 to -2.0) points if U-Net-2D sees 200 % of them. "
-        "The lead gets smaller with each step of this share. In images of 220 rows, ASPP's "
+        "The lead is smaller at each larger share. In images of 220 rows, ASPP's "
         "lead is +3.0 (+2.0 to +4.0) points if U-Net-2D sees 60 % of them."
     )
     small_steps = leads((0.1, 3, 2, 4), (0.2, 0, -1, 1), (0.3, -0.5, -1, 0))
     assert findings.on_fall(small_steps).endswith(
-        "The mean lead gets smaller with each step of this share; one of two steps can be told "
-        "from chance."
+        "The mean lead is smaller at each larger share; one of two steps can be told from chance."
     )
     one_step = leads((0.1, 3, 2, 4), (0.2, 2.5, 2, 3))
-    assert findings.on_fall(one_step).endswith("this share; no step can be told from chance.")
+    assert findings.on_fall(one_step).endswith("larger share; no step can be told from chance.")
     rises = leads((0.1, 3, 2, 4), (0.2, 5, 4, 6), (0.3, 1, 0, 2))
-    assert "does not get smaller with every step" in findings.on_fall(rises)
+    assert "is not smaller at each larger share" in findings.on_fall(rises)
     assert findings.on_fall(leads()) == ""
 
 

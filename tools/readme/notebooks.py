@@ -43,7 +43,7 @@ NOTEBOOKS = (
         (
             Piece("Table 1", (), ("shapes.csv",)),
             Piece("Fig. 1 (a)", ("fig1a",), ("slice.npz",)),
-            Piece("ours", ("intensities", "class_sizes"), ("measured.csv",)),
+            Piece("extra", ("intensities", "class_sizes"), ("measured.csv",)),
         ),
         ("labels.py", "data/overview.py"),
     ),
@@ -59,7 +59,7 @@ NOTEBOOKS = (
         (
             Piece("Fig. 2, 3", ("fig2", "fig3")),
             Piece("Fig. 4", ("fig4",), ("network.csv",)),
-            Piece("ours", ("receptive_field",), ("receptive_field.csv",)),
+            Piece("extra", ("receptive_field",), ("receptive_field.csv",)),
         ),
         ("models/blocks.py", "models/aspp_unet.py", "models/receptive_field.py"),
     ),
@@ -100,7 +100,7 @@ NOTEBOOKS = (
         "robustness to noise",
         (
             Piece("Fig. 5, 6", ("fig5", "fig6"), ("noise.npz",)),
-            Piece("ours", ("noise",), ("noise_curves.csv", "noise.csv")),
+            Piece("extra", ("noise",), ("noise_curves.csv", "noise.csv")),
         ),
         ("evaluation/noise.py",),
     ),
@@ -115,7 +115,7 @@ NOTEBOOKS = (
         "when ASPP helps, and why",
         (
             Piece(
-                "ours",
+                "extra",
                 ("mechanism", "controls", "classes_by_depth", "confusion", "trained_fields"),
                 ("scores.csv", "confusion.csv", "trained_fields.csv"),
                 CONTROLLED,
@@ -144,7 +144,7 @@ NOTEBOOKS = (
     Notebook(
         "A2_speed",
         "appendix: how fast the networks run, and why",
-        (Piece("ours", ("speed", "growth")),),
+        (Piece("extra", ("speed", "growth")),),
         ("models/fast.py", "benchmark"),
     ),
 )

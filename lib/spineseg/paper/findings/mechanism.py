@@ -85,14 +85,12 @@ def _steps(depths: pd.DataFrame) -> list[str]:
     if steps.empty:
         return []
     if (steps["step_high"] < 0).all():
-        return ["The lead gets smaller with each step of this share."]
+        return ["The lead is smaller at each larger share."]
     if (steps["step"] >= 0).any():
-        return ["The mean lead does not get smaller with every step of this share."]
+        return ["The mean lead is not smaller at each larger share."]
     told = (steps["step_high"] < 0).sum()
     which = f"{in_words(told)} of {in_words(len(steps))} steps" if told else "no step"
-    return [
-        f"The mean lead gets smaller with each step of this share; {which} can be told from chance."
-    ]
+    return [f"The mean lead is smaller at each larger share; {which} can be told from chance."]
 
 
 def on_fall(depths: pd.DataFrame) -> str:
