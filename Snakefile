@@ -196,6 +196,7 @@ for name, notebook in NOTEBOOKS.items():
 rule report:
     input:
         [graph.compared] if graph.compares else [],
+        [graph.other_tables(name) for name in graph.other_experiments],
         expand(f"{experiment.runs}/notebooks/{{name}}.ipynb", name=NOTEBOOKS),
     output:
         f"{experiment.runs}/report.html",

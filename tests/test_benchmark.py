@@ -115,9 +115,10 @@ def test_preprocessing_is_timed_per_volume(monkeypatch):
         return {name: {"rounds": 1, "seconds": 8.0, "ratio": 1.0} for name in contenders}
 
     monkeypatch.setattr(volumes, "time_interleaved", measured)
+    before = os.environ.get("SPINESEG_ROOT")
     (row,) = volumes.preprocessing("tiny")
     assert (row["seconds"], row["ratio"], list(works)) == (4.0, 1.0, ["ours"])
-    assert "SPINESEG_ROOT" not in os.environ or os.environ["SPINESEG_ROOT"]
+    assert os.environ.get("SPINESEG_ROOT") == before
 
 
 def test_an_iteration_beside_nnunets_trainer(monkeypatch):

@@ -157,6 +157,18 @@ def test_other_data_is_scored_whole(run, phantom, trained):
     assert origin["data_hash"] == read_json(run / "run.json")["data_hash"]
 
 
+def test_the_scores_of_another_run_are_kept(run, phantom, tmp_path):
+    folder = score_on(run, phantom)
+    scores = (folder / "scores.csv").read_bytes()
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    record = read_json(other / "run.json")
+    write_json(other / "run.json", record | {"seed": 7})
+    with pytest.raises(UserError, match="holds the scores of aspp_unet, fold 0, seed 0; move it"):
+        score_on(other, phantom)
+    assert (folder / "scores.csv").read_bytes() == scores
+
+
 def test_a_class_that_other_data_never_labels_is_not_scored(run, phantom, tmp_path, capsys):
     bodies = tmp_path / "no-sacrum"
     shutil.copytree(phantom, bodies)

@@ -44,14 +44,19 @@ def planned(phantom, workspace, monkeypatch) -> Callable[..., dict[str, dict[str
     monkeypatch.chdir(workspace)  # Snakemake goes there
 
     def plan(
-        profile: str | Path, models: str, cores: int = 8, mode: str = "default", runs: str = ""
+        profile: str | Path,
+        models: str,
+        cores: int = 8,
+        mode: str = "default",
+        runs: str = "",
+        data: str = str(phantom),
     ):
         with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as snakemake:
             flow = snakemake.workflow(
                 ResourceSettings(cores=cores),
                 ConfigSettings(
                     config={
-                        "data": str(phantom),
+                        "data": data,
                         "profile": str(profile),
                         "models": models,
                         "runs": runs,
@@ -275,7 +280,7 @@ def test_figures_alone_train_nothing(stored, planned):
         graph_on(stored, runs="none")
 
 
-def test_tables_of_the_study_are_made_together(trained, workspace):
+def test_tables_of_the_study_are_made_together(trained, planned):
     default = Experiment.of(None, "laptop")
     other = Experiment.of("simulated", "laptop")
     for experiment in (default, other):
@@ -287,6 +292,7 @@ def test_tables_of_the_study_are_made_together(trained, workspace):
     assert f"{other.results}/table4.csv" not in tables  # no cost.csv is stored
     command = graph.other_tables_command(other.name)
     assert command.endswith("-m spineseg tables --data simulated --profile laptop")
+    assert "tables_of_simulated_laptop" in planned("laptop", "", runs="none", data="")
 
 
 def test_unknown_settings_are_refused():

@@ -12,7 +12,6 @@ import pytest
 from spineseg.evaluation.statistics import interval_of_difference
 from spineseg.figures import mechanism as figures
 from spineseg.labels import CLASSES
-from spineseg.methods import METHODS
 from spineseg.models import build_model
 from spineseg.models.counting import count_parameters, parameters
 from spineseg.models.receptive_field import field_extent, receptive_field
@@ -394,6 +393,11 @@ def test_the_words_on_the_controls_are_chosen_by_the_intervals(no_pooling, wide,
     assert ("five full-width 1x1 branches (50 %)" in parts) == (wide == 0.7)
 
 
+def test_a_control_that_is_behind_is_not_called_level():
+    controls = control_networks.control_table(scored(**AT_TWO_STAGES, control_wide=0.5))
+    assert "less than none: it is behind U-Net-2D (" in findings.on_controls(controls)
+
+
 def test_the_words_on_the_stages_and_the_best_control_are_chosen_by_the_numbers():
     depths = leads((0.1, 30, 28, 32), (1, 0.5, -1, 2), (2, -3, -4, -2)).assign(stages=[1, 4, 5])
     assert findings.on_stages(depths) == (
@@ -550,10 +554,6 @@ def test_figures_show_their_tables(classes, confusion):
     )
     bars = figures.trained_fields(fields).axes[0].patches
     assert sorted(bar.get_width() for bar in bars) == [9, 23, 28]
-
-
-def test_every_control_has_a_title():
-    assert all(METHODS[name].title for name in control_networks.CONTROLS)
 
 
 def test_figures_need_no_torch():

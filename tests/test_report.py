@@ -32,9 +32,10 @@ def experiment(trained, phantom, workspace):
     experiment = Experiment.of(phantom, "smoke")
     folder = experiment.runs / "notebooks"
     folder.mkdir()
-    nbformat.write(executed("2 · The second", 2.04), folder / "02_b.ipynb")
-    nbformat.write(executed("1 · The first", 1.0), folder / "01_a.ipynb")
-    nbformat.write(executed("3 · Still running", None), folder / "03_c.ipynb")
+    nbformat.write(executed("2 · The second", 2.04), folder / "02_preprocessing.ipynb")
+    nbformat.write(executed("1 · The first", 1.0), folder / "01_data_exploration.ipynb")
+    nbformat.write(executed("3 · Still running", None), folder / "03_network.ipynb")
+    nbformat.write(executed("4 · Renamed since", 3.0), folder / "04_old_name.ipynb")
     return experiment
 
 
@@ -52,9 +53,9 @@ def test_the_page_holds_every_notebook_in_order(experiment):
 def test_times_and_origins_are_written(experiment):
     report(experiment)
     times = pd.read_csv(experiment.results / "times.csv").set_index("step")["seconds"]
-    assert times["01_a"] == 1.0
-    assert times["02_b"] == 2.0
-    assert "03_c" not in times
+    assert times["01_data_exploration"] == 1.0
+    assert times["02_preprocessing"] == 2.0
+    assert not {"03_network", "04_old_name"} & set(times.index)
     assert times["train aspp_unet fold 0 seed 0"] > 0
     assert changed_files(experiment.results) == {}
     recorded = read_json(experiment.results / "provenance.json")

@@ -27,10 +27,9 @@ from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_json, write_csv
 from spineseg.utils.paths import REPOSITORY
 from spineseg.workflow import study_results
-from spineseg.workflow.gather import REMAKE
 from spineseg.workflow.study import experiments
 from spineseg.workflow.tables import derived_table, stored_tables, write_tables
-from spineseg.workflow.verify import differences, verify, with_sources
+from spineseg.workflow.verify import RESTORE, TABULATE, differences, verify, with_sources
 
 COMMITTED = sorted(path.parent for path in (REPOSITORY / "results").glob(f"*/{PROVENANCE}"))
 ORIGIN = {"data": "phantom", "commit": "abc", "seed": 0}
@@ -93,8 +92,8 @@ def test_a_changed_digit_is_found(experiment):
     with pytest.raises(UserError) as error:
         list(verify(experiment, ["table3"]))
     assert str(error.value).splitlines() == [
-        f"{path}: changed since it was recorded; {REMAKE}",
-        f"{path}: {found}; {REMAKE}",
+        f"{path}: changed since it was recorded; {TABULATE}",
+        f"{path}: {found}; {TABULATE}",
     ]
 
 
@@ -108,6 +107,15 @@ def test_a_changed_score_shows_in_every_table_computed_from_it(experiment):
         list(verify(experiment, ["table3", "comparison"]))
     named = [Path(line.partition(":")[0]).name for line in str(error.value).splitlines()]
     assert named == ["scores.csv", "summary.csv", "table3.csv"]
+    assert all(line.endswith(RESTORE) for line in str(error.value).splitlines())
+
+
+def test_tables_of_runs_that_are_gone_are_removed(experiment):
+    lost = experiment.results / "table4.csv"
+    lost.write_text("old")
+    (experiment.results / "cost.csv").unlink(missing_ok=True)
+    assert lost.name not in {table.name for table in write_tables(experiment)}
+    assert not lost.exists()
 
 
 def test_tables_bring_the_tables_they_are_computed_from(experiment):

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.command(options) or 0
     except KeyboardInterrupt:
-        print("stopped; the same command resumes", file=sys.stderr)
+        print("stopped; to go on, run the same command again", file=sys.stderr)
         return 1
     except (ValueError, RuntimeError, OSError, MemoryError, ImportError) as error:
         from spineseg.utils.errors import UserError, is_out_of_memory

@@ -146,10 +146,10 @@ def _runs(options: argparse.Namespace, experiment: Any) -> list[Any]:
     """The runs of the named methods and folds with the seed 0."""
     from spineseg.workflow.gather import Run
     from spineseg.workflow.prepare import folds_to_run
-    from spineseg.workflow.train import chosen_models
+    from spineseg.workflow.train import known_models
 
     folds = dict.fromkeys(options.folds or folds_to_run(experiment))
-    return [Run(model, fold) for model in chosen_models(options.models or ()) for fold in folds]
+    return [Run(model, fold) for model in known_models(options.models or ()) for fold in folds]
 
 
 def compute_tables(options: argparse.Namespace) -> None:
@@ -257,6 +257,7 @@ def run_study(options: argparse.Namespace) -> int:
             print(folder)
         if not folders:
             print("no run of the study is finished; nothing was stored", file=sys.stderr)
+            return 1
         return 0
     workers = options.workers or count_cores()
     print(estimate_study(workers), file=sys.stderr)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from spineseg.figures.style import COLUMN_WIDTH, METHOD_COLOURS, PAGE_WIDTH, SMALL_TYPE
 from spineseg.labels import FOREGROUND
-from spineseg.methods import METHODS, PLAIN, PROPOSED
+from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED
 
 NETWORKS = (PLAIN, PROPOSED)
 SIZE_LINES = ("-", "--", ":")  # of images, the smallest first
@@ -100,7 +100,7 @@ def controls(table: pd.DataFrame) -> Figure:
     )
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set(yticks=heights, yticklabels=names)
-    axes.set_xlabel("gain over U-Net-2D with two stages (points of DSC)")
+    axes.set_xlabel(f"gain over U-Net-2D with {CONTROL_DEPTH} stages (points of DSC)")
     axes.invert_yaxis()
     figure.legend(loc="outside lower center")
     sns.despine(ax=axes)

@@ -261,7 +261,7 @@ def halving_levels(curves: pd.DataFrame) -> pd.Series:
     """The noise level at which each model's mean DSC falls to half of that without noise.
 
     `curves` is that of `noise_curves`. The level is interpolated linearly between two measured
-    ones. It is NaN if the DSC stays above half.
+    ones. It is NaN if the DSC stays above half, or is zero without noise.
     """
     return curves.sort_values("k").groupby("model", sort=False).apply(_halving_level)
 
@@ -278,7 +278,7 @@ def halving_by_seed(noise: pd.DataFrame) -> pd.DataFrame:
 def _halving_level(curve: pd.DataFrame) -> float:
     k, dsc = (curve[name].to_numpy(dtype=float) for name in ("k", "DSC"))
     below = np.flatnonzero(dsc <= dsc[0] / 2)
-    if not len(below):
+    if not len(below) or not dsc[0] > 0:
         return np.nan
     last = int(below[0])
     share = (dsc[last - 1] - dsc[0] / 2) / (dsc[last - 1] - dsc[last])

@@ -18,11 +18,12 @@ def bundle(run: Path, folder: Path | None = None) -> Path:
     from spineseg.training.checkpoint import load_network, save_weights
 
     record = load_record(run)
-    if not record.as_experiment.is_synthetic:
+    if not record.is_synthetic:
         what = f"was trained on {record.data_name}"
         raise UserError.at(run, what, "bundle a run that was trained on simulated scans alone")
     folder = folder or paths.BUNDLED
     network, _ = load_network(run)
+    (folder / FINISHED).unlink(missing_ok=True)  # until its weights are there
     save_weights(network, folder)
     handed_on = replace(record, data=record.data_name, train=(), test=())
     write_json(folder / FINISHED, handed_on.to_json())

@@ -19,6 +19,7 @@ from spineseg.utils.files import atomic_write, read_json, write_csv
 from spineseg.utils.versions import commit
 from spineseg.workflow.compare import read_verdict_lines
 from spineseg.workflow.gather import read_runs, record_origin, results_of
+from spineseg.workflow.notebooks import NOTEBOOKS
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -38,7 +39,8 @@ def report(experiment: Experiment) -> str:
     record_origin(experiment)
     summary = summary_text(experiment, records)
     devices = device_names(record.device for record in records)
-    write_report(experiment, summary, devices)
+    commits = ", ".join(sorted({record.commit for record in records}))
+    write_report(experiment, summary, f"Runs: trained on {devices}, from commit {commits}.")
     return summary
 
 
@@ -80,10 +82,10 @@ def summary_text(experiment: Experiment, records: Sequence[RunRecord]) -> str:
     )
 
 
-def write_report(experiment: Experiment, summary: str, devices: str) -> None:
+def write_report(experiment: Experiment, summary: str, origin: str) -> None:
     """Write runs/<experiment>/report.html: the summary and every executed notebook.
 
-    The page loads nothing from elsewhere.
+    `origin` says where the runs come from. The page loads nothing from elsewhere.
     """
     import nbformat
     from nbformat.v4 import new_markdown_cell, new_notebook
@@ -94,8 +96,8 @@ def write_report(experiment: Experiment, summary: str, devices: str) -> None:
     anchors = {path.name: _anchor(n) for n, path in enumerate(paths, 1)}
     chapters = [nbformat.read(path, as_version=4) for path in paths]
     contents = [f"1. [{_title(chapter)}](#{_anchor(n)})" for n, chapter in enumerate(chapters, 1)]
-    origin = f"Made on {devices}, from commit {commit()}."
-    front = (f"# {experiment.name}", origin, f"```\n{summary}\n```", "\n".join(contents))
+    made = f"{origin} This page: from commit {commit()}."
+    front = (f"# {experiment.name}", made, f"```\n{summary}\n```", "\n".join(contents))
     cells = [new_markdown_cell("\n\n".join(front))]
     for number, chapter in enumerate(chapters, 1):
         cells += [new_markdown_cell(f'<a id="{_anchor(number)}"></a>'), *chapter.cells]
@@ -110,7 +112,8 @@ def write_report(experiment: Experiment, summary: str, devices: str) -> None:
 
 
 def _notebooks(experiment: Experiment) -> list[Path]:
-    return sorted((experiment.runs / "notebooks").glob("*.ipynb"))
+    paths = (experiment.runs / "notebooks" / f"{name}.ipynb" for name in NOTEBOOKS)
+    return [path for path in paths if path.is_file()]
 
 
 def _title(chapter: NotebookNode) -> str:

@@ -59,13 +59,17 @@ def score_on(run: Path, data: Path, clean_up: bool = False) -> Path:
     Writes scores.csv, summary.csv, examples.npz and provenance.json into
     results/<experiment>-on-<data>/ and returns that folder. With `clean_up`, levels that cannot be
     are repaired first, as `predict` does, and the folder's name ends in -cleaned-up. Classes that
-    the data never label are not scored. Raises UserError for an unfinished run and for bad scans.
+    the data never label are not scored. Raises UserError for an unfinished run, for bad scans, and
+    if the folder holds the scores of another run.
     """
     from spineseg.data.check import require_valid
     from spineseg.data.prepare import files_hash, scan_files
     from spineseg.training.device import claim_gpu
 
     record = load_record(run)
+    name = paths.dataset_name(data)
+    folder = record.as_experiment.results_on(name, clean_up)
+    _require_no_other(record, folder)
     cases = require_valid(data, progress=True)
     with claim_gpu() as gpu:
         segmenter = open_segmenter(run, gpu or 0)
@@ -77,14 +81,22 @@ def score_on(run: Path, data: Path, clean_up: bool = False) -> Path:
     if not set(labelled) & set(FOREGROUND):
         raise _nothing_labelled(data)
     _say_unlabelled(labelled)
-    name = paths.dataset_name(data)
-    folder = record.as_experiment.results_on(name, clean_up)
     write_scores(folder, scores, record, labelled, name)
     write_csv(folder / SUMMARY.name, summarise(SCORES.read(folder)))
     experiment = Experiment(paths.dataset_folder(data), record.profile)
     origin = provenance.origin(experiment, files_hash(scan_files(experiment)), record.split_hash)
     provenance.record(folder, origin, record.device)
     return folder
+
+
+def _require_no_other(record: RunRecord, folder: Path) -> None:
+    """Raise UserError if a folder holds the scores of another run than this one."""
+    if not (folder / SCORES.name).is_file():
+        return
+    stored = SCORES.read(folder).iloc[0]
+    run = f"{stored['model']}, fold {stored['fold']}, seed {stored['seed']}"
+    if run != f"{record.model}, fold {record.fold}, seed {record.seed}":
+        raise UserError.at(folder, f"holds the scores of {run}", "move it, then retry")
 
 
 def tested_record(run: Path) -> RunRecord:

@@ -233,12 +233,16 @@ def missing_sources(experiment: Experiment, table: ResultTable) -> Sequence[Resu
 def write_tables(experiment: Experiment) -> list[ResultTable]:
     """Write every derived table whose sources are stored, and return these tables.
 
-    Raises UserError if no run was gathered yet, and if what was gathered is damaged.
+    Derived tables of runs that are no longer stored are removed. Raises UserError if no run was
+    gathered yet, and if what was gathered is damaged.
     """
     results_of(experiment, derived=())
     tables = stored_tables(experiment)
     for table in tables:
         write_csv(experiment.results / table.name, compute(experiment, table))
+    for table in DERIVED:
+        if table not in tables:
+            (experiment.results / table.name).unlink(missing_ok=True)
     return tables
 
 

@@ -24,18 +24,24 @@ def time_limit(minutes: float = math.inf) -> float:
 
 
 def chosen_models(names: Sequence[str]) -> list[str]:
+    """The `known_models` of these names. Raises UserError if none of them is in Table 3."""
+    models = known_models(names)
+    if not set(models) & set(TABLE3_METHODS):
+        raise UserError.at(
+            ", ".join(models), "not in Table 3", f"add one of {', '.join(TABLE3_METHODS)}"
+        )
+    return models
+
+
+def known_models(names: Sequence[str]) -> list[str]:
     """These methods once each, or all that run here if none is named.
 
-    Raises UserError if a method is unknown, or if none of them is in Table 3.
+    Raises UserError if a method is unknown.
     """
     models = list(dict.fromkeys(names)) or list(runnable())
     if unknown := sorted(set(models) - set(METHODS)):
         remedy = f"choose from {', '.join(METHODS)}"
         raise UserError.at(", ".join(unknown), "no such method", remedy)
-    if not set(models) & set(TABLE3_METHODS):
-        raise UserError.at(
-            ", ".join(models), "not in Table 3", f"add one of {', '.join(TABLE3_METHODS)}"
-        )
     return models
 
 

@@ -11,10 +11,11 @@ from spineseg.evaluation.result_files import ResultTable
 from spineseg.experiment import Experiment
 from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.files import CSV_FORMAT
-from spineseg.workflow.gather import REMAKE
 from spineseg.workflow.tables import DERIVED, compute, derived_table, source_names, stored_tables
 
 SHOWN = 3  # differing cells named per table
+TABULATE = "run `spineseg tables` with this data and profile"
+RESTORE = "restore it with git, or gather the runs again"
 
 
 def verify(experiment: Experiment, tables: Sequence[str] = ()) -> Iterator[str]:
@@ -24,10 +25,9 @@ def verify(experiment: Experiment, tables: Sequence[str] = ()) -> Iterator[str]:
     tables do not match or files are not those recorded.
     """
     names = [name if name.endswith(".csv") else f"{name}.csv" for name in tables]
-    problems = [
-        Problem(experiment.results / name, what, REMAKE)
-        for name, what in changed_files(experiment.results).items()
-    ]
+    changed = changed_files(experiment.results)
+    remedy = RESTORE if set(changed) - {table.name for table in DERIVED} else TABULATE
+    problems = [Problem(experiment.results / name, what, remedy) for name, what in changed.items()]
     chosen = [derived_table(name) for name in names] or stored_tables(experiment)
     for table in with_sources(chosen, experiment):
         try:
@@ -38,7 +38,7 @@ def verify(experiment: Experiment, tables: Sequence[str] = ()) -> Iterator[str]:
         if cells:
             more = f" and {len(cells) - SHOWN} more cells" if len(cells) > SHOWN else ""
             what = f"{', '.join(cells[:SHOWN])}{more}"
-            problems.append(Problem(experiment.results / table.name, what, REMAKE))
+            problems.append(Problem(experiment.results / table.name, what, remedy))
         else:
             yield f"{table.name}: matches to the last digit (from {source_names(table)})"
     if problems:
@@ -63,7 +63,7 @@ def differences(experiment: Experiment, table: ResultTable) -> list[str]:
     """
     path = experiment.results / table.name
     if not path.is_file():
-        raise UserError.at(path, "does not exist", REMAKE)
+        raise UserError.at(path, "does not exist", TABULATE)
     stored = _as_text(path)
     wanted = _as_text(io.StringIO(compute(experiment, table).to_csv(**CSV_FORMAT)))
     if list(stored.columns) != list(wanted.columns):

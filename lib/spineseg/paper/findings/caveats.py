@@ -4,7 +4,7 @@ import pandas as pd
 
 from spineseg.experiment import SIMULATED
 from spineseg.labels import FOREGROUND
-from spineseg.methods import METHODS, PLAIN, PROPOSED
+from spineseg.methods import DEPTHS, METHODS, PLAIN, PROPOSED
 from spineseg.paper.findings.mechanism import (
     amount_of_lead,
     part_of_lead,
@@ -74,7 +74,7 @@ def _depth(deeper: pd.DataFrame) -> str:
 def _row(controls: pd.DataFrame) -> str:
     """How much a network gains by being told the row."""
     told = rows_by_model(controls).get("control_rows")
-    if told is None or amount_of_lead(told) in ("unknown", "nothing"):
+    if told is None or amount_of_lead(told) in ("unknown", "less", "nothing"):
         return ""
     return (
         f"{METHODS['control_rows'].title} gains {part_of_lead(told)}. So what ASPP gives can in "
@@ -89,9 +89,10 @@ def on_longer(longer: pd.DataFrame, epochs: int) -> str:
     if longer.empty:
         return f"{first} Whether more epochs change the lead was not tried."
     changes = "; ".join(map(_longer, longer.to_dict("records")))
+    other = "Other numbers of stages were not tried with both networks."
     sentences = [
         f"{first} On validation patients (one seed), {2 * epochs} epochs change {changes}.",
-        "Other numbers of stages were not tried with both networks.",
+        other if {*DEPTHS} - {*longer["stages"]} else "",
         on_trained_out(longer, epochs),
     ]
     return " ".join(filter(None, sentences))

@@ -190,6 +190,8 @@ def amount_of_lead(control: Row) -> str:
     """How much of the lead a control gains, in one word."""
     if np.isnan(control["share"]):
         return "unknown"
+    if control["gain_high"] < 0:
+        return "less"
     if control["gain_low"] <= 0:
         return "nothing"
     if control["gap_high"] < 0:
@@ -202,6 +204,7 @@ def part_of_lead(control: Row) -> str:
     if amount == "unknown":
         return "an unknown part of the lead"
     words = {
+        "less": "less than none: it is behind U-Net-2D",
         "nothing": "none that can be told from chance",
         "more": "more than the lead",
         "all": "as much as the lead, as far as these runs can tell",
@@ -223,7 +226,7 @@ def on_cause(controls: pd.DataFrame) -> str:
     if "unknown" in (amounts["control_no_pooling"], amounts["control_wide"]):
         return ""
     branches = amounts["control_no_pooling"] in ("all", "more")
-    size = amounts["control_wide"] != "nothing"
+    size = amounts["control_wide"] not in ("less", "nothing")
     if branches and not size:
         return (
             "ASPP without image pooling (atrous branches and a 1x1 branch) has the whole lead. "

@@ -173,10 +173,12 @@ def on_worst_class(table3: pd.DataFrame, scores: pd.DataFrame, model: str = PROP
     `table3` is that of `beside_table3`, `scores` is the scores.csv of an experiment or rows of it.
     """
     rows = table3[(table3["model"] == model) & (table3["metric"] == "DSC")]
-    classes = rows[rows["class"] != ALL_CLASSES].dropna(subset="ours").to_dict("records")
-    if not classes:
+    classes = rows[rows["class"] != ALL_CLASSES]
+    ran = classes.dropna(subset="ours").to_dict("records")
+    if not ran:
         return ""
-    worst, printed = (min(classes, key=lambda row: row[whose]) for whose in ("ours", "paper"))
+    worst = min(ran, key=lambda row: row["ours"])
+    printed = min(classes.to_dict("records"), key=lambda row: row["paper"])
     ours, paper = worst["class"], printed["class"]
     link = ", as in the paper" if ours == paper else f". In the paper, it is {paper}"
     sentences = [
