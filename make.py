@@ -232,6 +232,10 @@ def _reproduce(options: argparse.Namespace) -> int:
     if options.cluster and is_study(options):
         print("the study runs on one machine: leave the cluster out, or name DATA", file=sys.stderr)
         return EXIT_WRONG_USAGE
+    if options.cluster and options.minutes:
+        limits = "cluster/jobs.yaml has the limits of a cluster's jobs"
+        print(f"leave the minutes out: {limits}", file=sys.stderr)
+        return EXIT_WRONG_USAGE
     if code := prepare():
         return code
     if options.cluster and (code := install_cluster()):

@@ -355,6 +355,12 @@ def test_the_study_does_not_run_on_a_cluster(commands, capsys):
     assert not commands
 
 
+def test_minutes_are_those_of_one_machine(commands, capsys):
+    assert make.main(["reproduce", "--cluster", "slurm", "--minutes", "5"]) == 2
+    assert "leave the minutes out" in capsys.readouterr().err
+    assert not commands
+
+
 @pytest.mark.parametrize("given", [["--cores=0"], ["--cores=x"], ["--cores=2", "--cluster=slurm"]])
 def test_cores_are_a_positive_number_of_one_machine(given, commands, capsys):
     with pytest.raises(SystemExit):
