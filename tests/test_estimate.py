@@ -5,6 +5,7 @@ import pytest
 from spineseg import cli
 from spineseg.experiment import Experiment
 from spineseg.profiles import load_profile
+from spineseg.training import device
 from spineseg.workflow import estimate
 from spineseg.workflow.gather import Run
 
@@ -23,6 +24,17 @@ def test_runs_share_the_cores(a_minute_per_epoch, workspace):
         (2, 8, "2 runs (U-Net-2D); this takes about 3 minutes"),
     ):
         assert estimate.estimate(experiment, runs[:number], cores) == f"to train: {words}"
+
+
+def test_runs_on_gpus_wait_for_a_place(a_minute_per_epoch, workspace, monkeypatch):
+    monkeypatch.setattr(device, "choose_device", lambda: "cuda")
+    monkeypatch.setattr(device, "gpu_ids", lambda: {0: "a"})
+    runs = [Run("unet", fold) for fold in range(4)]
+    experiment = Experiment.of("simulated", "smoke")
+    for per_gpu, minutes in (("", 12), ("2", 6), ("16", 3)):
+        monkeypatch.setenv(device.RUNS_PER_GPU, per_gpu)
+        words = f"about {minutes} minutes"
+        assert estimate.estimate(experiment, runs, cores=8).endswith(words)
 
 
 def test_the_longest_run_decides():

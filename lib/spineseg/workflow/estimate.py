@@ -1,6 +1,7 @@
 """About how long training takes on this machine, from a few timed batches."""
 
 import heapq
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -36,14 +37,24 @@ def to_train(runs: Sequence[ToTrain], cores: int, first: Sequence[ToTrain] = ())
     if not runs:
         return "nothing to train: no run is missing"
     paces = Paces()
-    hours = sum(_time_together([*map(paces.seconds, each)], cores) for each in (first, runs)) / 3600
+    places = places_to_train(cores)
+    seconds = sum(_time_together([*map(paces.seconds, each)], places) for each in (first, runs))
     models = list(dict.fromkeys(model for _, model in runs))
     titles = ", ".join(METHODS[name].title for name in models)
     if len(models) > MANY:
         titles = f"{len(models)} networks"
     missing = " (without nnU-Net)" if NNUNET in models else ""
     number = f"{len(runs)} run{'s' * (len(runs) > 1)}"
-    return f"to train: {number} ({titles}); this takes about {_words(hours)}{missing}"
+    return f"to train: {number} ({titles}); this takes about {_words(seconds / 3600)}{missing}"
+
+
+def places_to_train(cores: int) -> int:
+    """How many runs can be trained at a time: one per core or, on GPUs, as many as they take."""
+    from spineseg.training.device import RUNS_PER_GPU, choose_device, gpu_ids
+
+    if choose_device() != "cuda":
+        return cores
+    return min(cores, len(gpu_ids()) * int(os.environ.get(RUNS_PER_GPU) or 1))
 
 
 class Paces:
@@ -74,9 +85,9 @@ def _first(experiment: Experiment, model: str, runs: Sequence[Run]) -> list[ToTr
     return [(first, model)] * len(todo)
 
 
-def _time_together(seconds: Sequence[float], cores: int) -> float:
-    """The seconds until all runs end, if each free core takes the longest one that is left."""
-    ends = [0.0] * cores
+def _time_together(seconds: Sequence[float], places: int) -> float:
+    """The seconds until all runs end, if each free place takes the longest one that is left."""
+    ends = [0.0] * places
     for each in sorted(seconds, reverse=True):
         heapq.heapreplace(ends, ends[0] + each)
     return max(ends)
