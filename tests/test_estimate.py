@@ -28,13 +28,12 @@ def test_runs_share_the_cores(a_minute_per_epoch, workspace):
 
 def test_runs_on_gpus_wait_for_a_place(a_minute_per_epoch, workspace, monkeypatch):
     monkeypatch.setattr(device, "choose_device", lambda: "cuda")
-    monkeypatch.setattr(device, "gpu_ids", lambda: {0: "a"})
     runs = [Run("unet", fold) for fold in range(4)]
     experiment = Experiment.of("simulated", "smoke")
-    for per_gpu, minutes in (("", 12), ("2", 6), ("16", 3)):
-        monkeypatch.setenv(device.RUNS_PER_GPU, per_gpu)
+    for gpus, cores, minutes in ((1, 8, 12), (2, 8, 6), (4, 1, 12)):
+        monkeypatch.setattr(device, "gpu_ids", lambda gpus=gpus: dict.fromkeys(range(gpus)))
         words = f"about {minutes} minutes"
-        assert estimate.estimate(experiment, runs, cores=8).endswith(words)
+        assert estimate.estimate(experiment, runs, cores).endswith(words)
 
 
 def test_the_longest_run_decides():

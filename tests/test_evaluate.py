@@ -164,9 +164,15 @@ def test_the_scores_of_another_run_are_kept(run, phantom, tmp_path):
     shutil.copytree(run, other)
     record = read_json(other / "run.json")
     write_json(other / "run.json", record | {"seed": 7})
-    with pytest.raises(UserError, match="holds the scores of aspp_unet, fold 0, seed 0; move it"):
+    with pytest.raises(
+        UserError, match="holds the scores of model aspp_unet, fold 0, seed 0; move"
+    ):
         score_on(other, phantom)
     assert (folder / "scores.csv").read_bytes() == scores
+    (folder / "scores.csv").unlink()
+    write_json(other / "run.json", record | {"model": "unet"})
+    with pytest.raises(UserError, match="holds the scores of model aspp_unet;"):
+        score_on(other, phantom)
 
 
 def test_a_class_that_other_data_never_labels_is_not_scored(run, phantom, tmp_path, capsys):

@@ -149,7 +149,7 @@ def test_whether_the_device_is_busy():
     cost = pd.DataFrame({"model": [PLAIN, PROPOSED], "share_of_peak": [0.9, 0.5]})
     text = findings.on_peak(cost)
     assert "90 % (U-Net-2D) and 50 % (ASPP-UNet)" in text
-    assert "no network can compute at more than 1.11 times U-Net-2D's rate" in text
+    assert "no network could compute at more than 1.11 times U-Net-2D's rate" in text
     idle = findings.on_peak(cost.assign(share_of_peak=0.25))
     assert "at more than 4.00 times U-Net-2D's rate" in idle
     assert findings.on_peak(cost.assign(share_of_peak=np.nan)) == ""
@@ -183,6 +183,6 @@ def timed(plain: float, proposed: float, rate: float) -> pd.DataFrame:
 )
 def test_the_ratio_of_times_on_another_device(there, words):
     speed = there.assign(part="inference", size="paper's", version="ours")
-    text = findings.on_other_cpu(timed(2, 3, 100), speed)
+    text = findings.on_other_measurement(timed(2, 3, 100), speed)
     assert words in text
     assert bool(text) == bool(words)

@@ -326,7 +326,7 @@ def test_the_words_on_the_lead_are_chosen_by_the_intervals():
     )
     two = findings.on_lead(leads((0.1, 3, 2, 4), (0.2, 5, 4, 6)))
     assert "(+3.0 points, +2.0 to +4.0) or 20 % of" in two
-    assert "is not smaller at each larger share" in two
+    assert "does not get smaller at every larger share" in two
     assert "chance" not in two
     assert "step" not in findings.on_lead(leads((0.1, 3, 2, 4)))
     assert findings.on_lead(leads()) == ""
@@ -360,7 +360,7 @@ def test_the_words_on_the_fall_of_the_lead_are_of_each_size_of_image():
     one_step = leads((0.1, 3, 2, 4), (0.2, 2.5, 2, 3))
     assert findings.on_fall(one_step).endswith("larger share; no step can be told from chance.")
     rises = leads((0.1, 3, 2, 4), (0.2, 5, 4, 6), (0.3, 1, 0, 2))
-    assert "is not smaller at each larger share" in findings.on_fall(rises)
+    assert "does not get smaller at every larger share" in findings.on_fall(rises)
     assert findings.on_fall(leads()) == ""
 
 

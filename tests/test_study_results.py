@@ -82,6 +82,11 @@ def test_the_whole_study_leaves_its_tables(experiment, workspace, monkeypatch, c
     assert capsys.readouterr().out == f"{experiment.results}\n"
 
 
+def test_nothing_to_store_is_an_error(workspace, capsys):
+    assert cli.main(["study", "--store-only"]) == 1
+    assert capsys.readouterr().err == "study: no run is finished; run `spineseg study` first\n"
+
+
 def test_results_stay_if_another_method_is_trained_where_their_runs_are_not(
     experiment, monkeypatch, capsys
 ):

@@ -97,6 +97,14 @@ def test_a_changed_digit_is_found(experiment):
     ]
 
 
+def test_the_remedy_for_a_changed_table_mends_it(experiment, run_verify, phantom):
+    path = experiment.results / "table3.csv"
+    path.write_text(path.read_text().replace(",", ";"))
+    assert run_verify("table3") == 1
+    assert cli.main(["tables", "--data", str(phantom), "--profile", "smoke"]) == 0
+    assert run_verify("table3") == 0
+
+
 def test_a_changed_score_shows_in_every_table_computed_from_it(experiment):
     path = experiment.results / "scores.csv"
     scores = pd.read_csv(path)

@@ -153,12 +153,15 @@ def _runs(options: argparse.Namespace, experiment: Any) -> list[Any]:
 
 
 def compute_tables(options: argparse.Namespace) -> None:
-    """Compute the tables of results/ from the collected scores. Prints the file of each."""
+    """Compute the tables of results/ from the collected scores, record where they come from, and
+    remove tables whose scores are gone. Prints the file of each."""
+    from spineseg.workflow.gather import record_origin
     from spineseg.workflow.tables import write_tables
 
     experiment = _experiment(options)
     for table in write_tables(experiment):
         print(experiment.results / table.name)
+    record_origin(experiment)
 
 
 def write_report(options: argparse.Namespace) -> None:
@@ -248,6 +251,7 @@ def run_study(options: argparse.Namespace) -> int:
     """Train and score every run behind the stored results of the phantom and the simulated
     patients, then write these results. The search for each method's settings is a part of it. The
     same command resumes. It first estimates how long the stored runs take here."""
+    from spineseg.utils.errors import UserError
     from spineseg.utils.processes import count_cores
     from spineseg.workflow.study_results import carry_out_study, estimate_study, store_results
 
@@ -256,8 +260,7 @@ def run_study(options: argparse.Namespace) -> int:
         for folder in folders:
             print(folder)
         if not folders:
-            print("no run of the study is finished; nothing was stored", file=sys.stderr)
-            return 1
+            raise UserError.at("study", "no run is finished", "run `spineseg study` first")
         return 0
     workers = options.workers or count_cores()
     print(estimate_study(workers), file=sys.stderr)

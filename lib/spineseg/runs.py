@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from spineseg.data.cache import Cache, Grid
-from spineseg.experiment import PHANTOM_RECORD, Experiment
+from spineseg.experiment import Experiment
 from spineseg.fingerprint import training_code
 from spineseg.methods import METHODS
 from spineseg.profiles import Profile
@@ -122,11 +122,6 @@ class RunRecord:
     def data_name(self) -> str:
         """The name of the data set."""
         return self.as_experiment.data_name
-
-    @property
-    def is_synthetic(self) -> bool:
-        """Whether the run was trained on simulated scans alone, as far as can be seen here."""
-        return self.as_experiment.is_synthetic or (Path(self.data) / PHANTOM_RECORD).is_file()
 
     @property
     def as_experiment(self) -> Experiment:

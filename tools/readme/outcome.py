@@ -363,14 +363,19 @@ def _halving_of_seeds() -> str:
 
 
 def _fall_beyond_knee() -> str:
-    """How much faster the DSC falls beyond NOISE_KNEE, with our recipe and with the paper's."""
-    words = {SHOWN: "", LETTER: "with exactly the paper's recipe, "}
-    parts = []
-    for experiment, recipe in words.items():
-        if (RESULTS / experiment / VERDICTS.name).is_file():
-            row = VERDICTS.read(RESULTS / experiment).set_index("key").loc[FALLS_FASTER]
-            parts.append(f"{recipe}by {row['ours']} points per unit of k ({row['verdict']})")
-    return f"Beyond k = {NOISE_KNEE}, the DSC falls faster: {'; '.join(parts)}."
+    """How ASPP-UNet's fall changes at NOISE_KNEE, with our recipe and with the paper's."""
+    words = {SHOWN: "With our recipe", LETTER: "With exactly the paper's recipe"}
+    differences = [
+        f"{recipe}, it is {row['ours']} points (verdict: {row['verdict']})."
+        for experiment, recipe in words.items()
+        if (RESULTS / experiment / VERDICTS.name).is_file()
+        for row in [VERDICTS.read(RESULTS / experiment).set_index("key").loc[FALLS_FASTER]]
+    ]
+    fall = (
+        f"The paper says that its DSC falls faster beyond k = {NOISE_KNEE}. Take how much more "
+        f"{METHODS[PROPOSED].title} loses there per unit of k than before."
+    )
+    return " ".join([fall, *differences])
 
 
 def _cost() -> str:
@@ -386,7 +391,7 @@ def _cost() -> str:
         f"**Cost.** {proposed} has {size:.0f} % more parameters than {plain} (in the paper's "
         f"table: {printed_size:.0f} %) and takes {time:.0f} % more time per image on this device: "
         f"{cost.loc[proposed, 'device']} (paper: {printed_time:.0f} % on a K80).",
-        findings.on_other_cpu(COST.read(RESULTS / SHOWN), stored.speed()),
+        findings.on_other_measurement(COST.read(RESULTS / SHOWN), stored.speed()),
         "([The measurements](notebooks/08_cost.ipynb).)",
     ]
     return " ".join(filter(None, sentences))

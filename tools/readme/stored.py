@@ -56,7 +56,7 @@ def trained_on(experiment: str, models: Sequence[str]) -> str:
     """Which of these methods were trained on which devices, one sentence per device."""
     devices = devices_of(experiment).reindex(models).dropna()
     return " ".join(
-        f"Trained on {device}: {'; '.join(METHODS[str(name)].title for name in names)}."
+        f"These were trained on {device}: {'; '.join(METHODS[str(name)].title for name in names)}."
         for device, names in devices.groupby(devices, sort=False).groups.items()
     )
 

@@ -18,9 +18,9 @@ def bundle(run: Path, folder: Path | None = None) -> Path:
     from spineseg.training.checkpoint import load_network, save_weights
 
     record = load_record(run)
-    if not record.is_synthetic:
+    if not record.as_experiment.is_synthetic:
         what = f"was trained on {record.data_name}"
-        raise UserError.at(run, what, "bundle a run that was trained on simulated scans alone")
+        raise UserError.at(run, what, "bundle a run on simulated patients or on data/phantom")
     folder = folder or paths.BUNDLED
     network, _ = load_network(run)
     (folder / FINISHED).unlink(missing_ok=True)  # until its weights are there

@@ -1,7 +1,6 @@
 """About how long training takes on this machine, from a few timed batches."""
 
 import heapq
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,18 +25,18 @@ def estimate(experiment: Experiment, runs: Sequence[Run], cores: int) -> str:
     todo = [run for run in runs if not is_finished(experiment.run(*run))]
     models = dict.fromkeys(run.model for run in todo)
     first = [run for model in models for run in _first(experiment, model, todo)]
-    return to_train([(experiment, run.model) for run in todo], cores, first)
+    return to_train([(experiment, run.model) for run in todo], places_to_train(cores), first)
 
 
-def to_train(runs: Sequence[ToTrain], cores: int, first: Sequence[ToTrain] = ()) -> str:
+def to_train(runs: Sequence[ToTrain], places: int, first: Sequence[ToTrain] = ()) -> str:
     """About how long it takes to train these runs after those that come `first`, in one line.
 
-    nnU-Net is not timed. The estimate assumes that no other program uses the cores.
+    `places` is the number of runs that are trained at a time. nnU-Net is not timed. The estimate
+    assumes that no other program uses the cores.
     """
     if not runs:
         return "nothing to train: no run is missing"
     paces = Paces()
-    places = places_to_train(cores)
     seconds = sum(_time_together([*map(paces.seconds, each)], places) for each in (first, runs))
     models = list(dict.fromkeys(model for _, model in runs))
     titles = ", ".join(METHODS[name].title for name in models)
@@ -49,12 +48,10 @@ def to_train(runs: Sequence[ToTrain], cores: int, first: Sequence[ToTrain] = ())
 
 
 def places_to_train(cores: int) -> int:
-    """How many runs can be trained at a time: one per core or, on GPUs, as many as they take."""
-    from spineseg.training.device import RUNS_PER_GPU, choose_device, gpu_ids
+    """How many runs are trained at a time: one per core or, if GPUs are used, one per GPU."""
+    from spineseg.training.device import choose_device, gpu_ids
 
-    if choose_device() != "cuda":
-        return cores
-    return min(cores, len(gpu_ids()) * int(os.environ.get(RUNS_PER_GPU) or 1))
+    return min(cores, len(gpu_ids())) if choose_device() == "cuda" else cores
 
 
 class Paces:

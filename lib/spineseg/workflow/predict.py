@@ -23,7 +23,7 @@ from spineseg.data.volume import (
     write_mask,
 )
 from spineseg.evaluation.segmenters import open_segmenter
-from spineseg.experiment import CLEANED_UP
+from spineseg.experiment import CLEANED_UP, PHANTOM_RECORD
 from spineseg.inference.segmenter import Segmenter
 from spineseg.labels import ALL_CLASSES, CLASSES, FOREGROUND, LABEL_SETS, NUM_CLASSES, relabel
 from spineseg.methods import METHODS
@@ -133,7 +133,7 @@ def run_line(run: Path, clean_up: bool) -> str:
     )
     if record.profile.name == "smoke":
         return line + "; smoke only tests that everything runs, expect no useful mask"
-    if record.is_synthetic:
+    if record.as_experiment.is_synthetic or (Path(record.data) / PHANTOM_RECORD).is_file():
         scored = _scores_elsewhere(record, clean_up) or ["expect errors on patients"]
         line += "; ".join(["; it has seen simulated scans only", *scored])
     return line

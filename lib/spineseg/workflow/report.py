@@ -40,7 +40,7 @@ def report(experiment: Experiment) -> str:
     summary = summary_text(experiment, records)
     devices = device_names(record.device for record in records)
     commits = ", ".join(sorted({record.commit for record in records}))
-    write_report(experiment, summary, f"Runs: trained on {devices}, from commit {commits}.")
+    write_report(experiment, summary, f"The runs were trained on {devices}, from commit {commits}.")
     return summary
 
 
@@ -96,7 +96,7 @@ def write_report(experiment: Experiment, summary: str, origin: str) -> None:
     anchors = {path.name: _anchor(n) for n, path in enumerate(paths, 1)}
     chapters = [nbformat.read(path, as_version=4) for path in paths]
     contents = [f"1. [{_title(chapter)}](#{_anchor(n)})" for n, chapter in enumerate(chapters, 1)]
-    made = f"{origin} This page: from commit {commit()}."
+    made = f"{origin} This page was made from commit {commit()}."
     front = (f"# {experiment.name}", made, f"```\n{summary}\n```", "\n".join(contents))
     cells = [new_markdown_cell("\n\n".join(front))]
     for number, chapter in enumerate(chapters, 1):

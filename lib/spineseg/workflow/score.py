@@ -91,12 +91,14 @@ def score_on(run: Path, data: Path, clean_up: bool = False) -> Path:
 
 def _require_no_other(record: RunRecord, folder: Path) -> None:
     """Raise UserError if a folder holds the scores of another run than this one."""
-    if not (folder / SCORES.name).is_file():
-        return
-    stored = SCORES.read(folder).iloc[0]
-    run = f"{stored['model']}, fold {stored['fold']}, seed {stored['seed']}"
-    if run != f"{record.model}, fold {record.fold}, seed {record.seed}":
-        raise UserError.at(folder, f"holds the scores of {run}", "move it, then retry")
+    own = {"model": record.model, "fold": str(record.fold), "seed": record.seed}
+    for table in (SCORES, SUMMARY):  # of some runs, only the means came with the project
+        if (folder / table.name).is_file():
+            stored = table.read(folder).iloc[0]
+            other = {name: stored[name] for name in own if name in stored}
+            if other != {name: own[name] for name in other}:
+                run = ", ".join(f"{name} {value}" for name, value in other.items())
+                raise UserError.at(folder, f"holds the scores of {run}", "move it, then retry")
 
 
 def tested_record(run: Path) -> RunRecord:

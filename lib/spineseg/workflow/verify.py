@@ -11,11 +11,12 @@ from spineseg.evaluation.result_files import ResultTable
 from spineseg.experiment import Experiment
 from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.files import CSV_FORMAT
+from spineseg.workflow.gather import REMAKE
 from spineseg.workflow.tables import DERIVED, compute, derived_table, source_names, stored_tables
 
 SHOWN = 3  # differing cells named per table
 TABULATE = "run `spineseg tables` with this data and profile"
-RESTORE = "restore it with git, or gather the runs again"
+RESTORE = f"restore it with git, or {REMAKE}"
 
 
 def verify(experiment: Experiment, tables: Sequence[str] = ()) -> Iterator[str]:

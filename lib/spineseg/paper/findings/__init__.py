@@ -17,7 +17,7 @@ from spineseg.paper.findings.comparison import (
     on_means,
     on_worst,
 )
-from spineseg.paper.findings.cost import on_cost, on_other_cpu, on_peak, on_printed_times
+from spineseg.paper.findings.cost import on_cost, on_other_measurement, on_peak, on_printed_times
 from spineseg.paper.findings.mechanism import (
     on_best_control,
     on_cause,
@@ -77,7 +77,7 @@ __all__ = [
     "on_noise",
     "on_noise_training",
     "on_one_more_stage",
-    "on_other_cpu",
+    "on_other_measurement",
     "on_outcome",
     "on_paper_share",
     "on_parts_of_lead",

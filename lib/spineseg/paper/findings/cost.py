@@ -52,13 +52,13 @@ def on_peak(cost: pd.DataFrame) -> str:
     sentences = [f"The networks reach these shares of the rate of matrix products: {listed}."]
     if PLAIN in shares:
         sentences.append(
-            "So, on this device, no network can compute at more than "
+            "So, in this measurement, no network could compute at more than "
             f"{max(1 / shares[PLAIN], 1):.2f} times U-Net-2D's rate."
         )
     return " ".join(sentences)
 
 
-def on_other_cpu(cost: pd.DataFrame, speed: pd.DataFrame) -> str:
+def on_other_measurement(cost: pd.DataFrame, speed: pd.DataFrame) -> str:
     """How ASPP-UNet's time compares with U-Net-2D's in the measurements of the benchmark.
 
     `cost` is that of `measure_cost`, `speed` the benchmark's speed.csv. Empty if one of them lacks

@@ -87,7 +87,7 @@ def _steps(depths: pd.DataFrame) -> list[str]:
     if (steps["step_high"] < 0).all():
         return ["The lead is smaller at each larger share."]
     if (steps["step"] >= 0).any():
-        return ["The mean lead is not smaller at each larger share."]
+        return ["The mean lead does not get smaller at every larger share."]
     told = (steps["step_high"] < 0).sum()
     which = f"{in_words(told)} of {in_words(len(steps))} steps" if told else "no step"
     return [f"The mean lead is smaller at each larger share; {which} can be told from chance."]

@@ -100,7 +100,7 @@ def _own_and_rivals(convergence: pd.DataFrame) -> tuple[Row, Sequence[Row]]:
 
 
 def on_letter(letter: pd.DataFrame, own: pd.DataFrame) -> str:
-    """How far exactly the paper's recipe gets, and ours with the same folds and seeds.
+    """How far the paper's own recipe gets, and ours with the same folds and seeds.
 
     Both are the scores.csv of an experiment.
     """
