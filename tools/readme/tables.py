@@ -1,6 +1,6 @@
 """The tables of README.md and docs/."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import pandas as pd
 from tools.readme import stored
@@ -20,7 +20,7 @@ from spineseg.evaluation.result_files import (
 )
 from spineseg.experiment import CLEANED_UP
 from spineseg.labels import ALL_CLASSES
-from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED, TABLE3_METHODS
+from spineseg.methods import CONTROL_DEPTH, METHODS, NNUNET, PLAIN, PROPOSED, TABLE3_METHODS
 from spineseg.paper import findings, mechanism, printed
 from spineseg.paper.ablation import ablation_rows
 from spineseg.paper.control_networks import CONTROLS
@@ -360,21 +360,28 @@ def patients_table() -> str:
     devices = device_names(device for rows in found.values() for device in rows["device"])
     head = ("mean DSC, %", "starts from", "scored", *classes, ALL_CLASSES)
     one = next(iter(found.values()))
+    ran = {name for rows in found.values() for name, _ in rows.index}
+    rivals = [name for name in (PLAIN, NNUNET) if name in ran]
     return (
         f"{table(head, lines)}\n\n{one['cases'].max()} patients ({one['data'].iloc[0]}), each "
         f"tested once, by a network that did not train on it; one seed. Device: {devices}."
-        f"\n\nASPP-UNet's lead over U-Net-2D, in points: {_leads_on_patients(found)}."
+        f"\n\n{' '.join(_leads_on_patients(rival, found) for rival in rivals)}"
     )
 
 
-def _leads_on_patients(scored: Iterable[tuple[str, str]]) -> str:
-    """ASPP-UNet's leads on real patients; `scored` has where training starts, and which levels."""
+def _leads_on_patients(rival: str, scored: Mapping[tuple[str, str], pd.DataFrame]) -> str:
+    """ASPP-UNet's leads over a method on real patients.
+
+    `scored` has the scores for each start of the training and each kind of levels.
+    """
     names, endings = stored.TRAINED_ON_PATIENTS, REPAIRS
     leads = (
-        (stored.lead_over(PLAIN, f"{names[start]}{endings[levels]}"), start, levels)
-        for start, levels in scored
+        (stored.lead_over(rival, f"{names[start]}{endings[levels]}"), start, levels)
+        for (start, levels), rows in scored.items()
+        if (rival, ALL_CLASSES) in rows.index
     )
-    return "; ".join(f"{in_points(lead)} ({start}, {levels})" for lead, start, levels in leads)
+    said = "; ".join(f"{in_points(lead)} ({start}, {levels})" for lead, start, levels in leads)
+    return f"ASPP-UNet's lead over {METHODS[rival].title}, in points: {said}."
 
 
 def bundled_table() -> str:
