@@ -364,8 +364,8 @@ def patients_table() -> str:
     rivals = [name for name in (PLAIN, NNUNET) if name in ran]
     return (
         f"{table(head, lines)}\n\n{one['cases'].max()} patients ({one['data'].iloc[0]}), each "
-        "tested once, by a network that did not train on it; one seed. Whether more epochs help was "
-        f"not tried. Device: {devices}."
+        "tested once, by a network that did not train on it; one seed. Whether more epochs help "
+        f"was not tried. Device: {devices}."
         f"\n\n{' '.join(_leads_on_patients(rival, found) for rival in rivals)}"
     )
 
