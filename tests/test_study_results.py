@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pandas as pd
 import pytest
 
-from spineseg import cli
+from spineseg import cli, commands
 from spineseg.experiment import Experiment
 from spineseg.utils.files import read_json, write_json
 from spineseg.workflow import study, study_results
@@ -162,7 +162,7 @@ def test_stored_runs_of_other_code_do_not_stay(experiment, monkeypatch, capsys):
 
 
 def test_the_study_ends_in_time_and_resumes(experiment, capsys):
-    assert cli.main(["study", "--workers", "1", "--minutes", "0.00001"]) == cli.TIME_IS_UP
+    assert cli.main(["study", "--workers", "1", "--minutes", "0.00001"]) == commands.TIME_IS_UP
     assert "time is up; the same command resumes" in capsys.readouterr().err
     assert not experiment.results.exists()
     assert study_results.store_results() == []
