@@ -26,6 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "ready"  # holds the hash of PINS with which .venv was built
+NNUNET_PATHS = tuple(f"{lib}/site-packages/nnunetv2" for lib in ("lib/python*", "Lib"))
 PINS = ("requirements.lock", "pyproject.toml")
 OLDEST = (3, 11)
 PROFILE = "laptop"
@@ -174,6 +175,7 @@ def prepare() -> int:
         raise SystemExit(line)
     print("building .venv from requirements.lock: some minutes the first time", flush=True)
     inside = Path(sys.prefix).resolve() == VENV  # then it is kept and updated
+    lost = not inside and any(any(VENV.glob(path)) for path in NNUNET_PATHS)
     if not inside and (code := run([sys.executable, "-m", "venv", "--clear", str(VENV)])):
         return code
     if code := install("--requirement", "requirements.lock") or install(
@@ -181,6 +183,8 @@ def prepare() -> int:
     ):
         return code
     STAMP.write_text(wanted, encoding="utf-8")
+    if lost:
+        print("the new .venv has no nnU-Net: `make nnunet` installs it again (docs/nnunet.md)")
     return 0
 
 

@@ -129,6 +129,15 @@ def test_a_failed_installation_is_tried_again(failing, unbuilt, monkeypatch):
     assert not make.STAMP.exists()
 
 
+def test_a_new_environment_says_that_nnunet_is_gone(unbuilt, capsys):
+    assert make.prepare() == 0
+    assert "nnU-Net" not in capsys.readouterr().out
+    (make.VENV / "lib" / "python3.12" / "site-packages" / "nnunetv2").mkdir(parents=True)
+    (make.ROOT / make.PINS[0]).write_text("two\n")
+    assert make.prepare() == 0
+    assert "`make nnunet` installs it again" in capsys.readouterr().out
+
+
 def test_the_environment_is_kept_if_it_runs_make_itself(unbuilt, monkeypatch):
     monkeypatch.setattr(sys, "prefix", str(make.VENV))
     assert make.prepare() == 0
