@@ -123,7 +123,7 @@ def _main_claims() -> str:
         (SHOWN, FALLS_FASTER, "phantom"),
         (SHOWN, MORE_TIME, f"{ROWS} x {COLUMNS} pixels"),
     ):
-        row = VERDICTS.read(RESULTS / experiment).set_index("key").loc[key].astype(str)
+        row = _claim(experiment, key).astype(str)
         lines.append((row["claim"], images, *row[["paper", "ours", "verdict"]]))
     head = ("claim", "our images", "paper", "ours", "verdict")
     return f"{table(head, lines)}\n\n([More claims, and each in words](#what-came-out).)\n"
@@ -236,7 +236,12 @@ def _judged() -> str:
 
 
 def _verdict_on_lead(experiment: str) -> str:
-    return VERDICTS.read(RESULTS / experiment).set_index("key")["verdict"][lead_key(PLAIN)]
+    return _claim(experiment, lead_key(PLAIN))["verdict"]
+
+
+def _claim(experiment: str, key: str) -> pd.Series:
+    """The row of verdicts.csv with this key."""
+    return VERDICTS.read(RESULTS / experiment).set_index("key").loc[key]
 
 
 def _how_firm() -> str:
@@ -370,7 +375,7 @@ def _fall_beyond_knee() -> str:
         f"{recipe}, it is {row['ours']} points (verdict: {row['verdict']})."
         for experiment, recipe in words.items()
         if (RESULTS / experiment / VERDICTS.name).is_file()
-        for row in [VERDICTS.read(RESULTS / experiment).set_index("key").loc[FALLS_FASTER]]
+        for row in [_claim(experiment, FALLS_FASTER)]
     ]
     fall = (
         f"The paper says that its DSC falls faster beyond k = {NOISE_KNEE}. Take how much more "
@@ -432,9 +437,7 @@ def _verdicts_of(name: str, scans: str) -> str:
 def _patients() -> str:
     """How the network in weights/ does on real patients, and two networks that train on them."""
     experiment = TRAINED_ON_PATIENTS["simulated patients"]
-    labelled, repaired = (
-        in_points(stored.lead_over(PLAIN, f"{experiment}{ending}")) for ending in ("", CLEANED_UP)
-    )
+    labelled, repaired = _leads_on_patients(PLAIN, experiment)
     cases = stored.dsc_of(experiment).loc[(PROPOSED, ALL_CLASSES), "cases"]
     return (
         f"**{cases} real patients** (Chu et al. 2015). The network in weights/, trained on "
@@ -448,15 +451,19 @@ def _patients() -> str:
     )
 
 
+def _leads_on_patients(rival: str, experiment: str) -> list[str]:
+    """ASPP-UNet's lead over a method as the networks label, and with repaired levels."""
+    endings = "", CLEANED_UP
+    return [in_points(stored.lead_over(rival, f"{experiment}{ending}")) for ending in endings]
+
+
 def _from_scratch() -> str:
     """How nnU-Net does on patients beside networks that start from random weights as it does."""
     experiment = TRAINED_ON_PATIENTS["random weights"]
     rows = stored.dsc_of(experiment)
     if (NNUNET, ALL_CLASSES) not in rows.index:
         return ""
-    labelled, repaired = (
-        in_points(stored.lead_over(NNUNET, f"{experiment}{ending}")) for ending in ("", CLEANED_UP)
-    )
+    labelled, repaired = _leads_on_patients(NNUNET, experiment)
     return (
         f"From random weights, {METHODS[NNUNET].title} reaches "
         f"{in_per_cent(rows.loc[(NNUNET, ALL_CLASSES)])} %; {METHODS[PROPOSED].title}'s lead over "

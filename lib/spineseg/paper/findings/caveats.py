@@ -6,6 +6,7 @@ from spineseg.experiment import SIMULATED
 from spineseg.labels import FOREGROUND
 from spineseg.methods import DEPTHS, METHODS, PLAIN, PROPOSED
 from spineseg.paper.findings.mechanism import (
+    NO_GAIN,
     amount_of_lead,
     part_of_lead,
     rows_by_model,
@@ -74,7 +75,7 @@ def _depth(deeper: pd.DataFrame) -> str:
 def _row(controls: pd.DataFrame) -> str:
     """How much a network gains by being told the row."""
     told = rows_by_model(controls).get("control_rows")
-    if told is None or amount_of_lead(told) in ("unknown", "less", "nothing"):
+    if told is None or amount_of_lead(told) in ("unknown", *NO_GAIN):
         return ""
     return (
         f"{METHODS['control_rows'].title} gains {part_of_lead(told)}. So what ASPP gives can in "

@@ -12,6 +12,8 @@ from spineseg.paper.findings.words import Row, against_zero, in_stages, in_words
 from spineseg.paper.mechanism import FIELD_SHARES, paper_lead
 from spineseg.paper.tables import with_interval
 
+NO_GAIN = ("less", "nothing")  # of the words of `amount_of_lead`
+
 
 def on_lead(depths: pd.DataFrame) -> str:
     """At which shares of the image ASPP helps.
@@ -226,7 +228,7 @@ def on_cause(controls: pd.DataFrame) -> str:
     if "unknown" in (amounts["control_no_pooling"], amounts["control_wide"]):
         return ""
     branches = amounts["control_no_pooling"] in ("all", "more")
-    size = amounts["control_wide"] not in ("less", "nothing")
+    size = amounts["control_wide"] not in NO_GAIN
     if branches and not size:
         return (
             "ASPP without image pooling (atrous branches and a 1x1 branch) has the whole lead. "
