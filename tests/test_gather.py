@@ -129,6 +129,13 @@ def test_a_setting_of_another_method_may_differ(experiment):
     assert results_of(experiment) == experiment.results
 
 
+def test_settings_that_no_run_depends_on_may_differ(experiment):
+    runs = read_json(experiment.results / "runs.json")
+    runs[0]["profile"] |= {"min_test_patients": 3, "benchmark_rows": 99}
+    write_json(experiment.results / "runs.json", runs)
+    assert results_of(experiment) == experiment.results
+
+
 def test_a_missing_file_is_named(experiment):
     (experiment.results / "noise.csv").unlink()
     with pytest.raises(UserError, match=r"lacks noise\.csv"):

@@ -75,13 +75,12 @@ class Profile:
         others = {*CACHE_SETTINGS, *NNUNET_SETTINGS, *SETTINGS_AFTER_TRAINING}
         return {setting: value for setting, value in asdict(self).items() if setting not in others}
 
-    def settings_for(self, model: str) -> dict[str, Any]:
-        """The settings that a method's results depend on: all but those of other methods' training.
+    def run_settings(self, model: str) -> dict[str, Any]:
+        """The settings that a run of a method depends on: its cache's and its training's.
 
         They are those of this profile as it is; see `tuned`.
         """
-        for_any = {setting: getattr(self, setting) for setting in SETTINGS_AFTER_TRAINING}
-        return for_any | self.cache_settings() | self.training_settings(model)
+        return self.cache_settings() | self.training_settings(model)
 
     def tuned(self, model: str) -> "Profile":
         """The profile with the learning rate and the epochs that were chosen for a method, if any.

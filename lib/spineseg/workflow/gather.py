@@ -405,8 +405,8 @@ def other_settings(experiment: Experiment, records: Iterable[RunRecord]) -> list
     """The stored runs of an experiment whose settings are not those of its profile today."""
     problems = []
     for record in records:
-        own = record.profile.settings_for(record.model)
-        today = experiment.profile.tuned(record.model).settings_for(record.model)
+        own = record.profile.run_settings(record.model)
+        today = experiment.profile.tuned(record.model).run_settings(record.model)
         if others := sorted(name for name in today if own[name] != today[name]):
             what = f"{record.title} was made with other {', '.join(others)}"
             problems.append(Problem(experiment.results / RUNS, what, RESTORE))

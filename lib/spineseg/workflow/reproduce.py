@@ -4,13 +4,12 @@ import math
 import sys
 from collections.abc import Sequence
 
-from spineseg.evaluation.result_files import COST
 from spineseg.experiment import Experiment
 from spineseg.methods import METHODS, TABLE3_METHODS
 from spineseg.runs import is_finished
 from spineseg.utils.errors import Problem, UserError, is_out_of_memory
 from spineseg.utils.locks import folder_lock
-from spineseg.workflow.cost import write_cost
+from spineseg.workflow.cost import has_cost, write_cost
 from spineseg.workflow.gather import Run, gather, record_origin, require_replaceable
 from spineseg.workflow.prepare import prepare
 from spineseg.workflow.score import is_scored, score_run
@@ -49,7 +48,7 @@ def reproduce(
                 remedy = "leave this method out, or train it on another device"
                 too_large.append(Problem(experiment.runs, what, remedy))
         if set(scored) & set(TABLE3_METHODS):
-            if not (experiment.results / COST.name).is_file():
+            if not has_cost(experiment):
                 write_cost(experiment)
             _write_results(experiment, [Run(name, fold) for name in scored for fold in folds])
     if too_large:
@@ -68,7 +67,7 @@ def _train_and_score(
             print(f"{run}: time is up; the same command resumes", file=sys.stderr)
             return False
         if not is_scored(run):
-            score_run(run)
+            score_run(run, experiment)
     return True
 
 
