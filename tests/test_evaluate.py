@@ -10,6 +10,8 @@ from spineseg.data.layouts import ChallengeFolder
 from spineseg.data.volume import to_canonical
 from spineseg.evaluation.cases import simulated_cases, with_repaired_levels
 from spineseg.evaluation.provenance import changed_files
+from spineseg.evaluation.result_files import SCORES
+from spineseg.evaluation.score_run import RunScores, write_scores
 from spineseg.evaluation.scores import surface_rows
 from spineseg.evaluation.segmenters import open_segmenter
 from spineseg.evaluation.statistics import interval
@@ -155,6 +157,28 @@ def test_other_data_is_scored_whole(run, phantom, trained):
     (origin,) = read_json(folder / "provenance.json")["origins"].values()
     assert origin["data"] == "phantom-mini"
     assert origin["data_hash"] == read_json(run / "run.json")["data_hash"]
+
+
+def test_a_run_is_scored_where_its_scans_are_now(phantom, workspace):
+    first, second = workspace / "old" / "mini", workspace / "new" / "mini"
+    shutil.copytree(phantom, first)
+    options = ["train", "--profile", "smoke", "--data"]
+    assert main([*options, str(first)]) == 0
+    second.parent.mkdir()
+    first.rename(second)
+    assert main([*options, str(second), "--score"]) == 0
+    scores = SCORES.read(workspace / "runs" / "mini-smoke" / "aspp_unet-fold-0-seed-0")
+    assert scores["case"].nunique() == 3  # two test cases, and all of them pooled
+
+
+def test_noise_that_leaves_nothing_to_score_has_no_mean(run, tmp_path):
+    found = {"class": "L5", "value": 0.5}
+    clean = [found | {"metric": "DSC"}, found | {"metric": "IoU"}]
+    scores = RunScores(rows=clean, with_noise=[("Case1", 0, clean), ("Case1", 6, [])])
+    write_scores(tmp_path, scores, load_record(run), ["L5"], "mini")
+    noise = pd.read_csv(tmp_path / "noise.csv").set_index("k")
+    assert noise.loc[0, ["DSC", "IoU"]].tolist() == [0.5, 0.5]
+    assert noise.loc[6, ["DSC", "IoU"]].isna().all()
 
 
 def test_the_scores_of_another_run_are_kept(run, phantom, tmp_path):

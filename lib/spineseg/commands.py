@@ -77,12 +77,13 @@ def train_run(options: argparse.Namespace) -> int:
         print("--score needs held-out cases, and fold all holds none out", file=sys.stderr)
         return WRONG_USAGE
     until = time_limit(options.minutes)
-    run = train(_experiment(options), options.model, options.fold, until, options.seed)
+    experiment = _experiment(options)
+    run = train(experiment, options.model, options.fold, until, options.seed)
     if not is_finished(run):
         print(f"{run}: time is up; the same command resumes", file=sys.stderr)
         return TIME_IS_UP
     if options.score:
-        score_run(run)
+        score_run(run, experiment)
     print(run)
     return 0
 

@@ -18,7 +18,7 @@ from spineseg.evaluation.result_files import (
     NOISE_EXAMPLE,
     SCORES,
 )
-from spineseg.evaluation.scores import identify, score_rows, surface_rows
+from spineseg.evaluation.scores import OVERLAPS, identify, score_rows, surface_rows
 from spineseg.inference.segmenter import Segmenter
 from spineseg.labels import CLASSES, NUM_CLASSES
 from spineseg.runs import RunRecord
@@ -136,10 +136,10 @@ def write_scores(
 
 
 def _mean_scores(rows: Rows, labelled: Sequence[str]) -> dict[str, float]:
-    """The means of DSC and IoU over the labelled classes of a volume."""
-    scores = pd.DataFrame(rows).query("`class` in @labelled")
-    means = scores.groupby("metric")["value"].mean()
-    return {str(metric): mean for metric, mean in means.items()}
+    """The means of DSC and IoU over the labelled classes of a volume, NaN if it has no scores."""
+    scores = pd.DataFrame(rows, columns=["class", "metric", "value"]).query("`class` in @labelled")
+    means = scores.groupby("metric")["value"].mean().reindex(list(OVERLAPS))
+    return {str(metric): float(mean) for metric, mean in means.items()}
 
 
 def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

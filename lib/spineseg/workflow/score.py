@@ -33,9 +33,10 @@ def is_scored(run: Path) -> bool:
     return (run / SCORES.name).is_file()
 
 
-def score_run(run: Path) -> Path:
+def score_run(run: Path, experiment: Experiment | None = None) -> Path:
     """Score a finished run on its test cases and return its folder.
 
+    `experiment` tells where its scans are now; without it, they are where they were at training.
     Writes scores.csv and examples.npz (one slice per case) and, for methods of the noise test,
     noise.csv and noise.npz into the folder. Raises UserError for an unfinished run, for one that
     tests on no case, and if the scans changed since it was trained.
@@ -43,12 +44,13 @@ def score_run(run: Path) -> Path:
     from spineseg.training.device import claim_gpu
 
     record = tested_record(run)
-    cache = prepare(record.as_experiment)
+    experiment = experiment or record.as_experiment
+    cache = prepare(experiment)
     require_own_scans(run, cache)
-    labelled = labelled_classes(cache, Path(record.data))
+    labelled = labelled_classes(cache, experiment.data)
     levels = LEVELS if record.model in NOISE_METHODS else (CLEAN,)
     with claim_gpu() as gpu:
-        scores = score_test_cases(open_segmenter(run, gpu or 0), cache, levels)
+        scores = score_test_cases(open_segmenter(run, gpu or 0), cache, experiment, levels)
     write_scores(run, scores, record, labelled, record.data_name)
     return run
 
@@ -112,11 +114,15 @@ def tested_record(run: Path) -> RunRecord:
 
 
 def score_test_cases(
-    segmenter: Segmenter, cache: Cache, levels: Sequence[int] = (CLEAN,), clean_up: bool = False
+    segmenter: Segmenter,
+    cache: Cache,
+    experiment: Experiment,
+    levels: Sequence[int] = (CLEAN,),
+    clean_up: bool = False,
 ) -> RunScores:
     """The scores of a run's test cases at noise levels; with `clean_up`, levels are repaired."""
     record = segmenter.record
-    cases = _test_cases(record, cache)
+    cases = _test_cases(record, cache, experiment)
     if clean_up:
         cases = map(with_repaired_levels, cases)
     return score_cases(segmenter, cases, len(record.test), levels)
@@ -139,8 +145,7 @@ def require_own_scans(run: Path, cache: Cache) -> None:
         raise UserError.at(run, what, "remove this run's folder and train it again")
 
 
-def _test_cases(record: RunRecord, cache: Cache) -> Iterator[ScoredCase]:
-    experiment = record.as_experiment
+def _test_cases(record: RunRecord, cache: Cache, experiment: Experiment) -> Iterator[ScoredCase]:
     if experiment.is_simulated:
         return simulated_cases(cache, record)
     from spineseg.data.prepare import open_scans

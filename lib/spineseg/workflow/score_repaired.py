@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from spineseg.data.cache import Cache
 from spineseg.evaluation import provenance
 from spineseg.evaluation.result_files import COMPARISON, PROVENANCE, SCORES, SUMMARY
 from spineseg.evaluation.score_run import RunScores
@@ -14,6 +15,7 @@ from spineseg.evaluation.scores import identify
 from spineseg.evaluation.segmenters import open_segmenter
 from spineseg.evaluation.summary import common_runs, summarise
 from spineseg.experiment import Experiment
+from spineseg.inference.segmenter import Segmenter
 from spineseg.paper.tables import compare, devices
 from spineseg.profiles import load_profile
 from spineseg.runs import RunRecord
@@ -48,7 +50,7 @@ def score_repaired(runs: Sequence[Path]) -> Path:
     labelled = labelled_classes(cache, experiment.data)
     with claim_gpu() as gpu:
         tables = [
-            _volumes(score_test_cases(segmenter, cache, clean_up=True), segmenter.record, labelled)
+            _volumes(_repaired(segmenter, cache, experiment), segmenter.record, labelled)
             for segmenter in of_each(runs, partial(open_segmenter, gpu=gpu or 0))
         ]
     return _write_results(experiment, records, pd.concat(tables, ignore_index=True))
@@ -95,6 +97,10 @@ def _require_comparable(records: Sequence[RunRecord]) -> None:
         common_runs(runs, runs["model"].unique())
     except ValueError as error:
         raise UserError.at("these runs", f"have {error}", "give runs of the same folds") from None
+
+
+def _repaired(segmenter: Segmenter, cache: Cache, experiment: Experiment) -> RunScores:
+    return score_test_cases(segmenter, cache, experiment, clean_up=True)
 
 
 def _volumes(scores: RunScores, record: RunRecord, labelled: Sequence[str]) -> pd.DataFrame:

@@ -236,7 +236,7 @@ def carry_out(job: Job, until: float) -> bool:
     if not is_finished(folder):
         return False
     if not job.is_done:
-        score_run(folder)
+        score_run(folder, job.experiment)
     return True
 
 
