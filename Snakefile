@@ -72,6 +72,7 @@ if graph.trains:
                 graph.pretraining_run,
             params:
                 training=graph.training,
+                cache=graph.simulated_cache(),
             threads: graph.threads("train", workflow, graph.parallel_runs(1))
             resources: **graph.resources("train")
             shell:

@@ -304,3 +304,22 @@ def test_simulated_patients_have_no_scans_for_the_notebooks(workspace):
     remedy = "run `spineseg reproduce --data simulated-6 --profile smoke`"
     with pytest.raises(UserError, match=f"^simulated-6: has no scans for the notebooks; {remedy}"):
         Graph({"data": "simulated-6", "profile": "smoke"}, REPOSITORY)
+
+
+def test_stored_results_of_simulated_patients_are_not_to_be_replaced(monkeypatch):
+    monkeypatch.delenv("SPINESEG_ROOT", raising=False)
+    remedy = "run `spineseg tables --data simulated --profile laptop`"
+    with pytest.raises(UserError, match=f"^simulated: has no scans for the notebooks; {remedy}"):
+        Graph({"data": "simulated", "profile": "laptop"}, REPOSITORY)
+
+
+def test_weights_to_start_from_depend_on_the_simulated_scans(phantom, workspace):
+    def steps(**settings) -> list:
+        profile = yaml.safe_load((PROFILES / "patients.yaml").read_text())
+        (workspace / "mine.yaml").write_text(yaml.safe_dump(profile | settings))
+        graph = Graph({"data": str(phantom), "profile": str(workspace / "mine.yaml")}, REPOSITORY)
+        return graph.simulated_cache()
+
+    assert steps() == steps(epochs=7)
+    assert steps() != steps(image_size=176)
+    assert steps() != steps(split_seed=1)

@@ -71,7 +71,9 @@ class Graph:
         self.phantom = self.experiment.phantom
         if self.experiment.is_simulated:
             data = self.experiment.data
-            command = f"spineseg reproduce --data {data} --profile {profile}"
+            known = not self.trains or has_seeds(self.experiment)  # not to be replaced
+            step = "tables" if known else "reproduce"
+            command = f"spineseg {step} --data {data} --profile {profile}"
             raise UserError.at(data, "has no scans for the notebooks", f"run `{command}`")
         if "minutes" in config:  # a job of a cluster reads the Snakefile again
             os.environ.setdefault(DEADLINE, str(time.time() + 60 * _minutes(config["minutes"])))
@@ -273,6 +275,10 @@ class Graph:
         model = wildcards.model
         settings = self.experiment.profile.tuned(model).training_settings(model)
         return [fingerprint.training_code(model), settings]
+
+    def simulated_cache(self) -> list[Any]:
+        """What the simulated scans depend on that runs on scans start from."""
+        return [fingerprint.simulated_cache_code(), self.experiment.profile.cache_settings()]
 
     def notebook_code(self, name: str) -> str:
         return fingerprint.notebook_code(self.repository / "notebooks" / f"{name}.ipynb")
