@@ -96,6 +96,14 @@ def test_a_run_on_patients_is_not_bundled(finished, tmp_path):
         bundle(tmp_path)
 
 
+def test_a_run_of_nnunet_is_not_bundled(finished, tmp_path):
+    run, _ = finished
+    record = json.loads((run / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(record | {"model": "nnunet"}))
+    with pytest.raises(UserError, match="is of nnU-Net; bundle a network of this project"):
+        bundle(tmp_path)
+
+
 def test_an_older_record_has_no_pixel(finished, tmp_path):
     run, _ = finished
     record = json.loads((run / "run.json").read_text())

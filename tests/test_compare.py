@@ -1,5 +1,6 @@
 """Whether a new run is what the spread of the stored ones lets one expect."""
 
+import os
 import shutil
 
 import numpy as np
@@ -78,6 +79,14 @@ def test_stored_runs_of_other_settings_are_refused(experiment):
     write_json(experiment.results / "runs.json", runs)
     with pytest.raises(UserError, match="made with other epochs; restore profiles/"):
         compare.compare_with_stored(experiment, [Run(MODEL, 0)])
+
+
+def test_a_comparison_with_older_scores_is_not_shown(experiment):
+    lines = compare.compare_with_stored(experiment, [Run(MODEL, 0)])
+    assert compare.read_verdict_lines(experiment) == lines
+    later = (experiment.runs / "reproduced.csv").stat().st_mtime + 60
+    os.utime(experiment.results / "scores.csv", (later, later))
+    assert compare.read_verdict_lines(experiment) == []
 
 
 def test_every_run_that_is_missing_is_named(experiment):

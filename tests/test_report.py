@@ -50,6 +50,14 @@ def test_the_page_holds_every_notebook_in_order(experiment):
     assert str(experiment.runs / "report.html") in summary
 
 
+def test_a_heading_without_a_number_is_a_chapter_too(experiment):
+    folder = experiment.runs / "notebooks"
+    nbformat.write(executed("A course", 1.0), folder / "00_start.ipynb")
+    report(experiment)
+    page = (experiment.runs / "report.html").read_text()
+    assert '<a href="#chapter-1">A course</a>' in page
+
+
 def test_times_and_origins_are_written(experiment):
     report(experiment)
     times = pd.read_csv(experiment.results / "times.csv").set_index("step")["seconds"]

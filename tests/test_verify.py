@@ -1,6 +1,7 @@
 """Stored tables against stored scores; where results come from."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -143,6 +144,13 @@ def test_optional_sources_are_brought_only_if_they_are_stored(experiment):
     write_tables(experiment)
     assert with_sources([VERDICTS], experiment) == [SEARCH, CONVERGENCE, VERDICTS]
     assert pd.read_csv(experiment.results / "convergence.csv")["trained_out"].tolist() == [True]
+
+
+def test_a_table_that_these_results_do_not_give_is_told(experiment, run_verify, capsys):
+    assert run_verify("table2") == 1
+    assert re.search(
+        r"table2\.csv: does not follow from .*; choose from .*summary\.csv", capsys.readouterr().err
+    )
 
 
 def test_missing_files_are_named(experiment, run_verify, capsys):

@@ -15,6 +15,7 @@ from tools.website.folders import SITE
 from tools.website.slider import Panel, Slider, legend, save_gray, save_labels
 
 from spineseg.course.exercises.lesson_05 import mean_taps
+from spineseg.data.gray import gray_range, to_gray
 from spineseg.evaluation.metrics import confusion, dsc, overlaps
 from spineseg.evaluation.noise import noisy
 from spineseg.labels import CLASSES, COLOURS, challenge_to_class
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 VOLUME = (12, 220, 220)  # slices, rows, columns
 SEED = 3  # of the volume that is shown
-PERCENTILES = (0.5, 99.5)
 NOISE_LEVELS = range(0, 100, 10)  # k of Eq. 5
 EXAMPLE = REPOSITORY / "results" / "phantom-laptop" / "noise.npz"
 WEIGHTS = REPOSITORY / "weights" / "laptop"
@@ -57,9 +57,8 @@ class Volume:
 def simulated(shape: tuple[int, int, int], seed: int) -> Volume:
     """A phantom with 8-bit gray values."""
     phantom = simulate(shape, seed)
-    low, high = np.percentile(phantom.image, PERCENTILES)
-    gray = np.clip((phantom.image - low) / (high - low), 0, 1) * 255
-    return Volume(gray.round().astype(np.uint8), challenge_to_class(phantom.mask), phantom.spacing)
+    gray = to_gray(phantom.image, *gray_range(phantom.image))
+    return Volume(gray, challenge_to_class(phantom.mask), phantom.spacing)
 
 
 def explore_page(static: Path, with_viewer: bool) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from spineseg.methods import NNUNET
 from spineseg.runs import FINISHED, load_record
 from spineseg.utils import paths
 from spineseg.utils.errors import UserError
@@ -13,7 +14,7 @@ def bundle(run: Path, folder: Path | None = None) -> Path:
     """Write the weights and the record of a run on simulated scans into a folder; returns it.
 
     By default the folder is weights/, from where `predict` takes a network. Raises UserError for an
-    unfinished run, and for one that was trained on scans of patients.
+    unfinished run, for one that was trained on scans of patients, and for nnU-Net.
     """
     from spineseg.training.checkpoint import load_network, save_weights
 
@@ -21,6 +22,8 @@ def bundle(run: Path, folder: Path | None = None) -> Path:
     if not record.as_experiment.is_synthetic:
         what = f"was trained on {record.data_name}"
         raise UserError.at(run, what, "bundle a run on simulated patients or on data/phantom")
+    if record.model == NNUNET:
+        raise UserError.at(run, "is of nnU-Net", "bundle a network of this project")
     folder = folder or paths.BUNDLED
     network, _ = load_network(run)
     (folder / FINISHED).unlink(missing_ok=True)  # until its weights are there

@@ -107,8 +107,8 @@ def _verdict_line(rows: pd.DataFrame) -> str:
 
 
 def read_verdict_lines(experiment: Experiment) -> list[str]:
-    """The lines of the last comparison of an experiment, if there was one."""
-    folder: Path = experiment.runs
-    if not (folder / REPRODUCTION.name).is_file():
+    """The lines of the last comparison of an experiment with the scores stored today, if any."""
+    compared, stored = experiment.runs / REPRODUCTION.name, experiment.results / SCORES.name
+    if not compared.is_file() or compared.stat().st_mtime < stored.stat().st_mtime:
         return []
-    return verdict_lines(REPRODUCTION.read(folder))
+    return verdict_lines(REPRODUCTION.read(experiment.runs))

@@ -117,7 +117,7 @@ def _notebooks(experiment: Experiment) -> list[Path]:
 
 
 def _title(chapter: NotebookNode) -> str:
-    return chapter.cells[0].source.splitlines()[0].lstrip("# ").partition(" · ")[2]
+    return chapter.cells[0].source.splitlines()[0].lstrip("# ").rpartition(" · ")[2]
 
 
 def _anchor(number: int) -> str:

@@ -64,6 +64,11 @@ def differences(experiment: Experiment, table: ResultTable) -> list[str]:
     """
     path = experiment.results / table.name
     if not path.is_file():
+        tables = stored_tables(experiment)
+        if table not in tables:
+            names = ", ".join(each.name for each in tables)
+            what = "does not follow from the results in its folder"
+            raise UserError.at(path, what, f"choose from {names}")
         raise UserError.at(path, "does not exist", TABULATE)
     stored = _as_text(path)
     wanted = _as_text(io.StringIO(compute(experiment, table).to_csv(**CSV_FORMAT)))
