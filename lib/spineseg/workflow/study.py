@@ -33,6 +33,7 @@ from spineseg.methods import (
     at_depth,
     nnunet_is_installed,
 )
+from spineseg.paper.control_networks import CONTROLS
 from spineseg.paper.search import TRAINED_OUT
 from spineseg.profiles import TUNED, tuned_settings
 from spineseg.runs import is_finished
@@ -148,7 +149,8 @@ def mechanism_chain(experiment: Experiment, model: str) -> Chain:
     rate = yield from choose_rate(experiment, same_network)
     write_tuned(experiment.profile.name, model, rate, epochs)
     yield [Job(experiment, model, 0, seed) for seed in SEEDS]
-    if model in {at_depth(name, stages) for name in CROSS_VALIDATED for stages in FEW_STAGES}:
+    few_stages = {at_depth(name, stages) for name in CROSS_VALIDATED for stages in FEW_STAGES}
+    if model in few_stages.union(CONTROLS):
         yield [trial(experiment, model, rate, number) for number in (epochs, 2 * epochs)]
 
 
