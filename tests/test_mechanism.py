@@ -478,6 +478,31 @@ def searched(*rows: tuple[str, float, int, bool, float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def test_parts_of_the_lead_are_compared_with_those_of_twice_the_epochs():
+    search = searched(
+        ("unet_depth_2", 0.01, 60, True, 60.0),
+        ("unet_depth_2", 0.01, 120, False, 70.0),
+        ("control_wide", 0.01, 60, True, 65.0),
+        ("control_wide", 0.003, 120, False, 1.0),
+        ("control_wide", 0.01, 120, False, 70.0),
+        ("control_near", 0.01, 60, True, 75.0),  # not tried with 120
+        ("aspp_unet_depth_2", 0.01, 60, True, 80.0),
+        ("aspp_unet_depth_2", 0.01, 120, False, 80.0),
+    )
+    longer = control_networks.longer_controls(search, 60)
+    assert longer["model"].tolist() == ["unet_depth_2", "control_wide", "aspp_unet_depth_2"]
+    assert longer[["share", "share_twice"]].to_numpy().tolist() == [[0, 0], [25, 0], [100, 100]]
+    found = findings.on_longer_controls(longer, 60)
+    assert found.startswith(
+        "On validation patients (one seed), 120 epochs instead of 60 change the networks of two "
+        "stages by these points: U-Net-2D +10.0; five full-width 1x1 branches +5.0 "
+        "(0 % of ASPP's lead instead of 25 %); ASPP-UNet +0.0. "
+    )
+    unknown = control_networks.longer_controls(search[2:], 60)
+    assert unknown.empty
+    assert "were not tried" in findings.on_longer_controls(unknown, 60)
+
+
 def test_twice_the_epochs_are_compared_at_the_rate_that_was_chosen():
     search = searched(
         ("unet", 0.01, 60, False, 1.0),

@@ -116,11 +116,12 @@ def test_the_best_rate_is_chosen(trainer, laptop, best):
     assert run_chains([study.mechanism_chain(laptop, "control_near")], 1) == []
     chosen = {"learning_rate": best, "epochs": laptop.profile.epochs}
     assert tuned_settings() == {("laptop", "control_near"): chosen}
-    trials, runs = trainer.done[:3], trainer.done[3:]
+    trials, runs, longer = trainer.done[:3], trainer.done[3:6], trainer.done[6:]
     assert [rate_of(job) for job in trials] == list(study.RATES)
     assert {epochs_of(job) for job in trials} == {laptop.profile.epochs // 2}
     assert {job.fold for job in trials} == {VALIDATION}
     assert runs == [Job(laptop, "control_near", 0, seed) for seed in study.SEEDS]
+    assert longer == [study.trial(laptop, "control_near", best, epochs) for epochs in (60, 120)]
 
 
 @pytest.mark.parametrize("model", ["unet_depth_2", "aspp_unet_depth_1"])
@@ -285,7 +286,7 @@ def test_the_same_call_resumes(trainer, laptop):
     trainer.at_most = 10_000
     for _ in range(2):
         assert run_chains(chains(), 2) == []
-        assert len(trainer.done) == len(set(trainer.done)) == 3 + 1 + 1 + 3 + 4 + 3 + 3
+        assert len(trainer.done) == len(set(trainer.done)) == 3 + 1 + 1 + 3 + 4 + 3 + 3 + 2
 
 
 def test_nothing_is_trained_after_the_time_is_up(workspace, monkeypatch):

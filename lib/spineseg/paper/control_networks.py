@@ -16,6 +16,7 @@ from spineseg.paper.estimates import (
     difference_with_interval,
     mean_with_interval,
 )
+from spineseg.paper.search import twice_as_long
 
 CONTROLS = tuple(name for name in MECHANISM_METHODS if name.startswith("control_"))
 LARGEST_SHARE = 100.0  # of a lead: ends of its interval are searched up to here
@@ -46,6 +47,26 @@ def control_table(scores: pd.DataFrame) -> pd.DataFrame:
             rows.append((name, seen, *dsc, *gain, *gap, *percent, *control.shape))
     quantities = [f"{what}{end}" for what in ("DSC", "gain", "gap", "share") for end in ENDS]
     return pd.DataFrame(rows, columns=["model", "rows_seen", *quantities, "seeds", "cases"])
+
+
+def longer_controls(search: pd.DataFrame, epochs: int) -> pd.DataFrame:
+    """What twice as many epochs change of the controls and of the networks they stand between.
+
+    `search` holds rows of search.csv, so DSC is that of validation patients. Returns one row per
+    network that was tried with both, U-Net-2D first and ASPP-UNet last: `model`, `DSC`,
+    `DSC_twice`, and the part of ASPP's lead that it has, in per cent (`share`, `share_twice`).
+    There are no rows without U-Net-2D and ASPP-UNet.
+    """
+    plain, proposed = at_depth(PLAIN, CONTROL_DEPTH), at_depth(PROPOSED, CONTROL_DEPTH)
+    table = twice_as_long(search, epochs)
+    tried = [name for name in (plain, *CONTROLS, proposed) if name in table.index]
+    if not {plain, proposed} <= {*tried}:
+        tried = []
+    table = table.loc[tried]
+    for end in ("", "_twice"):
+        gain = table[f"DSC{end}"] - table[f"DSC{end}"].get(plain, np.nan)
+        table[f"share{end}"] = 100 * gain / gain.get(proposed, np.nan)
+    return table.rename_axis("model").reset_index()
 
 
 def share_of_lead(control: np.ndarray, plain: np.ndarray, proposed: np.ndarray) -> Estimate:

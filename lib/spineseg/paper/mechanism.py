@@ -23,6 +23,7 @@ from spineseg.paper.estimates import (
     difference_with_interval,
     mean_with_interval,
 )
+from spineseg.paper.search import twice_as_long
 from spineseg.profiles import Profile, load_profile
 
 SAME_RATIO = 0.1  # two shares of the image are alike if they differ by less than this part
@@ -86,10 +87,7 @@ def longer_table(search: pd.DataFrame, profile: Profile) -> pd.DataFrame:
     the profile's epochs, and both after twice as many (`unet_twice`, `aspp_unet_twice`), all with
     the learning rate that was chosen.
     """
-    chosen = search.loc[search["chosen"], ["model", "learning_rate"]]
-    tried = search.merge(chosen).pivot_table("DSC", "model", "epochs")
-    lengths = [profile.epochs, 2 * profile.epochs]
-    both = tried.reindex(columns=lengths).dropna()
+    both = twice_as_long(search, profile.epochs)
     rows = [
         (stages, *both.loc[list(pair)].to_numpy().ravel("F"))
         for stages, pair in pairs(both.index, profile).items()

@@ -110,6 +110,18 @@ def repeat_table(validation: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=REPEAT_COLUMNS)
 
 
+def twice_as_long(search: pd.DataFrame, epochs: int) -> pd.DataFrame:
+    """The mean DSC of each network after `epochs` (`DSC`) and twice as many (`DSC_twice`).
+
+    `search` holds rows of search.csv. The learning rate is the one that was chosen. Networks that
+    were not tried with both are left out. The index is the name of the network.
+    """
+    chosen = search.loc[search["chosen"], ["model", "learning_rate"]]
+    tried = search.merge(chosen).pivot_table("DSC", "model", "epochs")
+    both = tried.reindex(columns=[epochs, 2 * epochs]).dropna()
+    return both.set_axis(["DSC", "DSC_twice"], axis=1)
+
+
 def untrained_rivals(convergence: pd.DataFrame) -> pd.DataFrame:
     """The rows of the rivals of ASPP-UNet that are not shown to be trained out."""
     untrained = ~convergence["trained_out"].astype(bool)

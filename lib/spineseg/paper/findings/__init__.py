@@ -4,6 +4,7 @@ from spineseg.paper.findings.ablation import on_ablation
 from spineseg.paper.findings.caveats import (
     against,
     on_longer,
+    on_longer_controls,
     on_one_more_stage,
     on_repair,
     on_trained_out,
@@ -69,6 +70,7 @@ __all__ = [
     "on_letter",
     "on_limits_of_controls",
     "on_longer",
+    "on_longer_controls",
     "on_losses",
     "on_means",
     "on_more_epochs",

@@ -4,7 +4,8 @@ import pandas as pd
 
 from spineseg.experiment import SIMULATED
 from spineseg.labels import FOREGROUND
-from spineseg.methods import DEPTHS, METHODS, PLAIN, PROPOSED
+from spineseg.methods import CONTROL_DEPTH, DEPTHS, METHODS, PLAIN, PROPOSED, at_depth
+from spineseg.paper.control_networks import CONTROLS
 from spineseg.paper.findings.mechanism import (
     NO_GAIN,
     amount_of_lead,
@@ -97,6 +98,27 @@ def on_longer(longer: pd.DataFrame, epochs: int) -> str:
         on_trained_out(longer, epochs),
     ]
     return " ".join(filter(None, sentences))
+
+
+def on_longer_controls(longer: pd.DataFrame, epochs: int) -> str:
+    """What twice these epochs change of the controls; `longer` is that of `longer_controls`."""
+    if longer[longer["model"].isin(CONTROLS)].empty:
+        return "Twice the epochs were not tried for the control networks."
+    changes = "; ".join(map(_longer_control, longer.to_dict("records")))
+    return (
+        f"On validation patients (one seed), {2 * epochs} epochs instead of {epochs} change the "
+        f"networks of {in_stages(CONTROL_DEPTH)} by these points: {changes}. The parts of the lead "
+        "have no intervals, because they are of one seed."
+    )
+
+
+def _longer_control(row: Row) -> str:
+    change = f"{row['DSC_twice'] - row['DSC']:+.1f}"
+    if row["model"] not in CONTROLS:
+        network = PLAIN if row["model"] == at_depth(PLAIN, CONTROL_DEPTH) else PROPOSED
+        return f"{METHODS[network].title} {change}"
+    share = f"{row['share_twice']:.0f} % of ASPP's lead instead of {row['share']:.0f} %"
+    return f"{METHODS[row['model']].title} {change} ({share})"
 
 
 def on_trained_out(longer: pd.DataFrame, epochs: int) -> str:

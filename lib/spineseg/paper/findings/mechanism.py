@@ -244,7 +244,6 @@ def on_limits_of_controls(controls: pd.DataFrame) -> str:
     """What the controls leave open; `controls` is that of `control_table`."""
     rows = rows_by_model(controls)
     limits = {
-        "control_no_pooling": "Twice the epochs were not tried for the control networks.",
         "control_wide": "The control network with more parameters than U-Net-2D has fewer than "
         "ASPP-UNet.",
         "control_near": "How far a branch must reach is open: rates 1, 2, 3 were tried only "
