@@ -438,6 +438,7 @@ def _patients() -> str:
     """How the network in weights/ does on real patients, and two networks that train on them."""
     experiment = TRAINED_ON_PATIENTS["simulated patients"]
     labelled, repaired = _leads_on_patients(PLAIN, experiment)
+    longer = _leads_on_patients(PLAIN, TRAINED_ON_PATIENTS["simulated patients, twice the epochs"])
     cases = stored.dsc_of(experiment).loc[(PROPOSED, ALL_CLASSES), "cases"]
     return (
         f"**{cases} real patients** (Chu et al. 2015). The network in weights/, trained on "
@@ -445,7 +446,8 @@ def _patients() -> str:
         "with [repaired levels](docs/predict.md#levels-that-cannot-be). Some choices were made "
         "after a look at these patients, so expect a little less on others. If networks train on "
         f"patients too (five folds, one seed), {METHODS[PROPOSED].title}'s lead is {labelled} "
-        f"points, and {repaired} with repaired levels. {METHODS[PLAIN].title} sees "
+        f"points, and {repaired} with repaired levels. With twice the epochs it is {longer[0]} "
+        f"points, and {longer[1]} with repaired levels. {METHODS[PLAIN].title} sees "
         f"{_seen('patients')} here, so this does not test the paper's reason. {_from_scratch()}"
         "([Class by class](docs/study.md#eleven-patients).)"
     )

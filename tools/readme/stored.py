@@ -27,6 +27,7 @@ ABLATED = "simulated-laptop-220"  # Table 2
 BUNDLED_ON_PATIENTS = "randomised-1000-bundled-on-real-t2-lumbar"
 TRAINED_ON_PATIENTS = {  # where the training starts from, and the experiment
     "simulated patients": "real-t2-lumbar-patients",
+    "simulated patients, twice the epochs": "real-t2-lumbar-patients-long",
     "random weights": "real-t2-lumbar-patients-scratch",
 }
 
@@ -145,6 +146,12 @@ def longer() -> pd.DataFrame:
 def controls() -> pd.DataFrame:
     """`control_networks.control_table` of the control networks."""
     return control_networks.control_table(scores_of(CONTROLLED))
+
+
+@cache
+def longer_controls() -> pd.DataFrame:
+    """`control_networks.longer_controls` of the control networks."""
+    return control_networks.longer_controls(searched(), load_profile(SHOWN_PROFILE).epochs)
 
 
 def in_per_cent(row: pd.Series) -> str:

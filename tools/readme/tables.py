@@ -177,6 +177,7 @@ def mechanism_tables() -> str:
         "image pooling sees the whole image.",
         controls_table(stored.controls()),
         findings.on_limits_of_controls(stored.controls()),
+        findings.on_longer_controls(stored.longer_controls(), load_profile(SHOWN_PROFILE).epochs),
         _one_more_stage(),
     ]
     return "\n\n".join(filter(None, parts))
@@ -364,8 +365,8 @@ def patients_table() -> str:
     rivals = [name for name in (PLAIN, NNUNET) if name in ran]
     return (
         f"{table(head, lines)}\n\n{one['cases'].max()} patients ({one['data'].iloc[0]}), each "
-        "tested once, by a network that did not train on it; one seed. Whether more epochs help "
-        f"was not tried. Device: {devices}."
+        "tested once, by a network that did not train on it; one seed. From random weights, more "
+        f"epochs were not tried. Device: {devices}."
         f"\n\n{' '.join(_leads_on_patients(rival, found) for rival in rivals)}"
     )
 
