@@ -496,7 +496,8 @@ def test_parts_of_the_lead_are_compared_with_those_of_twice_the_epochs():
     assert found.startswith(
         "On validation patients (one seed), 120 epochs instead of 60 change the networks of two "
         "stages by these points: U-Net-2D +10.0; five full-width 1x1 branches +5.0 "
-        "(0 % of ASPP's lead instead of 25 %); ASPP-UNet +0.0. "
+        "(0 % of ASPP's lead instead of 25 %); ASPP-UNet +0.0. Not trained out after 60 epochs: "
+        "two of these three networks. "
     )
     unknown = control_networks.longer_controls(search[2:], 60)
     assert unknown.empty
