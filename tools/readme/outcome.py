@@ -469,8 +469,8 @@ def _from_scratch() -> str:
     return (
         f"From random weights, {METHODS[NNUNET].title} reaches "
         f"{in_per_cent(rows.loc[(NNUNET, ALL_CLASSES)])} %; {METHODS[PROPOSED].title}'s lead over "
-        f"it is {labelled} points, and {repaired} with repaired levels. Whether more epochs help "
-        "any of these networks was not tried. "
+        f"it is {labelled} points, and {repaired} with repaired levels. From random weights, more "
+        "epochs were not tried. "
     )
 
 
