@@ -88,19 +88,18 @@ def test_damaged_weights_are_one_line(finished, tmp_path):
         load_network(tmp_path)
 
 
-def test_a_run_on_patients_is_not_bundled(finished, tmp_path):
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"data": "/scans/ours"}, "was trained on ours; bundle a run on simulated patients"),
+        ({"model": "nnunet"}, "is of nnU-Net; bundle a network of this project"),
+    ],
+)
+def test_runs_on_patients_and_of_nnunet_are_not_bundled(finished, tmp_path, change, words):
     run, _ = finished
     record = json.loads((run / "run.json").read_text())
-    (tmp_path / "run.json").write_text(json.dumps(record | {"data": "/scans/ours"}))
-    with pytest.raises(UserError, match="was trained on ours; bundle a run on simulated patients"):
-        bundle(tmp_path)
-
-
-def test_a_run_of_nnunet_is_not_bundled(finished, tmp_path):
-    run, _ = finished
-    record = json.loads((run / "run.json").read_text())
-    (tmp_path / "run.json").write_text(json.dumps(record | {"model": "nnunet"}))
-    with pytest.raises(UserError, match="is of nnU-Net; bundle a network of this project"):
+    (tmp_path / "run.json").write_text(json.dumps(record | change))
+    with pytest.raises(UserError, match=words):
         bundle(tmp_path)
 
 

@@ -58,11 +58,9 @@ def longer_controls(search: pd.DataFrame, epochs: int) -> pd.DataFrame:
     There are no rows without U-Net-2D and ASPP-UNet.
     """
     plain, proposed = at_depth(PLAIN, CONTROL_DEPTH), at_depth(PROPOSED, CONTROL_DEPTH)
-    table = twice_as_long(search, epochs)
-    tried = [name for name in (plain, *CONTROLS, proposed) if name in table.index]
-    if not {plain, proposed} <= {*tried}:
-        tried = []
-    table = table.loc[tried]
+    table = twice_as_long(search, epochs).reindex([plain, *CONTROLS, proposed]).dropna()
+    if not {plain, proposed} <= {*table.index}:
+        table = table[:0]
     for end in ("", "_twice"):
         gain = table[f"DSC{end}"] - table[f"DSC{end}"].get(plain, np.nan)
         table[f"share{end}"] = 100 * gain / gain.get(proposed, np.nan)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from spineseg.data.cache import Cache
 from spineseg.evaluation import provenance
 from spineseg.evaluation.result_files import COMPARISON, PROVENANCE, SCORES, SUMMARY
 from spineseg.evaluation.score_run import RunScores
@@ -15,7 +14,6 @@ from spineseg.evaluation.scores import identify
 from spineseg.evaluation.segmenters import open_segmenter
 from spineseg.evaluation.summary import common_runs, summarise
 from spineseg.experiment import Experiment
-from spineseg.inference.segmenter import Segmenter
 from spineseg.paper.tables import compare, devices
 from spineseg.profiles import load_profile
 from spineseg.runs import RunRecord
@@ -48,9 +46,10 @@ def score_repaired(runs: Sequence[Path]) -> Path:
     cache = prepare(experiment)
     of_each(runs, partial(require_own_scans, cache=cache))
     labelled = labelled_classes(cache, experiment.data)
+    repaired = partial(score_test_cases, cache=cache, experiment=experiment, clean_up=True)
     with claim_gpu() as gpu:
         tables = [
-            _volumes(_repaired(segmenter, cache, experiment), segmenter.record, labelled)
+            _volumes(repaired(segmenter), segmenter.record, labelled)
             for segmenter in of_each(runs, partial(open_segmenter, gpu=gpu or 0))
         ]
     return _write_results(experiment, records, pd.concat(tables, ignore_index=True))
@@ -97,10 +96,6 @@ def _require_comparable(records: Sequence[RunRecord]) -> None:
         common_runs(runs, runs["model"].unique())
     except ValueError as error:
         raise UserError.at("these runs", f"have {error}", "give runs of the same folds") from None
-
-
-def _repaired(segmenter: Segmenter, cache: Cache, experiment: Experiment) -> RunScores:
-    return score_test_cases(segmenter, cache, experiment, clean_up=True)
 
 
 def _volumes(scores: RunScores, record: RunRecord, labelled: Sequence[str]) -> pd.DataFrame:
