@@ -53,7 +53,7 @@ def train_network(
     start: Path | None = None,
     until: float = math.inf,
 ) -> None:
-    """Train a run, or resume it after its last finished epoch.
+    """Train a run, or resume it from its last checkpoint.
 
     The folder gets checkpoint.pt and log.csv (one row per epoch) and, when the run is finished,
     run.json. A new run starts from the weights of the finished run `start`, if given. An unfinished

@@ -54,7 +54,7 @@ def train(
 ) -> Path:
     """Train one run and return its folder.
 
-    A finished run is returned at once. An interrupted one resumes after its last finished epoch and
+    A finished run is returned at once. An interrupted one resumes from its last checkpoint and
     ends with the same weights as an uninterrupted one. No epoch begins that would end after `until`
     (of `time.monotonic`), so check `is_finished`. If the profile says so, a run on scans starts
     from the weights of a run on all simulated patients, which is trained first.
