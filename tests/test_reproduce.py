@@ -26,7 +26,7 @@ from spineseg.runs import is_finished
 from spineseg.training.checkpoint import load_checkpoint
 from spineseg.training.loop import Training
 from spineseg.utils.errors import UserError
-from spineseg.utils.files import read_json, write_json
+from spineseg.utils.files import read_json
 from spineseg.workflow.gather import results_of
 from spineseg.workflow.prepare import prepare
 from spineseg.workflow.reproduce import reproduce
@@ -51,7 +51,9 @@ def experiment(simulated, workspace, monkeypatch) -> Experiment:
     """Two epochs, and little measuring."""
     shutil.copytree(simulated, workspace, dirs_exist_ok=True)
     costs = pd.DataFrame({"model": MODELS, "parameters": 1, "gflops": 1.0, "seconds": 1.0})
-    monkeypatch.setattr("spineseg.benchmark.cost.measure_cost", lambda rows: costs.assign(note=""))
+    monkeypatch.setattr(
+        "spineseg.benchmark.cost.measure_cost", lambda rows: costs.assign(rows=rows, note="")
+    )
     base = Experiment.of(DATA, "smoke")
     return replace(base, profile=replace(base.profile, epochs=2))
 
@@ -244,9 +246,15 @@ if __name__ == "__main__":
     assert set(pd.read_csv(results / "scores.csv")["metric"]) == {"DSC", "IoU"}
 
 
-def test_results_of_several_seeds_are_not_replaced(experiment):
-    reproduce(experiment, ["unet"], [0])
-    (run,) = read_json(experiment.results / "runs.json")
-    write_json(experiment.results / "runs.json", [run, run | {"seed": 1}])
+def test_several_seeds_are_results_of_one_experiment_and_are_not_replaced_by_fewer(experiment):
+    for _ in range(2):  # the second call finds all of it done
+        assert reproduce(experiment, ["unet"], [0], seeds=[0, 2])
+    runs = read_json(experiment.results / "runs.json")
+    assert [(run["model"], run["seed"]) for run in runs] == [("unet", 0), ("unet", 2)]
+    scores = pd.read_csv(experiment.results / "scores.csv")
+    losses = pd.read_csv(experiment.results / "curves.csv").groupby("seed")["train_loss"].sum()
+    assert set(scores["seed"]) == {0, 2}
+    assert losses[0] != losses[2]
+    assert set(pd.read_csv(experiment.results / "summary.csv")["seeds"]) == {2}
     with pytest.raises(UserError, match="holds runs of several seeds"):
         reproduce(experiment, MODELS, [0])

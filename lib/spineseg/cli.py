@@ -120,6 +120,15 @@ FOLDS = _argument(
     "--folds", type=_fold_number, nargs="+", metavar="K", help="default: those of the profile"
 )
 
+SEEDS = _argument(
+    "--seeds",
+    type=_run_seed,
+    nargs="+",
+    default=[0],
+    metavar="K",
+    help="of the runs, as `spineseg train` takes one (default: 0)",
+)
+
 LABEL_SETS = ("challenge", "spider", "verse", "totalspineseg", "spineps")
 MASK_LABELS = _argument(
     "--labels",
@@ -235,12 +244,12 @@ COMMANDS: dict[str, Command] = {
     "gather": (
         commands.gather_scores,
         "collect an experiment's scores in results/",
-        (*EXPERIMENT, MODELS, FOLDS),
+        (*EXPERIMENT, MODELS, FOLDS, SEEDS),
     ),
     "compare": (
         commands.compare_runs,
         "compare new runs with the stored ones",
-        (*EXPERIMENT, MODELS, FOLDS),
+        (*EXPERIMENT, MODELS, FOLDS, SEEDS),
     ),
     "tables": (commands.compute_tables, "compute the tables from the collected scores", EXPERIMENT),
     "report": (commands.write_report, "write one HTML page of a finished experiment", EXPERIMENT),
@@ -306,6 +315,7 @@ COMMANDS: dict[str, Command] = {
             *EXPERIMENT,
             MODELS,
             FOLDS,
+            SEEDS,
             MINUTES,
         ),
     ),

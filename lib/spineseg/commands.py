@@ -7,6 +7,7 @@ imported when it runs, so that `--help` is fast.
 import argparse
 import os
 import sys
+from itertools import product
 from typing import Any
 
 WRONG_USAGE, TIME_IS_UP = 2, 3  # exit codes
@@ -126,7 +127,8 @@ def measure_cost(options: argparse.Namespace) -> None:
 
 
 def gather_scores(options: argparse.Namespace) -> None:
-    """Collect the scores of these methods and folds. The last line on stdout is their folder."""
+    """Collect the scores of these methods, folds and seeds. The last line on stdout is their
+    folder."""
     from spineseg.workflow.gather import gather
 
     experiment = _experiment(options)
@@ -144,13 +146,14 @@ def compare_runs(options: argparse.Namespace) -> None:
 
 
 def _runs(options: argparse.Namespace, experiment: Any) -> list[Any]:
-    """The runs of the named methods and folds with the seed 0."""
+    """The runs of the named methods, folds and seeds."""
     from spineseg.workflow.gather import Run
     from spineseg.workflow.prepare import folds_to_run
     from spineseg.workflow.train import known_models
 
+    models = known_models(options.models or ())
     folds = dict.fromkeys(options.folds or folds_to_run(experiment))
-    return [Run(model, fold) for model in known_models(options.models or ()) for fold in folds]
+    return [Run(*run) for run in product(models, folds, dict.fromkeys(options.seeds))]
 
 
 def compute_tables(options: argparse.Namespace) -> None:
@@ -243,7 +246,8 @@ def reproduce_experiment(options: argparse.Namespace) -> int:
     experiment = _experiment(options)
     models = options.models or ()
     folds = list(dict.fromkeys(options.folds or folds_to_run(experiment)))
-    complete = reproduce(experiment, models, folds, options.minutes)
+    seeds = list(dict.fromkeys(options.seeds))
+    complete = reproduce(experiment, models, folds, seeds, options.minutes)
     print(experiment.results)
     return 0 if complete else TIME_IS_UP
 

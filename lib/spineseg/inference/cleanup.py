@@ -2,8 +2,8 @@
 
 A network labels each slice by itself, so a mask can have a level at two places, a vertebra with two
 labels, or levels in another order than in the body. A vertebra is one piece, and levels rise from
-vertebra to vertebra: by one, or by more where a vertebra was not found. A mask that agrees with this
-is returned as it is.
+vertebra to vertebra: by one, or by more where a vertebra was not found. A mask that agrees with
+this is returned as it is.
 
 1. A *piece* is a connected part of one class. The largest piece of a class is its main piece.
 2. A small piece that lies within another vertebra takes its class. A small piece far from the main

@@ -297,9 +297,9 @@ def has_seeds(experiment: Experiment) -> bool:
     return (experiment.results / RUNS).is_file() and _of_several_seeds(read_runs(experiment))
 
 
-def require_replaceable(experiment: Experiment) -> None:
-    """Raise UserError if results/ holds runs of several seeds, which single runs would replace."""
-    if has_seeds(experiment):
+def require_replaceable(experiment: Experiment, runs: Sequence[Run] = ()) -> None:
+    """Raise UserError if results/ holds runs of several seeds and `runs` lack some of them."""
+    if _lost_runs(experiment, runs):
         what = "holds runs of several seeds, which are not to be replaced"
         raise UserError.at(experiment.results, what, OTHER_NAME)
 

@@ -18,28 +18,36 @@ from spineseg.workflow.train import chosen_models, time_limit, train
 
 
 def reproduce(
-    experiment: Experiment, models: Sequence[str], folds: Sequence[int], minutes: float = math.inf
+    experiment: Experiment,
+    models: Sequence[str],
+    folds: Sequence[int],
+    seeds: Sequence[int] = (0,),
+    minutes: float = math.inf,
 ) -> bool:
     """Train and score what is missing, measure costs, and write the tables.
 
-    No epoch begins that would not end within `minutes`. The methods whose folds are all scored by
-    then are gathered, if one of them is in Table 3. Everything that the next call needs is in
+    Each of `models` is trained on all `folds`, with each of `seeds`. No epoch begins that would not
+    end within `minutes`. The methods whose runs are all scored by then are gathered, if one of them
+    is in Table 3. Everything that the next call needs is in
     runs/<experiment>/ and results/<experiment>/.
     Returns whether there was time for all methods. Raises UserError for bad scans, if another
-    process works on the same experiment, rather than replace the results of several seeds, and, at
-    the end, for methods that do not fit into the device's memory.
+    process works on the same experiment, if results/ holds several seeds and not all of them are
+    asked for, and, at the end, for methods that do not fit into the device's memory.
     """
     until = time_limit(minutes)
-    models = chosen_models(models)
-    require_replaceable(experiment)
+    runs = {
+        name: [Run(name, fold, seed) for seed in seeds for fold in folds]
+        for name in chosen_models(models)
+    }
+    require_replaceable(experiment, [run for own in runs.values() for run in own])
     cache = prepare(experiment)
     for fold in folds:
         cache.test_ids(fold)  # an unknown fold is told before any work
     with folder_lock(experiment.runs):
         scored, too_large = [], []
-        for name in models:
+        for name, own in runs.items():
             try:
-                if _train_and_score(experiment, name, folds, until):
+                if _train_and_score(experiment, own, until):
                     scored.append(name)
             except Exception as error:
                 if not is_out_of_memory(error):
@@ -50,24 +58,21 @@ def reproduce(
         if set(scored) & set(TABLE3_METHODS):
             if not has_cost(experiment):
                 write_cost(experiment)
-            _write_results(experiment, [Run(name, fold) for name in scored for fold in folds])
+            _write_results(experiment, [run for name in scored for run in runs[name]])
     if too_large:
         raise UserError(*too_large)
-    return len(scored) == len(models)
+    return len(scored) == len(runs)
 
 
-def _train_and_score(
-    experiment: Experiment, model: str, folds: Sequence[int], until: float
-) -> bool:
-    """Train and score the folds of a method as far as time allows; returns whether all are done."""
-    for fold in folds:
-        run = experiment.run(model, fold)
-        train(experiment, model, fold, until=until)
-        if not is_finished(run):
-            print(f"{run}: time is up; the same command resumes", file=sys.stderr)
+def _train_and_score(experiment: Experiment, runs: Sequence[Run], until: float) -> bool:
+    """Train and score runs as far as time allows; returns whether all are done."""
+    for model, fold, seed in runs:
+        folder = train(experiment, model, fold, until, seed)
+        if not is_finished(folder):
+            print(f"{folder}: time is up; the same command resumes", file=sys.stderr)
             return False
-        if not is_scored(run):
-            score_run(run, experiment)
+        if not is_scored(folder):
+            score_run(folder, experiment)
     return True
 
 
