@@ -27,6 +27,7 @@ ABLATED = "simulated-laptop-220"  # Table 2
 BUNDLED_ON_PATIENTS = "randomised-1000-bundled-on-real-t2-lumbar"
 TRAINED_ON_PATIENTS = {  # where the training starts from, and the experiment
     "simulated patients": "real-t2-lumbar-patients",
+    "simulated patients, 220 rows": "real-t2-lumbar-patients-220",
     "simulated patients, twice the epochs": "real-t2-lumbar-patients-long",
     "random weights": "real-t2-lumbar-patients-scratch",
 }

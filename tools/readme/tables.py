@@ -357,16 +357,18 @@ def patients_table() -> str:
         for name in (name for name in TABLE3_METHODS if (name, ALL_CLASSES) in rows.index):
             means = [f"{100 * rows.loc[(name, each), 'mean']:.1f}" for each in classes]
             overall = in_per_cent(rows.loc[(name, ALL_CLASSES)])
-            lines.append((METHODS[name].title, start, levels, *means, overall))
+            seeds = rows.loc[(name, ALL_CLASSES), "seeds"]
+            lines.append((METHODS[name].title, start, levels, seeds, *means, overall))
     devices = device_names(device for rows in found.values() for device in rows["device"])
-    head = ("mean DSC, %", "starts from", "scored", *classes, ALL_CLASSES)
+    head = ("mean DSC, %", "starts from", "scored", "seeds", *classes, ALL_CLASSES)
     one = next(iter(found.values()))
     ran = {name for rows in found.values() for name, _ in rows.index}
     rivals = [name for name in (PLAIN, NNUNET) if name in ran]
     return (
         f"{table(head, lines)}\n\n{one['cases'].max()} patients ({one['data'].iloc[0]}), each "
-        "tested once, by a network that did not train on it; one seed. From random weights, more "
-        f"epochs were not tried. Device: {devices}."
+        "tested once per seed, by a network that did not train on it. Images have "
+        f"{load_profile('patients').image_size} rows unless the table says otherwise. From "
+        f"random weights, more epochs were not tried. Device: {devices}."
         f"\n\n{' '.join(_leads_on_patients(rival, found) for rival in rivals)}"
     )
 
