@@ -148,12 +148,18 @@ def compare_runs(options: argparse.Namespace) -> None:
 def _runs(options: argparse.Namespace, experiment: Any) -> list[Any]:
     """The runs of the named methods, folds and seeds."""
     from spineseg.workflow.gather import Run
-    from spineseg.workflow.prepare import folds_to_run
     from spineseg.workflow.train import known_models
 
     models = known_models(options.models or ())
-    folds = dict.fromkeys(options.folds or folds_to_run(experiment))
-    return [Run(*run) for run in product(models, folds, dict.fromkeys(options.seeds))]
+    return [Run(*run) for run in product(models, *_folds_and_seeds(options, experiment))]
+
+
+def _folds_and_seeds(options: argparse.Namespace, experiment: Any) -> tuple[list[int], list[int]]:
+    """The named folds, or those of the profile, and the named seeds, once each."""
+    from spineseg.workflow.prepare import folds_to_run
+
+    folds = options.folds or folds_to_run(experiment)
+    return list(dict.fromkeys(folds)), list(dict.fromkeys(options.seeds))
 
 
 def compute_tables(options: argparse.Namespace) -> None:
@@ -240,13 +246,11 @@ def reproduce_experiment(options: argparse.Namespace) -> int:
     Snakemake. Draws no figures and executes no notebooks. The same command resumes, also on another
     machine to which the experiment's folders in runs/ and results/ were copied. The last line on
     stdout is the folder of the results."""
-    from spineseg.workflow.prepare import folds_to_run
     from spineseg.workflow.reproduce import reproduce
 
     experiment = _experiment(options)
     models = options.models or ()
-    folds = list(dict.fromkeys(options.folds or folds_to_run(experiment)))
-    seeds = list(dict.fromkeys(options.seeds))
+    folds, seeds = _folds_and_seeds(options, experiment)
     complete = reproduce(experiment, models, folds, seeds, options.minutes)
     print(experiment.results)
     return 0 if complete else TIME_IS_UP
