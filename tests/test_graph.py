@@ -123,6 +123,7 @@ def test_each_profile_has_its_jobs_and_each_job_its_numbers():
         "laptop-sgd",
         "patients",
         "patients-220",
+        "patients-320",
         "patients-scratch",
     }  # ask for what a profile with images as large does
     assert set(JOBS) == {path.stem for path in PROFILES.glob("*.yaml")} - sharing
