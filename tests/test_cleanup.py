@@ -116,6 +116,21 @@ def test_the_vertebra_on_the_sacrum_is_l5():
     np.testing.assert_array_equal(clean_levels(alone, SPACING), alone)
 
 
+@pytest.mark.parametrize("label", [L5, L4, T11])
+def test_a_piece_below_the_middle_of_the_sacrum_does_not_cost_the_sacrum(label):
+    correct = spine([L5, L4, L3, L2, L1], sacrum=True)
+    mask = correct.copy()
+    mask[5:7, LOWEST + 35 : LOWEST + 50, 45:80] = label
+    assert (mask == label).sum() - (correct == label).sum() > 0.1 * (correct == L4).sum()
+    repaired = np.where(mask == correct, correct, 0)
+    np.testing.assert_array_equal(clean_levels(mask, SPACING), repaired)
+
+
+def test_a_vertebra_that_is_called_sacrum_does_not_cost_those_below_it():
+    mask = spine([L5, L4, L3, S, L1])
+    assert levels(clean_levels(mask, SPACING), 5) == [L5, L4, L3, L2, L1]
+
+
 def test_specks():
     """Within a vertebra they take its level; far from any they vanish; beside their own they stay.
 

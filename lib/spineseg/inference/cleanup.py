@@ -12,7 +12,7 @@ this is returned as it is.
 4. Vertebrae at the same place in plane, in different slices, are one vertebra.
 5. If the vertebrae from below upwards are not in order, they get the rising levels that agree best
    with their labels and distances. The vertebra next to the sacrum is L5. A piece that fits
-   nowhere becomes background.
+   nowhere, or that lies below the sacrum, becomes background.
 """
 
 from __future__ import annotations
@@ -240,20 +240,38 @@ def _levels(vertebrae: list[Vertebra]) -> list[int]:
     upwards = sorted(
         range(len(vertebrae)), key=lambda number: vertebrae[number].centre[1], reverse=True
     )
-    sacrum = vertebrae[upwards[0]] if found[upwards[0]] == SACRUM else None
-    bones = [number for number in upwards if vertebrae[number] is not sacrum]
+    place = _place_of_sacrum([vertebrae[number] for number in upwards])
+    if place is None:
+        bones = upwards
+    else:
+        bones = upwards[place + 1 :]
+        for number in upwards[:place]:
+            found[number] = 0
     if not bones:
         return found
-    on_sacrum = sacrum is not None and _is_on(sacrum, [vertebrae[number] for number in bones])
+    standing = [vertebrae[number] for number in bones]
+    on_sacrum = place is not None and _is_on(vertebrae[upwards[place]], standing)
     labels = [found[number] for number in bones]
     in_order = labels[0] >= L5 and all(low < high for low, high in pairwise(labels))
     if not in_order:
-        labels = _rising([vertebrae[number] for number in bones], on_sacrum)
+        labels = _rising(standing, on_sacrum)
     elif on_sacrum:
         labels = [label - labels[0] + L5 for label in labels]
     for number, level in zip(bones, labels, strict=True):
         found[number] = level
     return found
+
+
+def _place_of_sacrum(upwards: Sequence[Vertebra]) -> int | None:
+    """The place of the sacrum among the vertebrae from below upwards.
+
+    Less bone than its own can lie below it, by mistake. None if more does, or if there is none.
+    """
+    for place, each in enumerate(upwards):
+        if each.label == SACRUM:
+            below = sum(other.volume for other in upwards[:place])
+            return place if below < each.volume else None
+    return None
 
 
 def _is_on(sacrum: Vertebra, bones: list[Vertebra]) -> bool:
