@@ -204,3 +204,23 @@ def test_padding_does_not_set_the_black_of_a_preview():
     padded = np.pad(values, ((0, 0), (20, 20), (0, 0)), constant_values=-1000)
     shown = [_black_and_white(sitk.GetImageFromArray(each), [1, 3]) for each in (values, padded)]
     assert shown[0] == shown[1]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    slices=st.sampled_from([8, 16, 32]),
+    spacing=st.sampled_from([0.7, 1.1, 1.2, 1.4, 1.5]),
+    degrees=st.tuples(*[st.floats(-12, 12)] * 3),
+    origin=st.tuples(*[st.floats(-100, 100)] * 3),
+)
+def test_no_outer_slice_is_lost_where_near_slices_are_thinned(slices, spacing, degrees, origin):
+    """The last slice can lie half a step outside of the grid, which rounding must not decide."""
+    scan = sitk.Image(6, 6, slices, sitk.sitkInt16)
+    scan.SetDirection((0, 0, 1, 1, 0, 0, 0, -1, 0))
+    scan.SetSpacing((0.8, 0.8, spacing))
+    scan.SetOrigin(origin)
+    scan = turned(scan, degrees)
+    grid = Grid(0, 0, (0, 0), 2.4)
+    certain = np.zeros((*target_of(scan, grid).GetSize()[::-1], NUM_CLASSES), np.float32)
+    certain[..., 4] = 1
+    assert (to_scan_grid(certain, grid, scan) == 4).all()

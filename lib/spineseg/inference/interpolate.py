@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 MIXED = 255  # marks cells between pixels of several classes
 VOXELS_AT_ONCE = 2**18  # are interpolated, to bound the memory
+ROUNDING = 1e-6  # pixels: indices are no more exact than this
 
 Box = tuple[slice, slice, slice]  # along slices, rows, columns
 
@@ -128,6 +129,7 @@ def _interpolated(values: np.ndarray, indices: np.ndarray) -> np.ndarray:
         weight = np.where(corner, share, 1 - share).prod(axis=1)
         place = np.clip(low + corner, 0, shape - 1)
         total += flat[np.ravel_multi_index(tuple(place.T), tuple(shape))] * weight[:, None]
-    outside = ((indices < -0.5) | (indices > shape - 0.5)).any(axis=1)
+    edge = 0.5 + ROUNDING
+    outside = ((indices < -edge) | (indices > shape - 1 + edge)).any(axis=1)
     total[outside] = 0
     return total.astype(np.float32)
