@@ -205,6 +205,21 @@ def test_the_masks_of_a_data_set_are_safe(tmp_path, capsys, no_network):
     assert "`spineseg predict` did not write it; remove it or write elsewhere" in line
 
 
+@pytest.mark.parametrize("name", ["m.nii", "m.nii.gz", "m.mha", "m.nrrd", "m.seg.nrrd"])
+def test_a_mask_that_was_corrected_is_safe(name, scan, tmp_path, capsys):
+    """Editors keep the mark in the header."""
+    assert predict(scan, tmp_path / name) == 0
+    capsys.readouterr()
+    mask = sitk.ReadImage(str(tmp_path / name))
+    mask[3, 3, 3] = 7
+    sitk.WriteImage(mask, str(tmp_path / name))
+    assert is_own(tmp_path / name)
+    line = refused(capsys, tmp_path, scan, tmp_path / name)
+    assert line.endswith(
+        "was changed since `spineseg predict` wrote it; move it or write elsewhere"
+    )
+
+
 @pytest.mark.parametrize(
     ("option", "name"), [("--csv", "t.csv"), ("--preview", "p.png"), (None, "m.nrrd")]
 )

@@ -204,7 +204,8 @@ def verify_tables(options: argparse.Namespace) -> None:
 
 def predict_masks(options: argparse.Namespace) -> None:
     """Label a scan, or each scan in a folder. A mask has the scan's own grid and orientation.
-    A line on stderr names the network. Nothing but masks of earlier calls is overwritten."""
+    A line on stderr names the network. Only what earlier calls wrote is overwritten, and no mask
+    that was changed since."""
     from tqdm import tqdm
 
     from spineseg.utils.errors import Problem, UserError

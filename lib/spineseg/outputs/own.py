@@ -3,7 +3,12 @@
 import zlib
 from pathlib import Path
 
+import numpy as np
+import SimpleITK as sitk
+
 from spineseg.data.headers import GZIP_MAGIC, ZLIB_OR_GZIP
+from spineseg.data.volume import read_volume
+from spineseg.utils.errors import UserError
 
 MARK = "written by spineseg predict"  # in the header of masks, pictures and label tables
 SEARCHED_BYTES = 1 << 13
@@ -19,3 +24,17 @@ def is_own(path: Path, mark: str = MARK) -> bool:
     except (OSError, zlib.error):
         return False
     return mark.encode() in start
+
+
+def mark_of(mask: sitk.Image) -> str:
+    """MARK and a checksum of the voxels: editors of masks keep the text, but change the voxels."""
+    voxels = np.ascontiguousarray(sitk.GetArrayViewFromImage(mask), dtype="<u2")
+    return f"{MARK}, voxels {zlib.crc32(voxels.tobytes()):08x}"
+
+
+def is_unchanged(path: Path) -> bool:
+    """Whether a mask has the voxels that `spineseg predict` wrote."""
+    try:
+        return is_own(path, mark_of(read_volume(path)))
+    except UserError:
+        return False

@@ -29,7 +29,7 @@ from spineseg.labels import ALL_CLASSES, CLASSES, FOREGROUND, LABEL_SETS, NUM_CL
 from spineseg.methods import METHODS
 from spineseg.outputs.label_files import describe_segments, write_label_tables
 from spineseg.outputs.levels import level_rows, measure_levels, write_levels
-from spineseg.outputs.own import MARK, is_own
+from spineseg.outputs.own import is_own, mark_of
 from spineseg.runs import RunRecord, load_record
 from spineseg.utils import paths
 from spineseg.utils.errors import Problem, UserError, is_out_of_memory
@@ -183,7 +183,7 @@ def _write_outputs(batch: Labelling, target: Target) -> dict[str, int]:
     mask = from_canonical(mask, stored)
     if extension(target.mask) == SEGMENTATION:
         describe_segments(mask, labels)
-    mask.SetMetaData(DESCRIPTION, MARK)
+    mask.SetMetaData(DESCRIPTION, mark_of(mask))
     write_mask(mask, target.mask, like=None if case.slice_files else case.image)
     if batch.outputs.csv:
         batch.rows += level_rows(target.name, measure_levels(classes, scan, stored))

@@ -10,7 +10,7 @@ from spineseg.data.layouts import Case
 from spineseg.data.volume import MASK_EXTENSIONS, extension, stem
 from spineseg.outputs.label_files import label_table_paths
 from spineseg.outputs.levels import HEADER
-from spineseg.outputs.own import MARK, is_own
+from spineseg.outputs.own import MARK, is_own, is_unchanged
 from spineseg.utils.errors import UserError
 
 SERIES_MASK = ".nii.gz"  # the type of a DICOM series' mask
@@ -117,6 +117,7 @@ def _refuse_within(scans: Path, outputs: Iterable[Path]) -> None:
 def _refuse_losses(targets: list[Target], others: list[tuple[Path, str]]) -> None:
     """Raise UserError if an output is an input, another output, or a file of somebody else."""
     inputs = _identities(file for target in targets for file in _files(target.case))
+    masks = {target.mask for target in targets}
     outputs = [(target.mask, MARK) for target in targets]
     outputs += [(target.preview, MARK) for target in targets if target.preview]
     folders = {folder for path, _ in outputs + others for folder in path.parents}
@@ -140,6 +141,9 @@ def _refuse_losses(targets: list[Target], others: list[tuple[Path, str]]) -> Non
         if not is_own(path, mark):
             what = "exists, and `spineseg predict` did not write it"
             raise UserError.at(path, what, "remove it or write elsewhere")
+        if path in masks and not is_unchanged(path):
+            what = "was changed since `spineseg predict` wrote it"
+            raise UserError.at(path, what, "move it or write elsewhere")
 
 
 def _require_writable(path: Path) -> None:
