@@ -1,6 +1,7 @@
 """`spineseg predict`: what is written where, what is refused, and what the outputs say."""
 
 import csv
+import io
 import os
 import subprocess
 import sys
@@ -228,6 +229,13 @@ def test_files_of_somebody_else_are_safe(option, name, scan, tmp_path, capsys, n
     other.write_bytes(b"precious")
     arguments = [tmp_path / "mask.nii.gz", option, other] if option else [other]
     assert "did not write it" in refused(capsys, tmp_path, scan, *arguments)
+
+
+def test_a_name_that_the_output_cannot_encode_does_not_end_the_call(scan, tmp_path, monkeypatch):
+    output = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output, "cp1252", write_through=True))
+    assert predict(scan, tmp_path / "\u03b2.nii.gz") == 0
+    assert b"\\u03b2.nii.gz: S, L5" in output.getvalue()
 
 
 def test_label_tables_of_somebody_else_are_safe(scan, tmp_path, capsys, no_network):

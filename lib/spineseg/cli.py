@@ -5,6 +5,7 @@ or a failed step, with one clear line per problem; 2 wrong usage; 3 the time lim
 """
 
 import argparse
+import io
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -20,10 +21,12 @@ LARGEST_SEED = 4000  # of a run
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names that it cannot encode
     try:
         return options.command(options) or 0
     except KeyboardInterrupt:
-        print("stopped; to go on, run the same command again", file=sys.stderr)
+        print("stopped; run the same command again", file=sys.stderr)
         return 1
     except (ValueError, RuntimeError, OSError, MemoryError, ImportError) as error:
         from spineseg.utils.errors import UserError, is_out_of_memory
