@@ -181,6 +181,21 @@ def test_noise_that_leaves_nothing_to_score_has_no_mean(run, tmp_path):
     assert noise.loc[6, ["DSC", "IoU"]].isna().all()
 
 
+def test_the_scores_of_other_scans_are_kept(run, phantom, tmp_path):
+    folder = score_on(run, phantom)
+    other = tmp_path / phantom.name
+    shutil.copytree(phantom, other)
+    assert score_on(run, other) == folder  # the same scans at another place
+    mask = next(other.rglob("mask_case1.nii.gz"))
+    image = sitk.ReadImage(str(mask))
+    image[0, 0, 0] = 1
+    sitk.WriteImage(image, str(mask))
+    scores = (folder / "scores.csv").read_bytes()
+    with pytest.raises(UserError, match=f"other scans, also called {phantom.name}; move it"):
+        score_on(run, other)
+    assert (folder / "scores.csv").read_bytes() == scores
+
+
 def test_the_scores_of_another_run_are_kept(run, phantom, tmp_path):
     folder = score_on(run, phantom)
     scores = (folder / "scores.csv").read_bytes()

@@ -105,6 +105,12 @@ def _devices(path: Path, device: str) -> str:
     return device_names(table["device"].dropna() if "device" in table else []) or device
 
 
+def scored_scans(folder: Path) -> set[str]:
+    """The hashes of the scans that the files of a results folder come from, if it has a record."""
+    recorded = _recorded(folder)
+    return {recorded["origins"][each["origin"]]["data_hash"] for each in _entries(recorded)}
+
+
 def changed_files(folder: Path) -> dict[str, str]:
     """What became of the files of a results folder that are not as provenance.json recorded them.
 

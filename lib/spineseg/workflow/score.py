@@ -62,7 +62,7 @@ def score_on(run: Path, data: Path, clean_up: bool = False) -> Path:
     results/<experiment>-on-<data>/ and returns that folder. With `clean_up`, levels that cannot be
     are repaired first, as `predict` does, and the folder's name ends in -cleaned-up. Classes that
     the data never label are not scored. Raises UserError for an unfinished run, for bad scans, and
-    if the folder holds the scores of another run.
+    if the folder holds the scores of another run or of other scans.
     """
     from spineseg.data.check import require_valid
     from spineseg.data.prepare import files_hash, scan_files
@@ -73,6 +73,11 @@ def score_on(run: Path, data: Path, clean_up: bool = False) -> Path:
     folder = record.as_experiment.results_on(name, clean_up)
     _require_no_other(record, folder)
     cases = require_valid(data, progress=True)
+    experiment = Experiment(paths.dataset_folder(data), record.profile)
+    data_hash = files_hash(scan_files(experiment))
+    if provenance.scored_scans(folder) - {data_hash}:
+        what = f"holds the scores of other scans, also called {name}"
+        raise UserError.at(folder, what, "move it, then retry")
     with claim_gpu() as gpu:
         segmenter = open_segmenter(run, gpu or 0)
         scored = scan_cases(cases, record.grid)
@@ -85,8 +90,7 @@ def score_on(run: Path, data: Path, clean_up: bool = False) -> Path:
     _say_unlabelled(labelled)
     write_scores(folder, scores, record, labelled, name)
     write_csv(folder / SUMMARY.name, summarise(SCORES.read(folder)))
-    experiment = Experiment(paths.dataset_folder(data), record.profile)
-    origin = provenance.origin(experiment, files_hash(scan_files(experiment)), record.split_hash)
+    origin = provenance.origin(experiment, data_hash, record.split_hash)
     provenance.record(folder, origin, record.device)
     return folder
 
