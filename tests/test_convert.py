@@ -104,6 +104,31 @@ def test_an_interrupted_conversion_is_resumed(spider, tmp_path, monkeypatch, cap
     assert check_folder(out).problems == []
 
 
+def test_a_case_whose_source_changed_is_written_again(spider, tmp_path, capsys):
+    out = convert(spider, tmp_path / "out")
+    source = spider / "masks" / "1_t2.mha"
+    mask = sitk.ReadImage(str(source))
+    sitk.WriteImage(mask * 0 + 1, str(source))
+    capsys.readouterr()
+    convert(spider, out)
+    assert "1 written, 2 kept" in capsys.readouterr().err
+    converted = out / "train" / "Mask" / "mask_case1.nii.gz"
+    labels = np.unique(sitk.GetArrayFromImage(sitk.ReadImage(str(converted))))
+    assert labels.tolist() == [CHALLENGE_LABELS.index("L5")]
+
+
+def test_a_converted_mask_that_an_editor_saved_is_kept(spider, tmp_path, capsys):
+    out = convert(spider, tmp_path / "out")
+    converted = out / "train" / "Mask" / "mask_case1.nii.gz"
+    mask = sitk.ReadImage(str(converted))
+    edited = sitk.GetImageFromArray(sitk.GetArrayFromImage(mask))  # without its description
+    edited.CopyInformation(mask)
+    sitk.WriteImage(edited, str(converted))
+    capsys.readouterr()
+    convert(spider, out)
+    assert "0 written, 3 kept" in capsys.readouterr().err
+
+
 def test_all_bad_files_are_listed_and_the_good_ones_converted(spider, tmp_path, capsys):
     (spider / "images" / "1_t2.mha").write_bytes(b"nothing")
     (spider / "masks" / "7_t2_SPACE.mha").unlink()

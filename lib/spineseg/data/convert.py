@@ -17,13 +17,15 @@ from spineseg.data.layouts import (
     open_labelled,
 )
 from spineseg.data.levels import label_problems, labels_in, refuse_other_labels
-from spineseg.data.volume import canonical_shape, on_grid_of, write_image
+from spineseg.data.prepare import files_hash
+from spineseg.data.volume import DESCRIPTION, canonical_shape, on_grid_of, write_image
 from spineseg.labels import CHALLENGE_LABELS, relabel, unknown_labels
 from spineseg.utils.errors import Problem, UserError
-from spineseg.utils.files import read_json, write_json
+from spineseg.utils.files import holds, read_json, write_json
 from spineseg.utils.progress import progress_bar
 
 RECORD, PARTIAL_RECORD = "source.json", "source.partial.json"
+MARK = "converted from files with the hash "  # in the header of scans and masks
 # What source.json says of a public data set.
 ORIGINS: dict[type[LabelledFolder], dict[str, Any]] = {
     SpiderFolder: {
@@ -51,6 +53,7 @@ def convert(source: Path, out: Path, labels: str | None = None) -> Path:
     `LABEL_SETS`. Of a SPIDER patient the T2 series is used, or the T2 SPACE series if there is no
     T2. Voxels and grid do not change, except that the header of Chu et al. is corrected.
     `out`/source.json, written last, records the origin. An interrupted conversion can be resumed.
+    A case is written again if its source has changed.
     Prints a summary to stderr. Raises UserError if there is nothing to convert or `out` holds
     anything else, and, after all good files are written, one that lists the bad files.
     """
@@ -75,7 +78,7 @@ def convert(source: Path, out: Path, labels: str | None = None) -> Path:
     for key, target in progress_bar(targets.items(), desc="convert", unit="case"):
         try:
             case = _single_case(folder, key)
-            if not _is_written(target, canonical_shape(case.image)):
+            if not _is_written(case, target):
                 written[key] = _convert_case(case, target, folder.labels_declared)
         except UserError as error:
             bad.extend(error.problems)
@@ -159,16 +162,25 @@ def _convert_case(case: Case, targets: tuple[Path, Path], declared: bool) -> lis
     labelled = sitk.GetImageFromArray(relabel(stored, case.labels, CHALLENGE_LABELS))
     labelled.CopyInformation(mask)
     for image, target in zip((scan, labelled), targets, strict=True):
+        image.SetMetaData(DESCRIPTION, _mark_of(case))
         write_image(image, target)
     return found
 
 
-def _is_written(targets: tuple[Path, Path], shape: tuple[int, int, int]) -> bool:
-    """Whether complete files of that shape exist."""
+def _mark_of(case: Case) -> str:
+    """What the headers of a converted case say of the files that it was made from."""
+    files = [case.image, *case.slice_files, *filter(None, [case.mask])]
+    return f"{MARK}{files_hash(files)}"
+
+
+def _is_written(case: Case, targets: tuple[Path, Path]) -> bool:
+    """Whether complete files exist that were made from this case or do not name theirs."""
+    shape, mark = canonical_shape(case.image), _mark_of(case)
     try:
-        return all(canonical_shape(target) == shape for target in targets)
+        complete = all(canonical_shape(target) == shape for target in targets)
     except UserError:
         return False
+    return complete and all(holds(target, mark) or not holds(target, MARK) for target in targets)
 
 
 def _remove_unmarked(

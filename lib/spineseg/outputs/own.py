@@ -6,24 +6,16 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from spineseg.data.headers import GZIP_MAGIC, ZLIB_OR_GZIP
 from spineseg.data.volume import read_volume
 from spineseg.utils.errors import UserError
+from spineseg.utils.files import holds
 
 MARK = "written by spineseg predict"  # in the header of masks, pictures and label tables
-SEARCHED_BYTES = 1 << 13
 
 
 def is_own(path: Path, mark: str = MARK) -> bool:
-    """Whether the first bytes of a file, decompressed if needed, have the mark."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(SEARCHED_BYTES)
-        if start.startswith(GZIP_MAGIC):
-            start = zlib.decompressobj(ZLIB_OR_GZIP).decompress(start, SEARCHED_BYTES)
-    except (OSError, zlib.error):
-        return False
-    return mark.encode() in start
+    """Whether a file has the mark."""
+    return holds(path, mark)
 
 
 def mark_of(mask: sitk.Image) -> str:

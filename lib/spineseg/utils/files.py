@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 READABLE = "make it readable for you"
 MAKE = "run `make reproduce` with this data and profile, which writes it"
+SEARCHED_BYTES = 1 << 13  # of a file's start, which holds its header
+GZIP_MAGIC, ANY_ZLIB = b"\x1f\x8b", 32 + zlib.MAX_WBITS
 CSV_FORMAT: dict[str, Any] = {"index": False, "float_format": "%.6g", "lineterminator": "\n"}
 
 
@@ -51,6 +53,18 @@ def _flush(path: Path) -> None:
     """Have the system write a file to the disk."""
     with path.open("r+b") as file:
         os.fsync(file.fileno())
+
+
+def holds(path: Path, text: str) -> bool:
+    """Whether the first bytes of a file, decompressed if needed, have this text."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(SEARCHED_BYTES)
+        if start.startswith(GZIP_MAGIC):
+            start = zlib.decompressobj(ANY_ZLIB).decompress(start, SEARCHED_BYTES)
+    except (OSError, zlib.error):
+        return False
+    return text.encode() in start
 
 
 def _missing(path: Path, remedy: str) -> UserError:
