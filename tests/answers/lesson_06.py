@@ -1,6 +1,7 @@
 """Answers to the exercises of lesson 6: right ones, and wrong ones with a phrase of their hint."""
 
 import numpy as np
+from scipy.stats import ttest_1samp
 
 from spineseg.course.exercises.lesson_06 import exact_p, leads_of_pairs, widths
 
@@ -58,6 +59,7 @@ WRONG = {
         (one_sided, "absolute values"),
         (nearer, "nearer to zero"),
         (a_count, "A p is a share"),
+        (lambda differences: ttest_1samp(differences, 0).pvalue, "as in a t-test"),
         (0.3, "the function itself"),
     ],
     "6.3": [

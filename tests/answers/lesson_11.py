@@ -2,7 +2,12 @@
 
 import numpy as np
 
-from spineseg.course.exercises.lesson_11 import interval_of_lead
+from spineseg.course.exercises.lesson_11 import (
+    interval_of_lead,
+    interval_over_patients,
+    scores_of_level,
+)
+from spineseg.evaluation.statistics import interval_of_difference
 from spineseg.paper.verdicts import ALL_VERDICTS, verdict
 
 LOW, HIGH = interval_of_lead()
@@ -30,6 +35,21 @@ def ignores_the_other_side(low, high, margin):
     return "reproduced" if high < margin else "not reproduced" if low > margin else CHANCE
 
 
+def by_hand():
+    """A bootstrap of patients and seeds that is not stretched for small samples."""
+    generator = np.random.default_rng(0)
+    one, other = scores_of_level()
+
+    def resampled_mean(values, patients):
+        return np.nanmean(values[generator.integers(len(values), size=len(values))][:, patients])
+
+    leads = []
+    for _ in range(2000):
+        patients = generator.integers(one.shape[1], size=one.shape[1])
+        leads.append(resampled_mean(one, patients) - resampled_mean(other, patients))
+    return np.quantile(leads, (0.025, 0.975))
+
+
 RIGHT = {
     "11.1": [(LOW, HIGH, RIGHT_WORD), [round(LOW, 1), round(HIGH, 1), f" {RIGHT_WORD.upper()} "]],
     "11.2": [equal, by_overlap],
@@ -43,6 +63,9 @@ WRONG = {
         ((LOW, HIGH, OTHER_WORD), "The interval is right"),
         ((LOW, HIGH, "true"), "Choose one of the verdicts"),
         ((LOW + 50, HIGH + 50, RIGHT_WORD), "Another interval"),
+        ((*interval_over_patients(), RIGHT_WORD), "over patients alone"),
+        ((*interval_of_difference(*scores_of_level("L2")), RIGHT_WORD), "class T11 only"),
+        ((*by_hand(), RIGHT_WORD), "Use `interval_of_difference`"),
         (RIGHT_WORD, "Give three things"),
     ],
     "11.2": [

@@ -68,6 +68,7 @@ def _sign_flips(answer: Any) -> str:
         np.array([1.5, -0.4, 0.8, 2.0, -1.1, 0.3, -0.2, 0.9, 0.6, -0.7]),
         -np.array([1.5, -0.4, 0.8, 2.0, -1.1, 0.3, -0.2, 0.9, 0.6, -0.7]),
         np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0]),
+        np.array([1.5, -0.4, 0.8, 2.0, -1.1, 0.3, -0.2, 0.9, 0.6, 12.0]),
     ]
     right = [exact_p(each) for each in examples]
     given = [float(answer(each.copy())) for each in examples]
@@ -78,6 +79,8 @@ def _sign_flips(answer: Any) -> str:
         return "A p is a share: divide the number of flips by all of them."
     if np.abs(np.subtract(given, 1 - np.array(right))).max() < NEAR_P:
         return "That is the share of flips that are nearer to zero. Count those at least as far."
+    if errors[:-1].max() < NEAR_P:
+        return "One large difference decides your test, as in a t-test. Flip signs instead."
     if abs(given[0] - right[0] / 2) < NEAR_P:
         return "Flips as far on the other side count too: compare absolute values."
     return "Another p: flip the sign of each difference, not their order and not all at once."
