@@ -1,6 +1,9 @@
+import os
 import random
 import shutil
 import struct
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -491,3 +494,14 @@ def test_any_order_is_sorted_and_any_gap_is_seen(count, step, start, rng):
         del shuffled[next(i for i, each in enumerate(shuffled) if each.path == str(heights[1]))]
         with pytest.raises(UserError, match="uneven spacing"):
             sort_slices(shuffled)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, names are always valid")
+def test_a_folder_whose_name_is_not_utf8_is_a_problem_and_not_the_end(tmp_path):
+    write_dicom(tmp_path / "good", make_scan((8, 9, 3)), uid="1.1")
+    bad = Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller"))
+    write_dicom(tmp_path / "other", make_scan((8, 9, 3)), uid="1.2")
+    (tmp_path / "other").rename(bad)
+    source = open_source(tmp_path)
+    assert [case.id for case in source.cases()] == ["1.1"]
+    assert {problem.what for problem in source.problems()} == {"its name is not valid UTF-8"}

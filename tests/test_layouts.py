@@ -161,7 +161,8 @@ def test_spider_folders_have_the_problems_of_any_labelled_folder(tmp_path):
         (["masks/7_t2_SPACE.mha"], SpiderFolder),
         (["images/1_t1.mha"], ScanFolder),
         (["Img_01.nii", "Img_01_Labels.nii"], ChuFolder),
-        (["img_2.nii.gz", "readme.txt"], ChuFolder),
+        (["img_2.nii.gz", "img_3_labels.nii.gz", "readme.txt"], ChuFolder),
+        (["img_2.nii.gz", "readme.txt"], ScanFolder),
         (["MR/scan.nii.gz"], ScanFolder),
         (["a/b/scan.nrrd"], ScanFolder),
     ],
@@ -169,6 +170,18 @@ def test_spider_folders_have_the_problems_of_any_labelled_folder(tmp_path):
 def test_the_layout_is_recognised_from_the_file_names(tmp_path, names, layout):
     touch(tmp_path, *names)
     assert type(open_source(tmp_path)) is layout
+
+
+def test_scans_with_the_names_of_chu_and_usual_axes_are_not_turned_around(tmp_path):
+    """Their second axis runs downwards, and not from back to front."""
+    write(make_scan(), tmp_path / "img_001.nii.gz")
+    write(make_mask(), tmp_path / "img_001_labels.nii.gz")
+    assert type(open_source(tmp_path)) is ScanFolder
+    for seed in (1, 2):
+        write_chu(tmp_path / "chu", seed)
+    folder = open_source(tmp_path / "chu")
+    assert type(folder) is ChuFolder
+    assert any("exchange front and back" in note.what for note in folder.notes())
 
 
 def test_image_files_and_dicom_side_by_side_and_a_file_alone(tmp_path):

@@ -87,7 +87,7 @@ def test_segments_are_known_by_name(tmp_path):
     "segments",
     [
         [("Segment_1", 1, 0), ("Segment_2", 2, 0), ("Segment_3", 3, 0)],  # no known name
-        [("S", 1, 0), ("Wirbel", 2, 0), ("L4", 3, 0)],  # known names agree with their labels
+        [("S", 1, 0), ("Nerv", 30, 0), ("L4", 3, 0)],  # known names agree with their labels
         [],
     ],
 )
@@ -96,6 +96,14 @@ def test_labels_stay_if_names_say_nothing_else(tmp_path, segments):
     read_back, notes = read(slicer_file(tmp_path / "m.seg.nrrd", mask, segments))
     assert np.array_equal(sitk.GetArrayFromImage(read_back), sitk.GetArrayFromImage(mask))
     assert notes == []
+
+
+def test_a_segment_of_another_name_whose_number_is_a_label_is_noted(tmp_path):
+    mask = make_mask(labels=(0, 1, 2, 3))
+    segments = [("S", 1, 0), ("L5", 2, 0), ("spinal cord", 3, 0)]
+    read_back, (note,) = read(slicer_file(tmp_path / "m.seg.nrrd", mask, segments))
+    assert np.array_equal(sitk.GetArrayFromImage(read_back), sitk.GetArrayFromImage(mask))
+    assert "spinal cord is read as L4" in note
 
 
 def test_segments_of_other_names_become_background_beside_known_ones(tmp_path):

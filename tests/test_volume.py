@@ -310,7 +310,35 @@ def test_axes_that_are_not_given_are_a_note(tmp_path, ext, line):
     notes = []
     image = read_volume(path, notes)
     assert image.GetDirection() == tuple(np.eye(3).ravel())
-    assert [note.what for note in notes] == ["no axes in its header"]
+    no_spacing = ["no spacing in its header"] if ext == ".nrrd" else []
+    assert [note.what for note in notes] == ["no axes in its header", *no_spacing]
+
+
+@pytest.mark.parametrize(
+    ("ext", "line", "words"),
+    [(".mha", b"ElementSpacing", "no spacing in"), (".nrrd", b"space:", "where its axes lead")],
+)
+def test_what_a_header_does_not_say_is_a_note(tmp_path, ext, line, words):
+    path = write(make_scan(), tmp_path / f"x{ext}")
+    lines = path.read_bytes().split(b"\n", 14)
+    space = [b"space dimension: 3"] if ext == ".nrrd" else []
+    kept = [each for each in lines if not each.startswith(line)]
+    path.write_bytes(b"\n".join([kept[0], *space, *kept[1:]]))
+    notes = []
+    read_volume(path, notes)
+    assert [words in note.what for note in notes] == [True]
+
+
+def test_lengths_in_other_units_are_refused(tmp_path):
+    path = write(make_scan(), tmp_path / "x.nrrd")
+    first, rest = path.read_bytes().split(b"\n", 1)
+    for units, accepted in ((b'"mm" "mm" "mm"', True), (b'"m" "m" "m"', False)):
+        path.write_bytes(first + b"\nspace units: " + units + b"\n" + rest)
+        if accepted:
+            assert read_volume(path).GetSpacing() == pytest.approx(make_scan().GetSpacing())
+        else:
+            with pytest.raises(UserError, match="space units are not mm"):
+                read_volume(path)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -23,7 +23,7 @@ from spineseg.data.headers import (
     check_voxel_limit,
 )
 from spineseg.data.volume import ITK_LOCK, as_scan
-from spineseg.utils.errors import Problem, UserError
+from spineseg.utils.errors import Problem, UserError, require_utf8
 
 IMAGE_IO = "GDCMImageIO"
 DICOM_SUFFIXES = (".dcm", ".ima")  # files of that name should be DICOM, whatever they begin with
@@ -148,6 +148,7 @@ def read_slice_header(path: Path) -> SliceHeader | None:
 
     Raises UserError if the header is missing or damaged.
     """
+    require_utf8(path)
     values = _identify(path)
     storage_class = values.get(META_CLASS) or values.get(STORAGE_CLASS, "")
     if storage_class.startswith(CLASSES_WITHOUT_SCAN):

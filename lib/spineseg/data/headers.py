@@ -44,10 +44,11 @@ UNIT_VECTORS = b"(1,0,0) (0,1,0) (0,0,1)"
 SPATIAL_KINDS = {b"domain", b"space"}
 TEXT_MAGICS = {".mha": (b"ObjectType", b"NDims"), ".nrrd": (b"NRRD",)}
 BOOLEAN = rb"true|false|t|f|1|0"
+MHA_SPACING = ("ElementSpacing", "ElementSize")
 MHA_FIELDS = {
     "DimSize": THREE_COUNTS,
     "ElementType": rb"MET_(U?(CHAR|SHORT|INT|LONG|LONG_LONG)|FLOAT|DOUBLE)",
-    **dict.fromkeys(("ElementSpacing", "ElementSize"), THREE_NUMBERS),
+    **dict.fromkeys(MHA_SPACING, THREE_NUMBERS),
     **dict.fromkeys(("Offset", "Position", "Origin"), THREE_NUMBERS),
     **dict.fromkeys(("TransformMatrix", "Rotation", "Orientation"), NINE_NUMBERS),
     **dict.fromkeys(("BinaryDataByteOrderMSB", "ElementByteOrderMSB"), BOOLEAN),
@@ -114,6 +115,11 @@ NOT_3D = ("not a 3-D volume", SAVE_ONE_VOLUME)
 NO_AXES = (
     "no axes in its header",
     "they are assumed to run to the left, to the back and upwards; please check",
+)
+NO_SPACING = ("no spacing in its header", "taken as 1 mm; please check")
+NO_SPACE = (
+    "its header does not say where its axes lead",
+    "they are taken to lead to the left, to the back and upwards; please check",
 )
 DETACHED = ("its voxels are in another file", "save header and voxels in one")
 
@@ -289,6 +295,8 @@ def locate_mha(path: Path, notes: list[Problem]) -> StoredVoxels:
         raise UserError.at(path, "its voxels are written as text", "save them as binary")
     if not known.keys() & set(MHA_AXES):
         notes.append(Problem(path, *NO_AXES))
+    if not known.keys() & set(MHA_SPACING):
+        notes.append(Problem(path, *NO_SPACING))
     compressed = known.pop("CompressedData", b"false").lower().startswith((b"t", b"1"))
     known |= {"HeaderSize": b"%d" % end, "CompressedData": b"%d" % compressed}
     known["CompressedDataSize"] = b"%d" % (path.stat().st_size - end)
@@ -333,8 +341,14 @@ def locate_nrrd(path: Path, notes: list[Problem]) -> StoredVoxels:
     if fields.get("dimension") != b"3":
         raise UserError.at(path, *NOT_3D)
     known = _known_fields(path, fields, NRRD_FIELDS, required=("type", "sizes", "encoding"))
+    if set(re.findall(rb'"([^"]*)"', fields.get("space units", b""))) - {b"mm", b""}:
+        raise UserError.at(path, "its space units are not mm", EXPORT_AGAIN)
     if "space directions" not in known:
         notes.append(Problem(path, *NO_AXES))
+        if "spacings" not in known:
+            notes.append(Problem(path, *NO_SPACING))
+    elif "space" not in known:
+        notes.append(Problem(path, *NO_SPACE))
     known |= {"line skip": b"%d" % lines, "data file": VOXEL_FILE.encode()}
     if layers > 1:
         known["sizes"] = b"%d %s" % (layers, known["sizes"])

@@ -23,6 +23,7 @@ from spineseg.data.volume import (
     read_mask,
     read_scan,
     stem,
+    stored_order,
     to_canonical,
 )
 from spineseg.labels import CHALLENGE_LABELS, CLASSES, LABEL_SETS, SPIDER_LABELS, relabel
@@ -282,7 +283,8 @@ class SpiderFolder(LabelledFolder):
 class ChuFolder(LabelledFolder):
     """The layout of Chu et al. 2015 (Zenodo record 22304): scans and masks in one folder.
 
-    See `ChuCase` for what its files mean.
+    See `ChuCase` for what its files mean. Other scans can have such names, too, so there must be a
+    mask, and the axes of the first scan must be in the order of these.
     """
 
     folders = (("",), ("",))
@@ -290,6 +292,23 @@ class ChuFolder(LabelledFolder):
     example = ("Img_01.nii", "Img_01_Labels.nii")
     own_labels = CHALLENGE_LABELS
     case_type = ChuCase
+
+    def __init__(self, root: Path, labels: str | None = None) -> None:
+        super().__init__(root, labels)
+        files = [file for files in self.images.values() for file in files]
+        if not self.masks or (files and not self._has_axes(files[0])):
+            raise UserError.at(root, "not the scans of Chu et al.", "rename the files")
+
+    def _has_axes(self, file: Path) -> bool:
+        """Whether the axes run right-left, front-back and up-down, or cannot be read."""
+        try:
+            return stored_order(file) == [0, 2, 1]
+        except UserError:
+            return True
+
+    def notes(self) -> list[Problem]:
+        what = "taken for the scans of Chu et al., whose headers exchange front and back"
+        return [*super().notes(), Problem(self.root, what, "turned around")]
 
     def _subfolders(self, root: Path, names: tuple[str, ...]) -> list[Path]:
         return [root]

@@ -22,6 +22,7 @@ from spineseg.data.volume import geometry_mismatch
 
 SLICE_STEP = 3.0  # mm: nearer slices are thinned for a grid with a given pixel size
 FLOAT = sitk.sitkFloat32
+FEWEST_FILTERED = 4  # pixels along an axis, which SimpleITK's filter needs
 SLAB_VOXELS = 10_000_000  # of a scan are filtered at once, to bound the memory
 
 
@@ -142,7 +143,7 @@ def _slices_around(scan: sitk.Image, target: sitk.Image) -> slice:
 def _low_pass(image: sitk.Image, target: sitk.Image) -> sitk.Image:
     """Low-pass filter in plane before downsampling, to avoid aliasing."""
     for axis, ratio in enumerate(_ratios(image, target)):
-        if ratio > 1.5:
+        if ratio > 1.5 and image.GetSize()[axis] >= FEWEST_FILTERED:
             sigma = 0.3 * np.sqrt(ratio**2 - 1) * image.GetSpacing()[axis]  # mm
             image = sitk.RecursiveGaussian(image, sigma, direction=axis)
     return image

@@ -21,6 +21,7 @@ DISC = re.compile("(?:intervertebral)?dis[ck]((?:[tl][0-9]+)(?:[tl][0-9]+|s1?))"
 SACRUM = re.compile("sacrum$|s1$")
 LISTED_NAMES = 9
 NAME_SEGMENTS = "name the segments S, L5, L4, ... in 3D Slicer and save again"
+RENAME_SEGMENT = "because of its number; if it is not, give it another number or remove it"
 REMOVE_OVERLAP = "in 3D Slicer's Segment Editor, let each segment overwrite the others, and save"
 
 
@@ -89,12 +90,14 @@ def label_by_name(
     """The mask with the numbers that its segments' names have in a label set.
 
     It stays as it is if no segment has a name of the set, or if all names agree with their labels.
-    Otherwise segments with other names become background. Adds what was done to `notes`.
+    Otherwise segments with other names become background. Adds what was done to `notes`, and which
+    segments of other names are read by their numbers.
     """
     known = _numbers(labels)
     numbers = {segment.value: known.get(plain_name(segment.name), 0) for segment in segments}
     named = {value: number for value, number in numbers.items() if number}
     if all(value == number for value, number in named.items()):
+        notes += _read_by_number(segments, named, labels, path)
         return mask
     others = [segment.name for segment in segments if not numbers[segment.value]]
     what = f"labels are read by the names of its {len(named)} segments"
@@ -109,6 +112,18 @@ def label_by_name(
     result = sitk.GetImageFromArray(table[values])
     result.CopyInformation(mask)
     return result
+
+
+def _read_by_number(
+    segments: Sequence[Segment], named: Mapping[int, int], labels: tuple[str, ...], path: Path
+) -> list[Problem]:
+    """A note on each segment of another name, beside known ones, whose number is a label."""
+    meant = dict(enumerate(labels)) if named else {}
+    return [
+        Problem(path, f"its segment {each.name} is read as {meant[each.value]}", RENAME_SEGMENT)
+        for each in segments
+        if each.value not in named and each.value and meant.get(each.value)
+    ]
 
 
 def _numbers(labels: tuple[str, ...]) -> dict[str, int]:

@@ -34,7 +34,7 @@ from spineseg.data.headers import (
 )
 from spineseg.data.nifti import corner_distance, locate_nifti, read_header, write_nifti
 from spineseg.data.segmentation import label_by_name, merge_layers
-from spineseg.utils.errors import Problem, UserError
+from spineseg.utils.errors import Problem, UserError, require_utf8
 from spineseg.utils.files import atomic_write
 
 NIFTI = (".nii.gz", ".nii")
@@ -177,10 +177,22 @@ def canonical_shape(path: Path) -> tuple[int, int, int]:
 
     Raises UserError for a header that `read_volume` refuses.
     """
+    size, order = _size_and_order(path)
+    return size[order[0]], size[order[1]], size[order[2]]
+
+
+def stored_order(path: Path) -> list[int]:
+    """The `canonical_order` of a file's axes, read from the header alone.
+
+    Raises UserError for a header that `read_volume` refuses.
+    """
+    return _size_and_order(path)[1]
+
+
+def _size_and_order(path: Path) -> tuple[tuple[int, ...], list[int]]:
     path = Path(path)
     with _user_errors(path), _open(path, []) as (reader, _):
-        size, order = reader.GetSize(), canonical_order(reader.GetDirection())
-    return size[order[0]], size[order[1]], size[order[2]]
+        return reader.GetSize(), canonical_order(reader.GetDirection())
 
 
 def canonical_order(direction: Sequence[float]) -> list[int]:
@@ -362,10 +374,7 @@ def _require_extension(path: Path) -> str:
         raise UserError.at(path, what, f"save both as one of {' '.join(EXTENSIONS)}")
     if suffix is None:
         raise UserError.at(path, "not a known image type", f"use one of {' '.join(EXTENSIONS)}")
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:  # SimpleITK would abort the process
-        raise UserError.at(path, "its name is not valid UTF-8", "rename it") from None
+    require_utf8(path)
     return suffix
 
 

@@ -66,6 +66,14 @@ def of_each(paths: Iterable[Path], make: Callable[[Path], T]) -> list[T]:
     return made
 
 
+def require_utf8(path: Path) -> None:
+    """Raise UserError for a name that is not valid UTF-8: SimpleITK would abort the process."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError.at(path, "its name is not valid UTF-8", "rename it") from None
+
+
 def write_error(path: Path, error: Exception) -> UserError:
     """The error to raise if `path` could not be written because of `error`."""
     if isinstance(error, UserError):
