@@ -106,10 +106,11 @@ def on_longer_controls(longer: pd.DataFrame, epochs: int) -> str:
         return "Twice the epochs were not tried for the control networks."
     changes = "; ".join(map(_longer_control, longer.to_dict("records")))
     untrained = (longer["DSC_twice"] - longer["DSC"]).abs() >= TRAINED_OUT
+    number = in_words(untrained.sum()) if untrained.any() else "none"
     return (
         f"On validation patients (one seed), {2 * epochs} epochs instead of {epochs} change the "
         f"networks of {in_stages(CONTROL_DEPTH)} by these points: {changes}. Not trained out after "
-        f"{epochs} epochs: {in_words(untrained.sum())} of these {in_words(len(longer))} networks. "
+        f"{epochs} epochs: {number} of these {in_words(len(longer))} networks. "
         "The parts of the lead have no intervals, because they are of one seed."
     )
 

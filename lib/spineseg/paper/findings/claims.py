@@ -71,9 +71,11 @@ def on_audit(summary: pd.DataFrame) -> str:
     """How many checks of the printed numbers hold; `summary` is that of `consistency`."""
     held = summary["holds"].value_counts()
     words = (
-        ("yes", "hold"),
-        ("no", "do not hold"),
-        ("open", "depend on how the text is read"),
+        ("yes", ("holds", "hold")),
+        ("no", ("does not hold", "do not hold")),
+        ("open", ("depends on how the text is read", "depend on how the text is read")),
     )
-    counted = joined(f"{held[answer]} {said}" for answer, said in words if answer in held)
+    counted = joined(
+        f"{held[answer]} {said[int(held[answer] > 1)]}" for answer, said in words if answer in held
+    )
     return f"Of {len(summary)} checks of the printed numbers, {counted}."
