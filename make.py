@@ -274,7 +274,10 @@ def copy_stored_results() -> None:
     for scores in (ROOT / "results").glob("*/scores.csv"):
         target = _output_root() / "results" / scores.parent.name
         if not target.exists():
-            shutil.copytree(scores.parent, target)
+            partial = target.with_name(f".part-{target.name}")
+            shutil.rmtree(partial, ignore_errors=True)  # of an interrupted call
+            shutil.copytree(scores.parent, partial)
+            partial.rename(target)
 
 
 def first_step(options: argparse.Namespace) -> tuple[list[str], str]:
@@ -537,13 +540,17 @@ def run_watched(command: list[str], *words: bytes, **variables: str) -> tuple[in
 def environment(**variables: str) -> dict[str, str]:
     """This process's environment, without what makes .venv use packages and kernels of others.
 
-    Installed packages are not compiled, so compiling stays allowed.
+    Installed packages are not compiled, so compiling stays allowed. The library is that of this
+    folder, also if .venv is a copy or a link.
     """
     dropped = {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME"}
     kept = {name: text for name, text in os.environ.items() if name not in dropped}
     kernels = [str(VENV / "share" / "jupyter"), kept.get("JUPYTER_PATH", "")]
     jupyter_path = os.pathsep.join(filter(None, kernels))
-    return {**kept, "JUPYTER_PLATFORM_DIRS": "1", "JUPYTER_PATH": jupyter_path, **variables}
+    kept |= {"JUPYTER_PLATFORM_DIRS": "1", "JUPYTER_PATH": jupyter_path}
+    if kept.get("SPINESEG_ROOT"):
+        kept["SPINESEG_ROOT"] = str(_output_root())
+    return {**kept, "PYTHONPATH": str(ROOT / "lib"), **variables}
 
 
 if __name__ == "__main__":

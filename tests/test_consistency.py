@@ -258,7 +258,7 @@ def test_the_words_on_the_audit_count_what_agrees():
         columns=["check", "claim", "computed", "holds"],
     )
     assert findings.on_audit(summary) == (
-        "Of 3 checks of the printed numbers, 1 holds, 1 does not hold and 1 depends on how the text is "
-        "read."
+        "Of 3 checks of the printed numbers, 1 holds, 1 does not hold and 1 depends on how the "
+        "text is read."
     )
     assert findings.on_audit(summary[:1]) == "Of 1 checks of the printed numbers, 1 holds."

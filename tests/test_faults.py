@@ -22,6 +22,9 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+if sys.platform != "linux":
+    pytest.skip("the faults are injected by means of Linux", allow_module_level=True)
+
 from commands import Commands, Ended
 from spineseg.experiment import Experiment
 from spineseg.utils import paths

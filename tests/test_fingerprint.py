@@ -10,7 +10,7 @@ import pytest
 
 from spineseg import fingerprint
 from spineseg.methods import METHODS, NNUNET
-from spineseg.utils.paths import REPOSITORY
+from spineseg.utils.paths import PAPER, REPOSITORY
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 STEPS = {
@@ -173,3 +173,14 @@ def test_every_file_is_part_of_a_step_or_support(monkeypatch):
 def test_an_unknown_file_is_an_error():
     with pytest.raises(ValueError, match=r"nothing\.py: no such file"):
         fingerprint.fingerprint("nothing.py")
+
+
+def test_a_corrected_number_of_the_paper_makes_tables_and_notebooks_again(monkeypatch, tmp_path):
+    shutil.copytree(PAPER, tmp_path / "paper")
+    monkeypatch.setattr(fingerprint, "PAPER", tmp_path / "paper")
+    (notebook,) = (path for path in NOTEBOOKS if path.name.startswith("10_"))
+    before = fingerprint.tables_code(), fingerprint.notebook_code(notebook)
+    table = tmp_path / "paper" / "table3.csv"
+    table.write_text(table.read_text().replace("88.4", "88.5", 1))
+    after = fingerprint.tables_code(), fingerprint.notebook_code(notebook)
+    assert all(one != other for one, other in zip(before, after, strict=True))

@@ -488,12 +488,42 @@ def test_lint_stops_at_the_first_fault(commands, monkeypatch):
     assert len(commands) == 1
 
 
-@pytest.mark.parametrize("name", ["PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME"])
+@pytest.mark.parametrize("name", ["PYTHONDONTWRITEBYTECODE", "PYTHONHOME"])
 def test_commands_compile_what_they_import_and_import_what_was_installed(name, monkeypatch):
     monkeypatch.setenv(name, "1")
     variables = make.environment(TQDM_DISABLE="1")
     assert name not in variables
     assert (variables["JUPYTER_PLATFORM_DIRS"], variables["TQDM_DISABLE"]) == ("1", "1")
+
+
+def test_commands_use_the_library_beside_make_and_one_root(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPINESEG_ROOT", "out")
+    variables = make.environment()
+    assert variables["PYTHONPATH"] == str(REPOSITORY / "lib")
+    assert variables["SPINESEG_ROOT"] == str(tmp_path / "out")
+
+
+def test_an_interrupted_copy_of_the_stored_results_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPINESEG_ROOT", str(tmp_path))
+    copytree, calls = shutil.copytree, []
+
+    def stop_at_the_second(source, target):
+        calls.append(target)
+        if len(calls) == 2:
+            Path(target).mkdir()
+            raise KeyboardInterrupt
+        return copytree(source, target)
+
+    monkeypatch.setattr(shutil, "copytree", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        make.copy_stored_results()
+    monkeypatch.setattr(shutil, "copytree", copytree)
+    make.copy_stored_results()
+    stored = {path.parent.name for path in (REPOSITORY / "results").glob("*/scores.csv")}
+    assert {path.name for path in (tmp_path / "results").iterdir()} == stored
+    assert {path.parent.name for path in (tmp_path / "results").glob("*/scores.csv")} == stored
 
 
 def test_another_kernel_of_the_same_name_is_found_later(other_kernel, monkeypatch):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from scans import link_to
 from spineseg.experiment import Experiment
 from spineseg.methods import METHODS
 from spineseg.models.receptive_field import rows_seen
@@ -228,3 +229,13 @@ def test_names_keep_the_letters_of_all_alphabets(tmp_path):
         load_profile(shutil.copy(file, tmp_path / "---.yaml"))
     assert dataset_name(tmp_path / "患者" / "train") == "患者"
     assert dataset_name(tmp_path / "__") == "data"
+
+
+def test_the_phantom_may_lie_on_another_disk(tmp_path, monkeypatch):
+    (tmp_path / "disk" / "phantom").mkdir(parents=True)
+    (tmp_path / "root").mkdir()
+    link_to(tmp_path / "disk", tmp_path / "root" / "data")
+    monkeypatch.setenv("SPINESEG_ROOT", str(tmp_path / "root"))
+    phantom = Experiment.of("", "smoke")
+    assert Experiment.of(tmp_path / "root" / "data" / "phantom", "smoke") == phantom
+    assert Experiment.of(tmp_path / "disk" / "phantom", "smoke") == phantom

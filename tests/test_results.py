@@ -184,8 +184,8 @@ def test_a_bad_folder_is_refused_before_anything_is_made(tmp_path, phantom):
 
 def test_scores_in_the_readme_are_those_in_results():
     changed = ["git", "-C", str(REPOSITORY), "diff", "--quiet", "HEAD", "--", "results"]
-    if subprocess.run(changed).returncode:
-        pytest.skip("results were regenerated here; tools.readme takes them over")
+    if shutil.which("git") is None or subprocess.run(changed).returncode:
+        pytest.skip("results were regenerated here, or git cannot tell")
     command = [sys.executable, "-m", "tools.readme", "--check"]
     assert subprocess.run(command, cwd=REPOSITORY).returncode == 0
 

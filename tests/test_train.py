@@ -1,6 +1,5 @@
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -108,7 +107,7 @@ def test_killed_run_ends_with_the_weights_of_an_unbroken_one(trained, phantom, t
     first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     while not (run / "log.csv").is_file() and first.poll() is None:
         time.sleep(0.01)
-    first.send_signal(signal.SIGKILL)
+    first.kill()
     first.wait()
     assert not is_finished(run)
     done = len(pd.read_csv(run / "log.csv"))

@@ -54,8 +54,8 @@ def run_verify(phantom):
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.name)
 def test_committed_results_are_those_recorded(folder):
     changed = ["git", "-C", str(REPOSITORY), "diff", "--quiet", "HEAD", "--", str(folder)]
-    if subprocess.run(changed).returncode:
-        pytest.skip("these results were regenerated here")
+    if shutil.which("git") is None or subprocess.run(changed).returncode:
+        pytest.skip("these results were regenerated here, or git cannot tell")
     found = {path.name for path in folder.iterdir()} - {PROVENANCE}
     assert not found & set(changed_files(folder))
     content = read_json(folder / PROVENANCE)

@@ -44,6 +44,8 @@ class Experiment:
         if SIMULATED.fullmatch(str(data)):
             return cls(Path(str(data)), load_profile(profile))
         folder = paths.dataset_folder(data) if data else paths.default_data()
+        if folder == paths.default_data().resolve():  # data/ can be a link to another disk
+            folder = paths.default_data()
         if data and not folder.is_dir():
             a_file = "a file, not a folder of scans with masks"
             what = a_file if folder.exists() else "no such folder"

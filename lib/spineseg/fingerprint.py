@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from spineseg.methods import METHODS, NNUNET
+from spineseg.utils.paths import PAPER
 
 PACKAGE = Path(__file__).parent
 READING = (
@@ -76,8 +77,8 @@ def gather_code() -> str:
 
 
 def tables_code() -> str:
-    """The code that computes the tables from the scores."""
-    return fingerprint(*TABLES, "models", "workflow/tables.py")
+    """The code that computes the tables from the scores, and the paper's numbers beside them."""
+    return fingerprint(*TABLES, "models", "workflow/tables.py", also=_printed())
 
 
 def compare_code() -> str:
@@ -97,7 +98,10 @@ def report_code() -> str:
 
 
 def notebook_code(notebook: Path) -> str:
-    """The code of a notebook, of what it calls, and its questions. Its outputs do not count."""
+    """The code of a notebook, of what it calls, its questions and the paper's numbers.
+
+    Its outputs do not count.
+    """
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     sources = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     code = "\n".join(sources)
@@ -105,7 +109,12 @@ def notebook_code(notebook: Path) -> str:
     questions = PACKAGE / "course" / "questions" / f"{notebook.name[:2]}.json"
     asked = questions.read_text(encoding="utf-8") if questions.is_file() else ""
     called = (*library, "workflow/tables.py", *_imported(code), *_course(notebook))
-    return fingerprint(*TABLES, *called, also=_bare(code) + asked)
+    return fingerprint(*TABLES, *called, also=_bare(code) + asked + _printed())
+
+
+def _printed() -> str:
+    """The paper's printed numbers."""
+    return "".join(path.read_text(encoding="utf-8") for path in sorted(PAPER.glob("*.csv")))
 
 
 def _imported(code: str) -> set[str]:

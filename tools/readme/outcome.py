@@ -54,6 +54,8 @@ from spineseg.paper.verdicts import (
     FOUR_MODULES,
     MORE_TIME,
     NEEDS_PATIENTS,
+    NOISE_BEYOND,
+    NOISE_CLEAN,
     NOISE_KNEE,
     NOT_REPRODUCED,
     REPRODUCED,
@@ -398,7 +400,7 @@ def _fall_beyond_knee() -> str:
     """How ASPP-UNet's fall changes at NOISE_KNEE, with our recipe and with the paper's."""
     words = {SHOWN: "With our recipe", LETTER: "With exactly the paper's recipe"}
     differences = [
-        f"{recipe}, it is {row['ours']} points (verdict: {row['verdict']})."
+        f"{recipe}, it is {row['ours']} points (verdict: {row['verdict']}).{_floor(experiment)}"
         for experiment, recipe in words.items()
         if (RESULTS / experiment / VERDICTS.name).is_file()
         for row in [_claim(experiment, FALLS_FASTER)]
@@ -409,6 +411,19 @@ def _fall_beyond_knee() -> str:
         f"{METHODS[PROPOSED].title} loses there per unit of k."
     )
     return " ".join([fall, *differences])
+
+
+def _floor(experiment: str) -> str:
+    """Whether the DSC at NOISE_KNEE is so low that it cannot fall faster to NOISE_BEYOND."""
+    noise = NOISE.read(RESULTS / experiment).query("model == @PROPOSED")
+    levels = noise.groupby("k")["DSC"].mean()
+    before = (levels[NOISE_CLEAN] - levels[NOISE_KNEE]) / (NOISE_KNEE - NOISE_CLEAN)
+    if levels[NOISE_KNEE] / (NOISE_BEYOND - NOISE_KNEE) >= before:
+        return ""
+    return (
+        f" There, the mean DSC at k = {NOISE_KNEE} is {100 * levels[NOISE_KNEE]:.1f} %, too low to "
+        "fall faster."
+    )
 
 
 def _cost() -> str:

@@ -22,10 +22,9 @@ def count_cores() -> int:
 
     The process's affinity, the CPU quota of its container and the variable CORES limit it.
     """
-    try:
-        cores: float = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows have no affinity, or another one
-        cores = os.cpu_count() or 1
+    cores: float = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # macOS and Windows have no affinity, or another one
+        cores = len(os.sched_getaffinity(0))
     named = os.environ.get(CORES, "")
     limits = [cores, *_quotas(), *([int(named)] if named.isdecimal() else [])]
     return max(1, math.ceil(min(limits)))

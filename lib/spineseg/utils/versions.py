@@ -15,6 +15,8 @@ NO_COMMIT = "unknown"
 def commit() -> str:
     """The git commit of the code, followed by `+changes` if the code was edited since."""
     try:
+        if not paths.REPOSITORY.samefile(_git("rev-parse", "--show-toplevel")):
+            return NO_COMMIT  # a download within a clone of something else
         return _git("rev-parse", "HEAD")[:12] + "+changes" * bool(_git("status", "-s", *CODE))
     except (OSError, subprocess.CalledProcessError):  # no git here, or not a clone
         return NO_COMMIT
