@@ -74,7 +74,7 @@ weights: setup #- train the network in weights/ on simulated scans alone (about 
 	said=$$($(BIN)/spineseg train --data randomised-1000 --profile bundled --fold all) && \
 	$(BIN)/spineseg bundle "$$(echo "$$said" | tail -n 1)"
 
-paper-scale: #- the paper's own scale on a GPU, on simulated patients  [MINUTES=8] [PROFILE=paper-adamw] [MODELS=...] [FOLDS="0 1"]
+paper-scale: #- the paper's own scale on a GPU, on simulated patients  [MINUTES=60] [PROFILE=paper-adamw] [MODELS=...] [FOLDS="0 1"]
 	PYTHONPATH=lib $(or $(wildcard $(BIN)/python),$(PYTHON)) -m spineseg reproduce --data simulated \
 	  --profile="$${PROFILE:-paper}" $(if $(MODELS),--models $$MODELS) \
 	  $(if $(MINUTES),--minutes="$$MINUTES") $(if $(FOLDS),--folds $$FOLDS)

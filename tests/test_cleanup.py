@@ -131,6 +131,11 @@ def test_a_vertebra_that_is_called_sacrum_does_not_cost_those_below_it():
     assert levels(clean_levels(mask, SPACING), 5) == [L5, L4, L3, L2, L1]
 
 
+def test_a_vertebra_that_is_called_sacrum_beside_the_sacrum_costs_no_other():
+    mask = spine([L5, L4, L3, L2, L1, S], sacrum=True)
+    np.testing.assert_array_equal(clean_levels(mask, SPACING), mask)
+
+
 def test_specks():
     """Within a vertebra they take its level; far from any they vanish; beside their own they stay.
 

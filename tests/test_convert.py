@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from scans import make_mask, make_scan, write, write_case, write_chu, write_spider
+from scans import link_to, make_mask, make_scan, write, write_case, write_chu, write_spider
 from spineseg.data import convert as converting
 from spineseg.data.check import check_folder
 from spineseg.data.convert import convert
@@ -117,16 +117,45 @@ def test_a_case_whose_source_changed_is_written_again(spider, tmp_path, capsys):
     assert labels.tolist() == [CHALLENGE_LABELS.index("L5")]
 
 
-def test_a_converted_mask_that_an_editor_saved_is_kept(spider, tmp_path, capsys):
+@pytest.mark.parametrize("described", [True, False])
+@pytest.mark.parametrize("source_changed", [True, False])
+def test_a_converted_mask_that_was_corrected_is_kept(
+    spider, tmp_path, capsys, described, source_changed
+):
     out = convert(spider, tmp_path / "out")
     converted = out / "train" / "Mask" / "mask_case1.nii.gz"
     mask = sitk.ReadImage(str(converted))
-    edited = sitk.GetImageFromArray(sitk.GetArrayFromImage(mask))  # without its description
-    edited.CopyInformation(mask)
-    sitk.WriteImage(edited, str(converted))
+    mask[3, 3, 3] = 7
+    if not described:
+        mask.EraseMetaData("ITK_FileNotes")
+    sitk.WriteImage(mask, str(converted))
+    corrected = sitk.GetArrayFromImage(mask)
+    if source_changed:
+        write_spider(spider, "1_t2", make_scan(seed=9))
     capsys.readouterr()
     convert(spider, out)
-    assert "0 written, 3 kept" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{int(source_changed)} written" in said
+    assert ("was changed since it was converted; kept" in said) == (source_changed and described)
+    assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(converted))), corrected)
+
+
+def test_a_mask_that_became_empty_removes_no_case(spider, tmp_path, capsys):
+    out = convert(spider, tmp_path / "out")
+    source = spider / "masks" / "1_t2.mha"
+    sitk.WriteImage(sitk.ReadImage(str(source)) * 0, str(source))
+    convert(spider, out)
+    assert "1 written, 2 kept" in capsys.readouterr().err
+    assert len(ChallengeFolder(out).cases()) == 3
+
+
+def test_a_mask_that_cannot_be_opened_is_one_of_the_bad_files(spider, tmp_path, capsys):
+    mask = spider / "masks" / "7_t2_SPACE.mha"
+    mask.unlink()
+    link_to(tmp_path / "nowhere", mask)
+    with pytest.raises(UserError, match=r"7_t2_SPACE\.mha: cannot be read"):
+        convert(spider, tmp_path / "out")
+    assert "2 written, 0 kept, 1 bad" in capsys.readouterr().err
 
 
 def test_all_bad_files_are_listed_and_the_good_ones_converted(spider, tmp_path, capsys):

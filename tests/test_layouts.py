@@ -177,8 +177,17 @@ def test_scans_with_the_names_of_chu_and_usual_axes_are_not_turned_around(tmp_pa
     write(make_scan(), tmp_path / "img_001.nii.gz")
     write(make_mask(), tmp_path / "img_001_labels.nii.gz")
     assert type(open_source(tmp_path)) is ScanFolder
+    with pytest.raises(UserError, match=r"Img_01_Labels\.nii of Chu et al\."):
+        open_labelled(tmp_path)
     for seed in (1, 2):
-        write_chu(tmp_path / "chu", seed)
+        scan, _ = write_chu(tmp_path / "chu", seed)
+        write_chu(tmp_path / "back", seed)
+        write_chu(tmp_path / "alone", seed)[1].unlink()
+    image = sitk.ReadImage(str(scan))
+    image.SetDirection((1, 0, 0, 0, 1, 0, 0, 0, 1))  # the second axis leads to the back
+    sitk.WriteImage(image, str(tmp_path / "back" / "Img_01.nii"))
+    assert type(open_source(tmp_path / "back")) is ScanFolder
+    assert type(open_source(tmp_path / "alone")) is ScanFolder
     folder = open_source(tmp_path / "chu")
     assert type(folder) is ChuFolder
     assert any("exchange front and back" in note.what for note in folder.notes())

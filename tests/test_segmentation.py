@@ -103,7 +103,7 @@ def test_a_segment_of_another_name_whose_number_is_a_label_is_noted(tmp_path):
     segments = [("S", 1, 0), ("L5", 2, 0), ("spinal cord", 3, 0)]
     read_back, (note,) = read(slicer_file(tmp_path / "m.seg.nrrd", mask, segments))
     assert np.array_equal(sitk.GetArrayFromImage(read_back), sitk.GetArrayFromImage(mask))
-    assert "spinal cord is read as L4" in note
+    assert "spinal cord has the number of L4 and is read as it" in note
 
 
 def test_segments_of_other_names_become_background_beside_known_ones(tmp_path):
@@ -140,6 +140,16 @@ def test_layers_are_merged(tmp_path, segments):
     assert read_back.GetDirection() == pytest.approx(make_mask().GetDirection())
     with pytest.raises(UserError, match="several numbers per voxel"):
         read_volume(path)
+
+
+def test_layers_with_equal_labels_are_read_by_name_alone(tmp_path):
+    layers = [layer((10, 13, 1)), layer((2, 5, 1))]
+    path = slicer_file(
+        tmp_path / "m.seg.nrrd", make_mask(), [("S", 1, 0), ("spinal cord", 1, 1)], layers
+    )
+    read_back, (note,) = read(path)
+    assert np.array_equal(sitk.GetArrayFromImage(read_back), layers[0])
+    assert "background: spinal cord" in note
 
 
 def test_a_single_layer_in_a_list_is_a_plain_mask(tmp_path):

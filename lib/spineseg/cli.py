@@ -21,7 +21,7 @@ LARGEST_SEED = 4000  # of a run
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     options = _parser().parse_args(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # file names that it cannot encode
     try:
         return options.command(options) or 0
@@ -116,7 +116,10 @@ MINUTES = _argument(
     help="begin no epoch that would end later than this",
 )
 MODELS = _argument(
-    "--models", nargs="+", metavar="M", help="names of methods (default: all that run here)"
+    "--models",
+    nargs="+",
+    metavar="M",
+    help="names of methods (default: those of Table 3 that run here, and aspp_unet_noise)",
 )
 
 FOLDS = _argument(

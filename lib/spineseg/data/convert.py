@@ -18,10 +18,16 @@ from spineseg.data.layouts import (
 )
 from spineseg.data.levels import label_problems, labels_in, refuse_other_labels
 from spineseg.data.prepare import files_hash
-from spineseg.data.volume import DESCRIPTION, canonical_shape, on_grid_of, write_image
+from spineseg.data.volume import (
+    DESCRIPTION,
+    canonical_shape,
+    on_grid_of,
+    read_mask,
+    write_image,
+)
 from spineseg.labels import CHALLENGE_LABELS, relabel, unknown_labels
 from spineseg.utils.errors import Problem, UserError
-from spineseg.utils.files import holds, read_json, write_json
+from spineseg.utils.files import checksum, holds, read_json, write_json
 from spineseg.utils.progress import progress_bar
 
 RECORD, PARTIAL_RECORD = "source.json", "source.partial.json"
@@ -53,7 +59,7 @@ def convert(source: Path, out: Path, labels: str | None = None) -> Path:
     `LABEL_SETS`. Of a SPIDER patient the T2 series is used, or the T2 SPACE series if there is no
     T2. Voxels and grid do not change, except that the header of Chu et al. is corrected.
     `out`/source.json, written last, records the origin. An interrupted conversion can be resumed.
-    A case is written again if its source has changed.
+    A scan or mask is written again if its source has changed, but no mask that was changed since.
     Prints a summary to stderr. Raises UserError if there is nothing to convert or `out` holds
     anything else, and, after all good files are written, one that lists the bad files.
     """
@@ -78,14 +84,15 @@ def convert(source: Path, out: Path, labels: str | None = None) -> Path:
     for key, target in progress_bar(targets.items(), desc="convert", unit="case"):
         try:
             case = _single_case(folder, key)
-            if not _is_written(case, target):
-                written[key] = _convert_case(case, target, folder.labels_declared)
+            mark = _mark_of(case)
+            if todo := _to_write(case, target, mark):
+                written[key] = _convert_case(case, target, todo, mark, folder.labels_declared)
         except UserError as error:
             bad.extend(error.problems)
             bad_cases += 1
     for line in _summary(folder, chosen, len(written), bad_cases):
         print(line, file=sys.stderr)
-    if not bad:
+    if not bad and len(written) == len(chosen):
         bad = _remove_unmarked(folder, written, targets)
         if bad:
             (out / PARTIAL_RECORD).unlink(missing_ok=True)
@@ -144,8 +151,13 @@ def _single_case(folder: LabelledFolder, key: CaseKey) -> Case:
     return folder.case(key, images[0], masks[0])
 
 
-def _convert_case(case: Case, targets: tuple[Path, Path], declared: bool) -> list[int]:
-    """Write scan and mask, and return the labels found. Raises UserError for bad files."""
+def _convert_case(
+    case: Case, targets: tuple[Path, Path], todo: set[Path], mark: str, declared: bool
+) -> list[int]:
+    """Write the scan and the mask that are in `todo`, and return the labels found.
+
+    Raises UserError for bad files.
+    """
     notes: list[Problem] = []
     path = case.mask or case.image
     scan, mask = case.read(notes), case.read_mask(notes)
@@ -161,26 +173,62 @@ def _convert_case(case: Case, targets: tuple[Path, Path], declared: bool) -> lis
         print(f"note: {note}", file=sys.stderr)
     labelled = sitk.GetImageFromArray(relabel(stored, case.labels, CHALLENGE_LABELS))
     labelled.CopyInformation(mask)
-    for image, target in zip((scan, labelled), targets, strict=True):
-        image.SetMetaData(DESCRIPTION, _mark_of(case))
-        write_image(image, target)
+    marks = mark, f"{mark}{_checksum_of(labelled)}"
+    for image, target, description in zip((scan, labelled), targets, marks, strict=True):
+        if target in todo:
+            image.SetMetaData(DESCRIPTION, description)
+            write_image(image, target)
     return found
 
 
 def _mark_of(case: Case) -> str:
-    """What the headers of a converted case say of the files that it was made from."""
+    """What the headers of a converted case say of the files that it was made from.
+
+    Raises UserError if one of them cannot be read.
+    """
     files = [case.image, *case.slice_files, *filter(None, [case.mask])]
-    return f"{MARK}{files_hash(files)}"
-
-
-def _is_written(case: Case, targets: tuple[Path, Path]) -> bool:
-    """Whether complete files exist that were made from this case or do not name theirs."""
-    shape, mark = canonical_shape(case.image), _mark_of(case)
     try:
-        complete = all(canonical_shape(target) == shape for target in targets)
+        return f"{MARK}{files_hash(files)}"
+    except OSError as error:
+        what = f"cannot be read ({error.strerror})"
+        raise UserError.at(error.filename, what, "check its name and rights") from None
+
+
+def _checksum_of(mask: sitk.Image) -> str:
+    """What the header of a converted mask says of its voxels."""
+    return f", voxels {checksum(sitk.GetArrayViewFromImage(mask))}"
+
+
+def _to_write(case: Case, targets: tuple[Path, Path], mark: str) -> set[Path]:
+    """The scan, the mask or both, if they are missing, cut short or of another source.
+
+    A mask without a mark, or with other voxels than were written, was changed by somebody. It is
+    kept, with a note if its source has changed as well.
+    """
+    shape = canonical_shape(case.image)
+    mask = targets[1]
+    todo = {
+        target
+        for target in targets
+        if not _is_complete(target, shape) or (holds(target, MARK) and not holds(target, mark))
+    }
+    if (
+        mask in todo
+        and _is_complete(mask, shape)
+        and not holds(mask, _checksum_of(read_mask(mask)))
+    ):
+        print(
+            f"note: {Problem(mask, 'was changed since it was converted', 'kept')}", file=sys.stderr
+        )
+        todo.remove(mask)
+    return todo
+
+
+def _is_complete(target: Path, shape: tuple[int, int, int]) -> bool:
+    try:
+        return canonical_shape(target) == shape
     except UserError:
         return False
-    return complete and all(holds(target, mark) or not holds(target, MARK) for target in targets)
 
 
 def _remove_unmarked(

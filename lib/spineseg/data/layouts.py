@@ -23,7 +23,7 @@ from spineseg.data.volume import (
     read_mask,
     read_scan,
     stem,
-    stored_order,
+    stored_direction,
     to_canonical,
 )
 from spineseg.labels import CHALLENGE_LABELS, CLASSES, LABEL_SETS, SPIDER_LABELS, relabel
@@ -284,12 +284,12 @@ class ChuFolder(LabelledFolder):
     """The layout of Chu et al. 2015 (Zenodo record 22304): scans and masks in one folder.
 
     See `ChuCase` for what its files mean. Other scans can have such names, too, so there must be a
-    mask, and the axes of the first scan must be in the order of these.
+    mask, and the first scan's header must have the axes of these.
     """
 
     folders = (("",), ("",))
     patterns = ("img_([0-9]+)", "img_([0-9]+)_labels")
-    example = ("Img_01.nii", "Img_01_Labels.nii")
+    example = ("Img_01.nii", "Img_01_Labels.nii of Chu et al. 2015")
     own_labels = CHALLENGE_LABELS
     case_type = ChuCase
 
@@ -300,11 +300,12 @@ class ChuFolder(LabelledFolder):
             raise UserError.at(root, "not the scans of Chu et al.", "rename the files")
 
     def _has_axes(self, file: Path) -> bool:
-        """Whether the axes run right-left, front-back and up-down, or cannot be read."""
+        """Whether a header calls the second axis front and the third up, or cannot be read."""
         try:
-            return stored_order(file) == [0, 2, 1]
+            axes = np.reshape(stored_direction(file), (3, 3))
         except UserError:
             return True
+        return bool(-axes[1, 1] > 0.7 and abs(axes[2, 2]) > 0.7)
 
     def notes(self) -> list[Problem]:
         what = "taken for the scans of Chu et al., whose headers exchange front and back"

@@ -20,8 +20,8 @@ VERTEBRA_WORDS = re.compile("vertebr(al|ae|a)|body|[^a-z0-9]")
 DISC = re.compile("(?:intervertebral)?dis[ck]((?:[tl][0-9]+)(?:[tl][0-9]+|s1?))")
 SACRUM = re.compile("sacrum$|s1$")
 LISTED_NAMES = 9
+NO_LABEL = 1000  # this and larger numbers are no labels of any set
 NAME_SEGMENTS = "name the segments S, L5, L4, ... in 3D Slicer and save again"
-RENAME_SEGMENT = "because of its number; if it is not, give it another number or remove it"
 REMOVE_OVERLAP = "in 3D Slicer's Segment Editor, let each segment overwrite the others, and save"
 
 
@@ -53,9 +53,9 @@ def merge_layers(
 ) -> tuple[sitk.Image, list[Segment]]:
     """One layer that holds all segments, and the segments with their labels in it.
 
-    A segment keeps its label, unless two have the same one in different layers. All are then
-    numbered from 1, if one has a name of the label set `labels`. Raises UserError if none has, and
-    if two segments overlap.
+    A segment keeps its label, unless two have the same one in different layers. All then get
+    numbers that are no labels, if one has a name of the label set `labels`, so that only names
+    count. Raises UserError if none has, and if two segments overlap.
     """
     layers = sitk.GetArrayViewFromImage(image)
     drawn = [segment for segment in segments if segment.layer < layers.shape[3]]
@@ -65,7 +65,7 @@ def merge_layers(
         if not any(plain_name(each.name) in _numbers(labels) for each in drawn):
             what = f"its segments {same[0].name} and {same[1].name} have the same label"
             raise UserError.at(path, what, NAME_SEGMENTS)
-        merged = [Segment(each.name, number, 0) for number, each in enumerate(drawn, start=1)]
+        merged = [Segment(each.name, number, 0) for number, each in enumerate(drawn, NO_LABEL)]
     merged_labels = np.zeros(layers.shape[:3], np.uint16)
     names: dict[int, str] = {}
     for old, new in zip(drawn, merged, strict=True):
@@ -97,7 +97,9 @@ def label_by_name(
     numbers = {segment.value: known.get(plain_name(segment.name), 0) for segment in segments}
     named = {value: number for value, number in numbers.items() if number}
     if all(value == number for value, number in named.items()):
-        notes += _read_by_number(segments, named, labels, path)
+        present = set(np.unique(sitk.GetArrayViewFromImage(mask)).tolist())
+        unnamed = [each for each in segments if each.value in present - named.keys()]
+        notes += _read_by_number(unnamed, labels if named else (), path)
         return mask
     others = [segment.name for segment in segments if not numbers[segment.value]]
     what = f"labels are read by the names of its {len(named)} segments"
@@ -115,14 +117,18 @@ def label_by_name(
 
 
 def _read_by_number(
-    segments: Sequence[Segment], named: Mapping[int, int], labels: tuple[str, ...], path: Path
+    segments: Sequence[Segment], labels: tuple[str, ...], path: Path
 ) -> list[Problem]:
-    """A note on each segment of another name, beside known ones, whose number is a label."""
-    meant = dict(enumerate(labels)) if named else {}
+    """A note on each of these segments of other names whose number is a label."""
+    meant = {number: label for number, label in enumerate(labels) if number and label}
     return [
-        Problem(path, f"its segment {each.name} is read as {meant[each.value]}", RENAME_SEGMENT)
+        Problem(
+            path,
+            f"its segment {each.name} has the number of {meant[each.value]} and is read as it",
+            "if that is wrong, rename, renumber or remove it",
+        )
         for each in segments
-        if each.value not in named and each.value and meant.get(each.value)
+        if each.value in meant
     ]
 
 

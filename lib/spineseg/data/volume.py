@@ -177,22 +177,23 @@ def canonical_shape(path: Path) -> tuple[int, int, int]:
 
     Raises UserError for a header that `read_volume` refuses.
     """
-    size, order = _size_and_order(path)
+    size, direction = _size_and_direction(path)
+    order = canonical_order(direction)
     return size[order[0]], size[order[1]], size[order[2]]
 
 
-def stored_order(path: Path) -> list[int]:
-    """The `canonical_order` of a file's axes, read from the header alone.
+def stored_direction(path: Path) -> tuple[float, ...]:
+    """The direction cosines of a file's axes (9, row by row), read from the header alone.
 
     Raises UserError for a header that `read_volume` refuses.
     """
-    return _size_and_order(path)[1]
+    return _size_and_direction(path)[1]
 
 
-def _size_and_order(path: Path) -> tuple[tuple[int, ...], list[int]]:
+def _size_and_direction(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
     path = Path(path)
     with _user_errors(path), _open(path, []) as (reader, _):
-        return reader.GetSize(), canonical_order(reader.GetDirection())
+        return reader.GetSize(), reader.GetDirection()
 
 
 def canonical_order(direction: Sequence[float]) -> list[int]:

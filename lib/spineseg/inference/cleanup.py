@@ -72,6 +72,8 @@ class Vertebra:
         for piece in pieces:
             self.votes[piece.label] += piece.volume / self.volume
         self.label = int(self.votes.argmax())
+        if self.label == SACRUM:  # all its pieces are one, also those that are far away by mistake
+            self.centre = max(pieces, key=lambda piece: piece.volume).centre
 
 
 def clean_levels(classes: np.ndarray, spacing: Sequence[float]) -> np.ndarray:

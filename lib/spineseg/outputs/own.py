@@ -1,14 +1,12 @@
 """Which files an earlier `spineseg predict` wrote, so that nothing else is overwritten."""
 
-import zlib
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
 
 from spineseg.data.volume import read_volume
 from spineseg.utils.errors import UserError
-from spineseg.utils.files import holds
+from spineseg.utils.files import checksum, holds
 
 MARK = "written by spineseg predict"  # in the header of masks, pictures and label tables
 
@@ -20,8 +18,7 @@ def is_own(path: Path, mark: str = MARK) -> bool:
 
 def mark_of(mask: sitk.Image) -> str:
     """MARK and a checksum of the voxels: editors of masks keep the text, but change the voxels."""
-    voxels = np.ascontiguousarray(sitk.GetArrayViewFromImage(mask), dtype="<u2")
-    return f"{MARK}, voxels {zlib.crc32(voxels.tobytes()):08x}"
+    return f"{MARK}, voxels {checksum(sitk.GetArrayViewFromImage(mask))}"
 
 
 def is_unchanged(path: Path) -> bool:

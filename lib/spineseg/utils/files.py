@@ -67,6 +67,11 @@ def holds(path: Path, text: str) -> bool:
     return text.encode() in start
 
 
+def checksum(labels: np.ndarray) -> str:
+    """8 hex digits of whole numbers from 0 to 65535, whatever type they are stored in."""
+    return f"{zlib.crc32(np.ascontiguousarray(labels, dtype='<u2').tobytes()):08x}"
+
+
 def _missing(path: Path, remedy: str) -> UserError:
     """The error for a file that is not there and so cannot be removed."""
     return UserError.at(path, "does not exist", MAKE if remedy == REMOVE else remedy)

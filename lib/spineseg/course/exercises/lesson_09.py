@@ -146,6 +146,6 @@ EXERCISES = {
     "9.3": Exercise(
         judge_controls,
         "Compare with the measured gains. If there were one reason only, it is out if a control "
-        "that has it gains nothing, and also if one without it gains. Which of the three is left?",
+        "that has it gains nothing, and also if one without it gains. Is one of the three left?",
     ),
 }
