@@ -15,15 +15,20 @@ IN_PLANE = (1, 2, 2)
 
 
 class DoubleConv3d(nn.Sequential):
-    """The DC module (section 2.3, Fig. 3) with 3x3x3 convolutions."""
+    """The DC module (section 2.3, Fig. 3) with 3x3x3 convolutions.
+
+    A batch holds one or two volumes. So each volume is normalised by its own statistics, in
+    training and in testing, as the authors of U-Net-3D advise for such batches. Running statistics
+    are of other volumes and fail in testing.
+    """
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__(
             nn.Conv3d(inputs, outputs, 3, padding=1),
-            nn.BatchNorm3d(outputs),
+            nn.InstanceNorm3d(outputs, affine=True),
             nn.ReLU(inplace=True),
             nn.Conv3d(outputs, outputs, 3, padding=1),
-            nn.BatchNorm3d(outputs),
+            nn.InstanceNorm3d(outputs, affine=True),
             nn.ReLU(inplace=True),
         )
 
