@@ -57,7 +57,6 @@ KILLED = UserError.at(
     "run the same command again, with fewer --workers",
 )
 MORE_ROWS_DEPTH = 3  # stages of the networks that are trained at both sizes
-MORE_TRIAL_SEEDS = {"unet3d": (1,)}  # whose seeds differ by many points
 FEW_STAGES = (1, 2)  # with which twice the epochs are tried: there ASPP's lead is large
 
 
@@ -118,8 +117,7 @@ def nnunet_chain() -> Chain:
 def table3_chain(searched_on: Experiment, model: str) -> Chain:
     """Search, then train on the phantom; the two networks in question on all folds.
 
-    At the end, twice the epochs are tried of a network for which the search did not do this, and
-    both numbers of epochs with MORE_TRIAL_SEEDS.
+    At the end, twice the epochs are tried of a network for which the search did not do this.
     """
     rate = yield from choose_rate(searched_on, model)
     epochs = yield from choose_epochs(searched_on, model, rate)
@@ -132,11 +130,6 @@ def table3_chain(searched_on: Experiment, model: str) -> Chain:
     if model in CROSS_VALIDATED:
         yield [Job(phantom, model, fold) for fold in FOLDS[1:]]
     yield [trial(searched_on, model, rate, 2 * epochs)]
-    yield [
-        trial(searched_on, model, rate, number, seed)
-        for seed in MORE_TRIAL_SEEDS.get(model, ())
-        for number in (epochs, 2 * epochs)
-    ]
 
 
 def mechanism_chain(experiment: Experiment, model: str) -> Chain:
@@ -184,12 +177,12 @@ def choose_epochs(
     return lengths[-1]
 
 
-def trial(experiment: Experiment, model: str, rate: float, epochs: int, seed: int = 0) -> Job:
+def trial(experiment: Experiment, model: str, rate: float, epochs: int) -> Job:
     """The run that tries these settings on validation patients; nnU-Net has its own rate."""
     if model == NNUNET:
-        return Job(experiment.with_settings(nnunet_epochs=epochs), model, VALIDATION, seed)
+        return Job(experiment.with_settings(nnunet_epochs=epochs), model, VALIDATION)
     settings = experiment.with_settings(learning_rate=rate, epochs=epochs)
-    return Job(settings, model, VALIDATION, seed)
+    return Job(settings, model, VALIDATION)
 
 
 def write_tuned(profile: str, model: str, rate: float, epochs: int) -> None:

@@ -199,7 +199,7 @@ def _stored_jobs(experiment: Experiment) -> list[Job]:
     """The runs of an experiment that results/ holds, and the trials of their search."""
     jobs = [Job(experiment, *run) for run in stored_runs(experiment)]
     if (experiment.results / VALIDATION_SCORES.name).is_file():
-        keys = ["data", "model", "learning_rate", "epochs", "seed"]
+        keys = ["data", "model", "learning_rate", "epochs"]
         tried = VALIDATION_SCORES.read(experiment.results)[keys].drop_duplicates()
         for data, *settings in tried.itertuples(index=False):
             searched = Experiment.of(data, experiment.profile.name)
