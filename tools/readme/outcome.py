@@ -391,8 +391,8 @@ def _halving_of_seeds() -> str:
     return (
         f"Per seed, it is {low[PROPOSED]:.0f} to {high[PROPOSED]:.0f} for "
         f"{METHODS[PROPOSED].title}. Whichever of the {len(levels.columns)} seeds are compared, "
-        f"it is higher for {joined(above) or 'no other method'} and lower for "
-        f"{joined(below) or 'no other method'}."
+        f"it is higher for {joined(above or ['no other method'])} and lower for "
+        f"{joined(below or ['no other method'])}."
     )
 
 
