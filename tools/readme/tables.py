@@ -96,7 +96,7 @@ def _repeats() -> list[str]:
     if repeats.empty:
         return []
     words = (
-        "**Repeated trials.** Some settings were tried with several seeds or on several devices. "
+        "**Repeated trials.** Some settings were tried on several devices. "
         "The other tables use the mean of these trials, and intervals over them and the patients. "
         "The change in this table is that of one device and seed. Mean DSC on the validation "
         "patients, %:"
