@@ -652,7 +652,9 @@ def test_chu_comes_as_single_files_or_in_an_archive(client, server, tmp_path, ar
         levels = [0] * 3 + [1, 0] * 7 + [0] * 3  # seven bodies, from below upwards
         mask = np.repeat(np.array(levels, np.uint8), 8 * 6).reshape(-1, 8, 6)
         voxels = mask if "Labels" in name else mask.astype(np.int16) * 100 + 7
-        write(sitk.GetImageFromArray(voxels), tmp_path / "made" / "a" / name)
+        image = sitk.GetImageFromArray(voxels)
+        image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))  # NIfTI's identity
+        write(image, tmp_path / "made" / "a" / name)
     files = {name: (tmp_path / "made" / "a" / name).read_bytes() for name in names}
     server.publish(CHU, {archive: packed(tmp_path / "made" / "a")} if archive else files, None)
     out = download("chu", tmp_path / "chu", client)
