@@ -414,7 +414,7 @@ def _fall_beyond_knee() -> str:
 
 
 def _floor(experiment: str) -> str:
-    """Whether the DSC at NOISE_KNEE is so low that it cannot fall faster to NOISE_BEYOND."""
+    """A sentence if the DSC at NOISE_KNEE is too low to fall faster up to NOISE_BEYOND."""
     noise = NOISE.read(RESULTS / experiment).query("model == @PROPOSED")
     levels = noise.groupby("k")["DSC"].mean()
     before = (levels[NOISE_CLEAN] - levels[NOISE_KNEE]) / (NOISE_KNEE - NOISE_CLEAN)
