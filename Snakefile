@@ -148,6 +148,7 @@ rule tables:
         graph.tables,
     params:
         code=fingerprint.tables_code(),
+    priority: 1  # the longest notebook waits for them
     resources: **graph.resources("gather")
     shell:
         graph.command("tables")
@@ -189,6 +190,7 @@ for name, notebook in NOTEBOOKS.items():
             code=graph.notebook_code(name),
             settings=asdict(experiment.profile),
             command=graph.notebook_command(source, target),
+        priority: notebook.priority
         resources: **graph.resources("notebook")
         shell:
             "{params.command}"

@@ -31,13 +31,15 @@ class Notebook:
     """What a notebook reads of results/, what it writes there, and its figures.
 
     `reads` are files of the experiment itself. `stored` are files of the study, as
-    `folder/name`.
+    `folder/name`. A notebook that takes far longer than the others has a `priority`, so that it
+    does not start last and run alone.
     """
 
     reads: Sequence[str] = ()
     writes: Sequence[str] = ()
     figures: Sequence[str] = ()
     stored: Sequence[str] = ()
+    priority: int = 0
 
 
 VALIDATED = (*GATHERED, SUMMARY.name)  # what `results_of` reads
@@ -56,6 +58,7 @@ NOTEBOOKS = {
         [*VALIDATED, SEARCH.name, CONVERGENCE.name, TABLE3.name],
         figures=["training", "scores", "examples"],
         stored=[f"{name}/{SCORES.name}" for name in ("phantom-laptop", "phantom-laptop-sgd")],
+        priority=1,
     ),
     "05_ablation": Notebook(
         [*VALIDATED, VERDICTS.name],
