@@ -31,6 +31,7 @@ TRAINED_ON_PATIENTS = {  # where the training starts from, and the experiment
     "simulated patients, twice the epochs": "real-t2-lumbar-patients-long",
     "random weights": "real-t2-lumbar-patients-scratch",
 }
+BY_IMAGE_SIZE = [f"real-t2-lumbar-{profile}" for profile in ("patients", "patients-220")]
 
 
 @cache

@@ -362,30 +362,36 @@ def patients_table() -> str:
     devices = device_names(device for rows in found.values() for device in rows["device"])
     head = ("mean DSC, %", "starts from", "scored", "seeds", *classes, ALL_CLASSES)
     one = next(iter(found.values()))
-    ran = {name for rows in found.values() for name, _ in rows.index}
-    rivals = [name for name in (PLAIN, NNUNET) if name in ran]
     return (
         f"{table(head, lines)}\n\n{one['cases'].max()} patients ({one['data'].iloc[0]}), each "
         "tested once per seed, by a network that did not train on it. Images have "
         f"{load_profile('patients').image_size} rows unless the table says otherwise. From "
         f"random weights, more epochs were not tried. Device: {devices}."
-        f"\n\n{' '.join(_leads_on_patients(rival, found) for rival in rivals)}"
+        f"\n\n{_leads_on_patients(found)}"
     )
 
 
-def _leads_on_patients(rival: str, scored: Mapping[tuple[str, str], pd.DataFrame]) -> str:
-    """ASPP-UNet's leads over a method on real patients.
+def _leads_on_patients(scored: Mapping[tuple[str, str], pd.DataFrame]) -> str:
+    """ASPP-UNet's leads over other methods on real patients.
 
     `scored` has the scores for each start of the training and each kind of levels.
     """
-    names, endings = stored.TRAINED_ON_PATIENTS, REPAIRS
-    leads = (
-        (stored.lead_over(rival, f"{names[start]}{endings[levels]}"), start, levels)
-        for (start, levels), rows in scored.items()
-        if (rival, ALL_CLASSES) in rows.index
-    )
-    said = "; ".join(f"{in_points(lead)} ({start}, {levels})" for lead, start, levels in leads)
-    return f"ASPP-UNet's lead over {METHODS[rival].title}, in points: {said}."
+    lines = [
+        (
+            METHODS[rival].title,
+            start,
+            *(_lead_on_patients(rival, start, levels) for levels in REPAIRS),
+        )
+        for rival in (PLAIN, NNUNET)
+        for start in stored.TRAINED_ON_PATIENTS
+        if (rival, ALL_CLASSES) in scored[start, next(iter(REPAIRS))].index
+    ]
+    return table(("lead of ASPP-UNet, points, over", "starts from", *REPAIRS), lines)
+
+
+def _lead_on_patients(rival: str, start: str, levels: str) -> str:
+    experiment = f"{stored.TRAINED_ON_PATIENTS[start]}{REPAIRS[levels]}"
+    return in_points(stored.lead_over(rival, experiment))
 
 
 def bundled_table() -> str:
