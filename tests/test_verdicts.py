@@ -123,7 +123,10 @@ def made_up(
     convergence = pd.DataFrame({"model": list(means), "trained_out": True})
     noise = noise_of([name for name in NOISE_METHODS if name in means], drop, random)
     scores = of_runs(means, seed_sd, random)
-    return Measured(scores, curves, noise, cost, convergence, rows_seen=140, image_rows=220)
+    ceiling = pd.DataFrame(columns=["model", "case", "DSC"])
+    return Measured(
+        scores, curves, noise, cost, convergence, ceiling, rows_seen=140, image_rows=220
+    )
 
 
 def not_trained_out(measured: Measured, *models: str) -> Measured:
@@ -267,6 +270,24 @@ def test_aspp_cannot_act_if_the_plain_net_sees_most_of_the_image(results, seen, 
     untrained = not_trained_out(measured, "unet", "aspp_unet_1", "aspp_unet_2")
     for words in OF_ASPP:
         assert verdicts_of(untrained, words) == {UNTRAINED if can_act else CANNOT_ACT}, words
+
+
+@pytest.mark.parametrize(("highest", "found"), [(0.84, CANNOT_ACT), (0.86, REPRODUCED)])
+def test_a_lead_does_not_count_over_a_method_whose_labels_are_too_coarse(results, highest, found):
+    cases = {"case": CASES, "DSC": np.linspace(highest - 0.1, highest + 0.1, len(CASES))}
+    measured = replace(results, ceiling=pd.DataFrame({"model": "deeplabv3", **cases}))
+    assert verdicts_of(measured, "ASPP-UNet above DeepLabV3") == {found}
+    assert verdicts_of(measured, "ASPP-UNet above SegNet") == {REPRODUCED}
+    untrained = not_trained_out(measured, "deeplabv3")
+    expected = CANNOT_ACT if found == CANNOT_ACT else UNTRAINED
+    assert verdicts_of(untrained, "ASPP-UNet above DeepLabV3") == {expected}
+
+
+def test_a_method_of_coarse_labels_that_leads_has_them_fine_enough(results):
+    behind = made_up(RIGHT | {"aspp_unet": 0.60})
+    cases = {"case": CASES, "DSC": 0.75}
+    measured = replace(behind, ceiling=pd.DataFrame({"model": "deeplabv3", **cases}))
+    assert verdicts_of(measured, "ASPP-UNet above DeepLabV3") == {NOT_REPRODUCED}
 
 
 def test_the_abstracts_scores_need_the_papers_patients(right):

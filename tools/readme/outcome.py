@@ -75,8 +75,8 @@ VERDICT_WORDS = {  # of one claim and of several
         "compare with networks that are not shown to be trained out",
     ),
     CANNOT_ACT: (
-        "is of an effect that cannot act at this size",
-        "are of effects that cannot act at this size",
+        "cannot be judged in images of this size",
+        "cannot be judged in images of this size",
     ),
     NEEDS_PATIENTS: ("needs the paper's patients", "need the paper's patients"),
 }

@@ -10,6 +10,7 @@ from tools.readme.stored import RESULTS, SHOWN, SHOWN_PROFILE, in_per_cent, in_p
 from spineseg.course.score_tables import NOT_RUN, leads_as_text, repeats_as_text
 from spineseg.evaluation.provenance import device_names
 from spineseg.evaluation.result_files import (
+    CEILING,
     FIVE_FOLDS,
     SCORES,
     SEARCH,
@@ -70,8 +71,17 @@ def scores_table() -> str:
         f"is a K80. {findings.on_share(load_profile(SHOWN_PROFILE))} The change is on simulated "
         f"validation patients ({_trial_seeds()})."
     )
-    parts = [table(head, lines), remark, *_untrained(), *_repeats(), _five_folds(), _letter()]
+    parts = [
+        *(table(head, lines), remark, _ceiling(), *_untrained(), *_repeats()),
+        *(_five_folds(), _letter()),
+    ]
     return "\n\n".join(filter(None, parts))
+
+
+def _ceiling() -> str:
+    """Whether DeepLabV3 could reach ASPP-UNet in images of this size."""
+    sentences = findings.on_ceiling(CEILING.read(RESULTS / SHOWN), TABLE3.read(RESULTS / SHOWN))
+    return f"**A ceiling.** {' '.join(sentences)}"
 
 
 def _untrained() -> list[str]:

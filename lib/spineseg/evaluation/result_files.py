@@ -53,6 +53,9 @@ CONVERGENCE = ResultTable(
     "convergence.csv", ("model", "epochs", "trained_out"), ("DSC", "change", "low", "high")
 )
 TRAINED_FIELDS = ResultTable("trained_fields.csv", ("model", "seed", "image_rows", "rows"))
+CEILING = ResultTable(  # the highest DSC within reach, of methods that enlarge a map of labels
+    "ceiling.csv", ("model", "case", "DSC"), NAMES
+)
 COST = ResultTable(
     "cost.csv", ("device", "model"), ("parameters", "gflops", "seconds", "note"), ("note",)
 )

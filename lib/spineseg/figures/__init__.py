@@ -15,7 +15,7 @@ from spineseg.figures.patients import (
     taps,
     worst_cases,
 )
-from spineseg.figures.slices import examples, fig1, fig5, fig6, fig7, labelled_slice
+from spineseg.figures.slices import enlarged, examples, fig1, fig5, fig6, fig7, labelled_slice
 from spineseg.figures.style import save
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "convexity",
     "cost",
     "distances",
+    "enlarged",
     "examples",
     "fig1",
     "fig5",

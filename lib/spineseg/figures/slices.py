@@ -109,6 +109,25 @@ def labelled_slice(example: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
+def enlarged(fitted: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """True masks, and below each the labels that an enlarged map can give at best.
+
+    `fitted` has an example for each title: image, truth, predicted and spacing of a slice (see
+    `overlay`).
+    """
+    figure, axes = plt.subplots(
+        2, len(fitted), figsize=(COLUMN_WIDTH, PAGE_WIDTH), layout="constrained", squeeze=False
+    )
+    for (title, example), (above, below) in zip(fitted.items(), axes.T, strict=True):
+        for axis, part in ((above, "truth"), (below, "predicted")):
+            overlay(axis, example["image"], example[part], example["spacing"], axis is above)
+        above.set_title(title)
+    for axis, name in zip(axes[:, 0], ("truth", "fitted labels"), strict=True):
+        axis.set_ylabel(name)
+    class_legend(figure)
+    return figure
+
+
 def fig1(example: Mapping[str, np.ndarray]) -> Figure:
     """Fig. 1: (a) the labels after the crop, (b) the original slice, (c) the cropped slice.
 

@@ -15,7 +15,7 @@ from spineseg.evaluation.statistics import (
     interval_over_seeds,
     mean,
 )
-from spineseg.evaluation.summary import common_runs
+from spineseg.evaluation.summary import common_runs, volume_dsc
 from spineseg.labels import FOREGROUND
 from spineseg.methods import (
     ABLATION_METHODS,
@@ -65,7 +65,8 @@ MORE_TIME = "cost: time"
 class Measured:
     """The tables in results/<experiment>/ by which claims are judged. All but scores may be empty.
 
-    A method that `convergence` (convergence.csv) does not list is not known to be trained out.
+    A method that `convergence` (convergence.csv) does not list is not known to be trained out. One
+    that `ceiling` (ceiling.csv) does not list could match the masks if it were perfect.
     """
 
     scores: pd.DataFrame
@@ -73,6 +74,7 @@ class Measured:
     noise: pd.DataFrame
     cost: pd.DataFrame
     convergence: pd.DataFrame
+    ceiling: pd.DataFrame
     rows_seen: int  # rows of the image that the plain U-Net sees
     image_rows: int
 
@@ -88,12 +90,23 @@ class Measured:
         """Whether enough of the image is outside of what the plain U-Net sees."""
         return self.image_rows >= LEAST_IMAGE_OVER_SEEN * self.rows_seen
 
+    def out_of_reach(self, first: str, others: Iterable[str]) -> bool:
+        """Whether the mean DSC of `first` is more than one of the others could reach.
+
+        The labels of such a method are too coarse in images of this size.
+        """
+        ceilings = _of(others, self.ceiling).groupby("model")["DSC"].mean()
+        if ceilings.empty:
+            return False
+        dice = volume_dsc(common_runs(self.scores, TABLE3_METHODS))
+        return bool(ceilings.min() < _class_means(dice)[first].mean())
+
     def lead(self, low: float, high: float, first: str, others: Sequence[str], aspp: bool) -> str:
         """The verdict on the claim that `first` leads over each of `others`, from the interval.
 
         `aspp`: whether the claim is that ASPP helps U-Net.
         """
-        if aspp and not self.aspp_can_act:
+        if (aspp and not self.aspp_can_act) or self.out_of_reach(first, others):
             return CANNOT_ACT
         found = verdict(low, high)
         behind = {REPRODUCED: others, NOT_REPRODUCED: [first]}.get(found, [first, *others])
@@ -107,10 +120,12 @@ def judge(measured: Measured) -> pd.DataFrame:
     are not of runs, so they have no seeds. Claims about methods that were not run are left out. A
     claimed difference is reproduced if its 95 % interval over seeds and patients is above zero, and
     not reproduced if it is below. If it contains zero, the difference cannot be told from chance.
-    Before that, two conditions are checked:
+    Before that, three conditions are checked:
 
     - A claim that ASPP helps U-Net is judged only if the image is at least LEAST_IMAGE_OVER_SEEN
       times as long as the rows that the plain U-Net sees. Otherwise the effect cannot act.
+    - A lead over a method that enlarges a coarse map of labels is judged only if such labels reach
+      the leader's mean DSC when they are fitted to the masks. Otherwise the images are too small.
     - A lead is judged only if the methods that are behind are trained out, however large it is:
       more training could let them catch up. If chance can decide who leads, all must be.
 

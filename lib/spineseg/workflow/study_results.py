@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from spineseg.evaluation.result_files import (
+    CEILING,
     COST,
     LOSSES,
     RUNS,
@@ -24,6 +25,7 @@ from spineseg.utils import paths
 from spineseg.utils.errors import UserError
 from spineseg.utils.files import write_csv
 from spineseg.workflow import study
+from spineseg.workflow.ceiling import write_ceiling
 from spineseg.workflow.cost import write_cost
 from spineseg.workflow.gather import (
     PLACES,
@@ -116,8 +118,10 @@ def _store(experiment: Experiment, jobs: Sequence[Job]) -> Path | None:
         table = pd.concat(map(_scores_of_trial, trials), ignore_index=True)
         keys = ["model", "epochs", "learning_rate", "seed", "device"]
         _write_beside_kept(experiment, VALIDATION_SCORES, table, keys)
-    if experiment == experiments()[0] and not (experiment.results / COST.name).is_file():
-        write_cost(experiment)  # the other experiments have the same networks
+    if experiment == experiments()[0]:  # the others have the same networks
+        for made, write in ((COST, write_cost), (CEILING, write_ceiling)):
+            if not (experiment.results / made.name).is_file():
+                write(experiment)
     if first := [
         job.folder for job in own if job.model in MECHANISM_METHODS and job.seed == SEEDS[0]
     ]:

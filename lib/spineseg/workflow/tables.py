@@ -8,6 +8,7 @@ import pandas as pd
 from spineseg.evaluation.provenance import device_names
 from spineseg.evaluation.result_files import (
     AUDIT,
+    CEILING,
     COMPARISON,
     CONVERGENCE,
     CONVEXITY,
@@ -128,13 +129,13 @@ def _verdicts(
     noise: pd.DataFrame,
     cost: pd.DataFrame,
     convergence: pd.DataFrame,
+    ceiling: pd.DataFrame,
 ) -> pd.DataFrame:
     from spineseg.models.receptive_field import rows_seen
 
     profile = experiment.profile
-    measured = Measured(
-        scores, curves, noise, cost, convergence, rows_seen(profile.stages), profile.image_size
-    )
+    size = rows_seen(profile.stages), profile.image_size
+    measured = Measured(scores, curves, noise, cost, convergence, ceiling, *size)
     table = judge(measured)
     return experiment.stamp(table.drop(columns="device"), table["device"])
 
@@ -163,7 +164,7 @@ DERIVED = {
     VERDICTS: Derived(
         (SCORES, CURVES, NOISE),
         _verdicts,
-        optional=(COST, CONVERGENCE),
+        optional=(COST, CONVERGENCE, CEILING),
         about=TABLE3_METHODS,
     ),
     AUDIT: Derived((), _audit),

@@ -12,6 +12,7 @@ from spineseg.paper.findings.caveats import (
 from spineseg.paper.findings.claims import on_audit, on_needs, on_outcome, on_verdicts
 from spineseg.paper.findings.comparison import (
     on_best,
+    on_ceiling,
     on_errors,
     on_folds,
     on_leads,
@@ -56,6 +57,7 @@ __all__ = [
     "on_best_control",
     "on_brightness",
     "on_cause",
+    "on_ceiling",
     "on_classes",
     "on_close_rivals",
     "on_controls",

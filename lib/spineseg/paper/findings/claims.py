@@ -55,7 +55,7 @@ def on_needs(judged: pd.DataFrame) -> list[str]:
     """What it would take to judge the claims without a verdict, one sentence for each reason."""
     needs = {
         UNTRAINED: "train the methods until twice the epochs change the DSC by less than a point",
-        CANNOT_ACT: "take longer images or networks of fewer stages",
+        CANNOT_ACT: "take larger images (or, to see whether ASPP helps, networks of fewer stages)",
         CHANCE: "test more patients and train more seeds",
         NEEDS_PATIENTS: "get the paper's own scans, under the agreement of their organisers",
     }

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from spineseg.evaluation.statistics import interval
 from spineseg.evaluation.summary import POOR, common_runs, volume_dsc
 from spineseg.labels import ALL_CLASSES, FOREGROUND
 from spineseg.methods import METHODS, PLAIN, PROPOSED, TABLE3_METHODS
@@ -79,8 +80,8 @@ def on_leads(leads: pd.DataFrame) -> str:
         CHANCE: "Between ASPP-UNet and {}, chance alone can explain the difference.",
         UNTRAINED: "The comparison with {} does not count, because a network in it is not known "
         "to be trained out.",
-        CANNOT_ACT: "The comparison with {} does not count, because in images of this size ASPP "
-        "has nothing to add.",
+        CANNOT_ACT: "The comparison with {} does not count, because the images are too small for "
+        "it.",
     }
     for verdict, sentence in words.items():
         rows = leads[leads["verdict"] == verdict].to_dict("records")
@@ -88,6 +89,29 @@ def on_leads(leads: pd.DataFrame) -> str:
         if shown:
             sentences.append(sentence.format(joined(shown)))
     return " ".join(sentences)
+
+
+def on_ceiling(ceiling: pd.DataFrame, table3: pd.DataFrame) -> list[str]:
+    """Whether methods of coarse labels could reach ASPP-UNet's mean DSC, a sentence or two each.
+
+    `ceiling` is ceiling.csv, and `table3` as in `on_means`.
+    """
+    rows = table3[(table3["class"] == ALL_CLASSES) & (table3["metric"] == "DSC")]
+    means = rows.set_index("model")["ours"].dropna()
+    sentences = []
+    for model, cases in ceiling.groupby("model")["DSC"]:
+        if not {model, PROPOSED} <= set(means.index):
+            continue
+        highest = with_interval(100 * cases.mean(), *(100 * np.array(interval(cases))))
+        title, trained, ours = METHODS[str(model)].title, means[model], means[PROPOSED]
+        can = "does not reach" if 100 * cases.mean() < ours else "can reach"
+        sentences.append(
+            f"Labels as coarse as those of {title}, fitted to the true masks of {len(cases)} "
+            f"patients, have a mean DSC of {highest} %. The trained {title} has {trained:.1f} %. "
+            f"So in images of this size, even a perfect {title} {can} {METHODS[PROPOSED].title}'s "
+            f"{ours:.1f} %."
+        )
+    return sentences
 
 
 def _led(row: Row, with_points: bool) -> str:
