@@ -61,7 +61,9 @@ def test_the_methods_that_enlarge_a_map_are_listed_with_its_stride(name):
         assert name not in MAP_STRIDES
 
 
-@pytest.mark.parametrize(("ours", "said"), [(90.0, "does not reach"), (80.0, "can reach")])
+@pytest.mark.parametrize(
+    ("ours", "said"), [(90.0, "cannot be expected to reach"), (80.0, "could reach")]
+)
 def test_the_sentence_says_whether_a_perfect_network_could_catch_up(ours, said):
     ceiling = pd.DataFrame({"model": "deeplabv3", "case": list("ab"), "DSC": [0.84, 0.86]})
     means = {"class": "all", "metric": "DSC", "ours": [70.0, ours]}

@@ -1,7 +1,5 @@
 """How one network trained, and what it scores."""
 
-from collections.abc import Sequence
-
 import pandas as pd
 
 from spineseg.evaluation.statistics import paired
@@ -63,40 +61,26 @@ def on_close_rivals(convergence: pd.DataFrame) -> str:
 
     `convergence` is convergence.csv.
     """
-    own, rivals = _own_and_rivals(convergence)
-    return " ".join(
-        _on_close_rival(own, row) for row in rivals if own and row["DSC_longest"] >= own["DSC"]
-    )
-
-
-def _on_close_rival(own: Row, rival: Row) -> str:
-    """What one of these rivals and ASPP-UNet have on validation patients."""
-    title = METHODS[rival["model"]].title
-    if pd.isna(rival["DSC_twice"]):
-        epochs = rival["epochs"]
-        begin = (
-            f"{title} is not shown to be trained out: more than {epochs} epochs were not tried. "
-            f"With {epochs}, it has"
-        )
-    else:
-        begin = f"{title} is not trained out: with twice its epochs, it has"
-    return (
-        f"{begin} {rival['DSC_longest']:.1f} % on validation patients. {METHODS[PROPOSED].title} "
-        f"has {own['DSC']:.1f} % there and, with twice its epochs, {own['DSC_twice']:.1f} % "
-        f"({trial_seeds(own, rival)})."
-    )
-
-
-def _own_and_rivals(convergence: pd.DataFrame) -> tuple[Row, Sequence[Row]]:
-    """ASPP-UNet's row, and those of rivals that are not shown to be trained out.
-
-    ASPP-UNet's is empty if it was not tried with twice its epochs. A rival also has `DSC_longest`,
-    its DSC with the most epochs.
-    """
-    own = convergence[convergence["model"] == PROPOSED].dropna(subset="DSC_twice")
+    proposed = convergence[convergence["model"] == PROPOSED].dropna(subset="DSC_twice")
     rivals = untrained_rivals(convergence)
-    rivals = rivals.assign(DSC_longest=rivals["DSC_twice"].fillna(rivals["DSC"]))
-    return (own.to_dict("records") or [{}])[0], rivals.to_dict("records")
+    rivals = rivals.assign(longest=rivals["DSC_twice"].fillna(rivals["DSC"]))
+    if proposed.empty or not (rivals["longest"] >= proposed["DSC"].iloc[0]).any():
+        return ""
+    own: Row = proposed.to_dict("records")[0]
+    close: list[Row] = rivals[rivals["longest"] >= own["DSC"]].to_dict("records")
+    names = joined(METHODS[row["model"]].title for row in close)
+    return (
+        f"{names} {'are' if len(close) > 1 else 'is'} not shown to be trained out. On the "
+        f"validation patients, with the most epochs tried, {joined(map(_longest_of, close))}. "
+        f"There, {METHODS[PROPOSED].title} has {own['DSC']:.1f} % and, with twice its epochs, "
+        f"{own['DSC_twice']:.1f} % ({trial_seeds(own, *close)})."
+    )
+
+
+def _longest_of(rival: Row) -> str:
+    """The DSC of a method with the most epochs that were tried."""
+    epochs = rival["epochs"] * (1 if pd.isna(rival["DSC_twice"]) else 2)
+    return f"{METHODS[rival['model']].title} has {rival['longest']:.1f} % ({epochs} epochs)"
 
 
 def on_letter(letter: pd.DataFrame, own: pd.DataFrame) -> str:
