@@ -493,30 +493,30 @@ def _patients() -> str:
 
 def _pretrained() -> str:
     """ASPP-UNet's lead on patients if training starts from simulated patients, by image size."""
-    reached = {name: _repaired(name).loc[(PROPOSED, ALL_CLASSES)] for name in BY_IMAGE_SIZE}
-    best = max(reached.values(), key=lambda row: row["mean"])
+    repaired = (stored.dsc_of(f"{name}{CLEANED_UP}") for name in BY_IMAGE_SIZE)
+    best = max(
+        (scores.loc[(PROPOSED, ALL_CLASSES)] for scores in repaired), key=lambda row: row["mean"]
+    )
     sees = rows_seen(load_profile(best["profile"]).stages)
     return (
         f"If networks train on patients too (five folds), {METHODS[PLAIN].title} sees {sees} rows. "
         f"{' '.join(map(_by_image_size, BY_IMAGE_SIZE))} {METHODS[PROPOSED].title}'s highest mean "
         f"is {in_per_cent(best)} %, in images of {load_profile(best['profile']).image_size} rows "
-        "with repaired levels. "
+        f"with repaired levels ({_in_seeds(best['seeds'])}). "
     )
 
 
-def _repaired(experiment: str) -> pd.DataFrame:
-    """The mean DSC of an experiment with repaired levels, by model and class."""
-    return stored.dsc_of(f"{experiment}{CLEANED_UP}")
+def _in_seeds(number: int) -> str:
+    return "one seed" if number == 1 else f"{in_words(number)} seeds"
 
 
 def _by_image_size(experiment: str) -> str:
     """ASPP-UNet's lead over U-Net-2D on patients in images of one size."""
     labelled, repaired = _leads_with_and_without_repair(PLAIN, experiment)
-    row = _repaired(experiment).loc[(PROPOSED, ALL_CLASSES)]
-    seeds = "one seed" if row["seeds"] == 1 else f"{in_words(row['seeds'])} seeds"
+    lead = stored.lead_over(PLAIN, experiment)
     return (
-        f"In images of {load_profile(row['profile']).image_size} rows "
-        f"({seeds}), {METHODS[PROPOSED].title}'s lead over it is "
+        f"In images of {load_profile(lead['profile']).image_size} rows "
+        f"({_in_seeds(lead['seeds'])}), {METHODS[PROPOSED].title}'s lead over it is "
         f"{labelled} points, and {repaired} with repaired levels."
     )
 
