@@ -272,22 +272,48 @@ def test_aspp_cannot_act_if_the_plain_net_sees_most_of_the_image(results, seen, 
         assert verdicts_of(untrained, words) == {UNTRAINED if can_act else CANNOT_ACT}, words
 
 
-@pytest.mark.parametrize(("highest", "found"), [(0.84, CANNOT_ACT), (0.86, REPRODUCED)])
-def test_a_lead_does_not_count_over_a_method_whose_labels_are_too_coarse(results, highest, found):
-    cases = {"case": CASES, "DSC": np.linspace(highest - 0.1, highest + 0.1, len(CASES))}
-    measured = replace(results, ceiling=pd.DataFrame({"model": "deeplabv3", **cases}))
+def with_ceiling(measured: Measured, mean: float, spread: float = 0.005) -> Measured:
+    """The same, if the labels of DeepLabV3 can reach this mean DSC at best."""
+    cases = {"case": CASES, "DSC": np.linspace(mean - spread, mean + spread, len(CASES))}
+    return replace(measured, ceiling=pd.DataFrame({"model": "deeplabv3", **cases}))
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread", "found"),
+    [(0.84, 0.005, CANNOT_ACT), (0.86, 0.005, REPRODUCED), (0.84, 0.1, REPRODUCED)],
+)
+def test_a_lead_does_not_count_over_a_method_whose_labels_are_too_coarse(
+    results, mean, spread, found
+):
+    measured = with_ceiling(results, mean, spread)
     assert verdicts_of(measured, "ASPP-UNet above DeepLabV3") == {found}
     assert verdicts_of(measured, "ASPP-UNet above SegNet") == {REPRODUCED}
+    assert verdicts_of(measured, FIRST) == {found}
     untrained = not_trained_out(measured, "deeplabv3")
     expected = CANNOT_ACT if found == CANNOT_ACT else UNTRAINED
     assert verdicts_of(untrained, "ASPP-UNet above DeepLabV3") == {expected}
 
 
-def test_a_method_of_coarse_labels_that_leads_has_them_fine_enough(results):
-    behind = made_up(RIGHT | {"aspp_unet": 0.60})
-    cases = {"case": CASES, "DSC": 0.75}
-    measured = replace(behind, ceiling=pd.DataFrame({"model": "deeplabv3", **cases}))
-    assert verdicts_of(measured, "ASPP-UNet above DeepLabV3") == {NOT_REPRODUCED}
+def test_coarse_labels_do_not_excuse_a_network_that_is_behind():
+    behind = with_ceiling(made_up(RIGHT | {"aspp_unet": 0.78, "deeplabv3": 0.85}), 0.75)
+    assert verdicts_of(behind, "ASPP-UNet above DeepLabV3") == {NOT_REPRODUCED}
+    assert verdicts_of(behind, FIRST) == {NOT_REPRODUCED}
+
+
+@pytest.mark.parametrize(
+    ("rival", "mean", "untrained", "found"),
+    [
+        ("segnet", 0.85, [], CHANCE),
+        ("nnunet", 0.95, [], NOT_REPRODUCED),
+        ("nnunet", 0.95, ["nnunet"], NOT_REPRODUCED),
+        ("segnet", 0.85, ["nnunet"], CHANCE),
+    ],
+)
+def test_another_rival_can_decide_who_is_first_whatever_coarse_labels_could_reach(
+    rival, mean, untrained, found
+):
+    measured = with_ceiling(made_up(RIGHT | {rival: mean}), 0.75)
+    assert verdicts_of(not_trained_out(measured, *untrained), FIRST) == {found}
 
 
 def test_the_abstracts_scores_need_the_papers_patients(right):

@@ -81,7 +81,7 @@ def scores_table() -> str:
 def _ceiling() -> str:
     """Whether DeepLabV3 could reach ASPP-UNet in images of this size."""
     sentences = findings.on_ceiling(CEILING.read(RESULTS / SHOWN), TABLE3.read(RESULTS / SHOWN))
-    return f"**A ceiling.** {' '.join(sentences)}"
+    return f"**A ceiling.** {' '.join(sentences)}" if sentences else ""
 
 
 def _untrained() -> list[str]:

@@ -1,4 +1,4 @@
-"""How high a DSC a network can reach that gives labels on a coarse map and enlarges it."""
+"""How high a DSC a network can reach that enlarges a coarse map of logits."""
 
 from collections.abc import Sequence
 
@@ -9,48 +9,49 @@ import torch.nn.functional as F
 
 from spineseg.data.cache import Cache
 from spineseg.evaluation.metrics import confusion, dsc, overlaps
-from spineseg.labels import NUM_CLASSES
 from spineseg.utils.progress import progress_bar
 
 MAP_STRIDES = {"deeplabv3": 8}  # image pixels per pixel of the map, for methods that enlarge it
 STEPS = 400
-STEP_SIZE = 10.0  # of Adam, in units of the logits
-CROSS_ENTROPY = 0.1  # its weight beside the Dice loss, as which DSC is nearly fitted itself
+STEP_SIZE = 100.0  # of Adam, in units of the logits
+CROSS_ENTROPY = 0.1  # its weight beside the Dice loss
 
 
 def fit_enlarged(mask: np.ndarray, stride: int) -> np.ndarray:
-    """The labels nearest to a mask that a map of logits, enlarged bilinearly, is found to give.
+    """The labels that match a mask best, of those found that enlarge a coarse map of logits.
 
     `mask` is uint8 classes, (slices, rows, columns). The map has one pixel per `stride` rows and
-    columns, rounded up, and is fitted to the mask itself by Adam. So a network that gives its
-    labels in this way cannot be expected to match the mask better. Returns uint8 classes of the
-    same shape.
+    columns, rounded up. Its logits are fitted to the mask itself by Adam, and enlarged bilinearly.
+    A network that labels in this way cannot be expected to match the mask better. Returns uint8
+    classes of the same shape. Raises ValueError if the fit fails.
     """
-    truth = torch.from_numpy(np.asarray(mask, dtype=np.int64))
-    wanted = F.one_hot(truth, NUM_CLASSES).permute(0, 3, 1, 2).float()
+    classes = np.union1d([0], mask)  # the background, and what occurs
+    truth = torch.from_numpy(np.searchsorted(classes, mask))
+    wanted = F.one_hot(truth, len(classes)).permute(0, 3, 1, 2).float()
     size = [-(-length // stride) for length in mask.shape[1:]]
     logits = (F.interpolate(wanted, size, mode="area") + 0.05).log().requires_grad_()
     optimiser = torch.optim.Adam([logits], STEP_SIZE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
     for _ in range(STEPS):
         enlarged = F.interpolate(logits, mask.shape[1:], mode="bilinear")
-        loss = _dice_loss(enlarged.softmax(1), wanted)
-        loss = loss + CROSS_ENTROPY * F.cross_entropy(enlarged, truth)
+        loss = CROSS_ENTROPY * F.cross_entropy(enlarged, truth)
+        loss = loss + _dice_loss(enlarged.softmax(1), wanted)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
+    if not logits.isfinite().all():
+        raise ValueError("the fit of a coarse map of logits failed: they are not finite")
     enlarged = F.interpolate(logits.detach(), mask.shape[1:], mode="bilinear")
-    return enlarged.argmax(1).numpy().astype(np.uint8)
+    return classes[enlarged.argmax(1).numpy()].astype(np.uint8)
 
 
 def _dice_loss(probabilities: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """One minus the mean Dice coefficient of the foreground classes that occur."""
+    """One minus the mean Dice coefficient of the classes after the first."""
     pixels = (0, 2, 3)
     both = (probabilities * wanted).sum(pixels)
     either = probabilities.sum(pixels) + wanted.sum(pixels)
-    occur = wanted.sum(pixels)[1:] > 0
-    return 1 - (2 * both / either)[1:][occur].mean()
+    return 1 - (2 * both / either)[1:].mean()
 
 
 def mean_dsc(truth: np.ndarray, labels: np.ndarray) -> float:

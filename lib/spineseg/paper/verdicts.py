@@ -66,7 +66,7 @@ class Measured:
     """The tables in results/<experiment>/ by which claims are judged. All but scores may be empty.
 
     A method that `convergence` (convergence.csv) does not list is not known to be trained out. One
-    that `ceiling` (ceiling.csv) does not list could match the masks if it were perfect.
+    that `ceiling` (ceiling.csv) does not list is taken to be able to match the masks.
     """
 
     scores: pd.DataFrame
@@ -90,25 +90,28 @@ class Measured:
         """Whether enough of the image is outside of what the plain U-Net sees."""
         return self.image_rows >= LEAST_IMAGE_OVER_SEEN * self.rows_seen
 
-    def out_of_reach(self, first: str, others: Iterable[str]) -> bool:
-        """Whether the mean DSC of `first` is more than one of the others could reach.
+    def too_coarse(self, first: str, others: Iterable[str]) -> list[str]:
+        """Those of the other methods whose labels are too coarse to reach the DSC of `first`.
 
-        The labels of such a method are too coarse in images of this size.
+        The 95 % interval of the highest DSC within their reach is below the mean of `first`.
         """
-        ceilings = _of(others, self.ceiling).groupby("model")["DSC"].mean()
-        if ceilings.empty:
-            return False
+        highest = (
+            _of(others, self.ceiling).groupby("model")["DSC"].agg(lambda dsc: interval(dsc)[1])
+        )
+        if highest.empty:
+            return []
         dice = volume_dsc(common_runs(self.scores, TABLE3_METHODS))
-        return bool(ceilings.min() < _class_means(dice)[first].mean())
+        return list(highest.index[highest < _class_means(dice)[first].mean()])
 
     def lead(self, low: float, high: float, first: str, others: Sequence[str], aspp: bool) -> str:
         """The verdict on the claim that `first` leads over each of `others`, from the interval.
 
         `aspp`: whether the claim is that ASPP helps U-Net.
         """
-        if (aspp and not self.aspp_can_act) or self.out_of_reach(first, others):
-            return CANNOT_ACT
         found = verdict(low, high)
+        coarse = found == REPRODUCED and self.too_coarse(first, others)
+        if coarse or (aspp and not self.aspp_can_act):
+            return CANNOT_ACT
         behind = {REPRODUCED: others, NOT_REPRODUCED: [first]}.get(found, [first, *others])
         return found if self.trained_out(behind) else UNTRAINED
 
@@ -124,8 +127,8 @@ def judge(measured: Measured) -> pd.DataFrame:
 
     - A claim that ASPP helps U-Net is judged only if the image is at least LEAST_IMAGE_OVER_SEEN
       times as long as the rows that the plain U-Net sees. Otherwise the effect cannot act.
-    - A lead over a method that enlarges a coarse map of labels is judged only if such labels reach
-      the leader's mean DSC when they are fitted to the masks. Otherwise the images are too small.
+    - A lead over a method that enlarges a coarse map counts only if such a map can reach the
+      leader's mean DSC, also for claims about IoU. Otherwise the images are too small for it.
     - A lead is judged only if the methods that are behind are trained out, however large it is:
       more training could let them catch up. If chance can decide who leads, all must be.
 
@@ -213,8 +216,8 @@ def _led_classes(measured: Measured) -> list[Row]:
     """Section 3: the classes on which ASPP-UNet is stated to be first.
 
     It must lead over each other method on each of these classes. Methods that are shown to be
-    trained out are compared first: if it does not lead over one of them, no training of the others
-    can make it first.
+    trained out and whose labels are fine enough are compared first: if it does not lead over one of
+    them, neither longer training nor larger images for the others can make it first.
     """
     if not set(TABLE3_METHODS) <= set(measured.scores["model"]):
         return []
@@ -248,8 +251,9 @@ def _first_on(classes: Sequence[str], volumes: pd.DataFrame, measured: Measured)
         low, high = np.min([leads[rival] for rival in rivals], axis=0)
         return measured.lead(low, high, PROPOSED, list(rivals), aspp=True)
 
-    trained_out = [rival for rival in leads if measured.trained_out([PROPOSED, rival])]
-    first = judged(trained_out) if trained_out else REPRODUCED
+    coarse = measured.too_coarse(PROPOSED, leads)
+    fair = [r for r in leads if r not in coarse and measured.trained_out([PROPOSED, r])]
+    first = judged(fair) if fair else REPRODUCED
     return first if first != REPRODUCED else judged(leads)
 
 

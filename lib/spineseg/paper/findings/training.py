@@ -70,7 +70,7 @@ def on_close_rivals(convergence: pd.DataFrame) -> str:
     close: list[Row] = rivals[rivals["longest"] >= own["DSC"]].to_dict("records")
     names = joined(METHODS[row["model"]].title for row in close)
     return (
-        f"{names} {'are' if len(close) > 1 else 'is'} not shown to be trained out. On the "
+        f"Of those that are not trained out, {names} come{'s' * (len(close) == 1)} close. On the "
         f"validation patients, with the most epochs tried, {joined(map(_longest_of, close))}. "
         f"There, {METHODS[PROPOSED].title} has {own['DSC']:.1f} % and, with twice its epochs, "
         f"{own['DSC_twice']:.1f} % ({trial_seeds(own, *close)})."
