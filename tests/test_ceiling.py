@@ -8,10 +8,15 @@ import pytest
 import torch
 
 from spineseg.evaluation.ceiling import MAP_STRIDES, ceiling_table, fit_enlarged, mean_dsc
+from spineseg.evaluation.result_files import CEILING, VERDICTS
+from spineseg.experiment import Experiment
 from spineseg.methods import TABLE3_METHODS
 from spineseg.models import build_model
 from spineseg.models.deeplabv3 import DeepLabV3
 from spineseg.paper import findings
+from spineseg.workflow import ceiling
+from spineseg.workflow.ceiling import write_ceiling
+from spineseg.workflow.tables import DERIVED
 
 
 def stripes(height: int, rows: int = 48, columns: int = 32) -> np.ndarray:
@@ -73,14 +78,14 @@ def test_the_methods_that_enlarge_a_map_are_listed_with_its_stride(name):
     ],
 )
 def test_the_sentences_say_what_a_perfect_network_could_reach(ours, end):
-    ceiling = pd.DataFrame({"model": "deeplabv3", "case": list("ab"), "DSC": [0.84, 0.86]})
+    highest = pd.DataFrame({"model": "deeplabv3", "case": list("ab"), "DSC": [0.84, 0.86]})
     means = {"class": "all", "metric": "DSC", "ours": [70.0, ours]}
     table3 = pd.DataFrame({"model": ["deeplabv3", "aspp_unet"], **means})
-    (text,) = findings.on_ceiling(ceiling, table3)
+    (text,) = findings.on_ceiling(highest, table3)
     assert "of 2 patients reach a mean DSC of 85.0 (" in text
     assert f"The trained DeepLabV3 has 70.0 %, and ASPP-UNet {ours:.1f} %." in text
     assert text.endswith(end)
-    assert not findings.on_ceiling(ceiling, table3[:1])
+    assert not findings.on_ceiling(highest, table3[:1])
 
 
 def test_classes_that_a_scan_lacks_are_not_fitted():
@@ -106,3 +111,15 @@ def test_test_patients_count_in_the_columns_that_the_networks_see():
     assert table["model"].tolist() == ["deeplabv3"] * 2
     assert table["case"].tolist() == ["b", "c"]
     assert (table["DSC"] > 0.999).all()
+
+
+def test_the_ceiling_is_stored_and_read_by_the_verdicts(workspace, monkeypatch):
+    experiment = Experiment.of("", "laptop")
+    monkeypatch.setattr(ceiling, "prepare", lambda experiment: None)
+    table = pd.DataFrame({"model": "deeplabv3", "case": ["a", "b"], "DSC": [0.84, 0.86]})
+    monkeypatch.setattr("spineseg.evaluation.ceiling.ceiling_table", lambda *given: table)
+    assert write_ceiling(experiment) == experiment.results / CEILING.name
+    stored = CEILING.read(experiment.results)
+    assert set(stored["profile"]) == {"laptop"}
+    assert stored["DSC"].tolist() == [0.84, 0.86]
+    assert CEILING in DERIVED[VERDICTS].all_sources

@@ -197,6 +197,7 @@ DRAWN = {
     "comparison": lambda: figures.comparison(table("table3"), "phantom"),
     "convexity": lambda: figures.convexity(table("audit_convexity")),
     "cost": lambda: figures.cost(table("table4")),
+    "enlarged": lambda: figures.enlarged(fitted()),
     "examples": lambda: figures.examples(np.load(STORED / "examples.npz"), "aspp_unet"),
     "fig1": lambda: figures.fig1(np.load(STORED / "fig1.npz")),
     "fig5": lambda: figures.fig5(np.load(STORED / "noise.npz")),
@@ -209,6 +210,23 @@ DRAWN = {
     "speed": lambda: figures.speed(pd.read_csv(BENCHMARK / "speed.csv")),
     "training": lambda: figures.training(of_proposed("curves")),
 }
+
+
+def fitted() -> dict[str, dict[str, np.ndarray]]:
+    example = dict(np.load(STORED / "fig1.npz"))
+    return {
+        title: example | {"predicted": np.roll(example["truth"], 2, axis=0)}
+        for title in ("110 rows", "220 rows")
+    }
+
+
+def test_fitted_labels_are_drawn_below_the_truth():
+    examples = fitted()
+    panels = np.reshape(figures.enlarged(examples).axes, (2, 2))
+    for title, (above, below) in zip(examples, panels.T, strict=True):
+        assert above.get_title() == title
+        for panel, part in ((above, "truth"), (below, "predicted")):
+            assert np.array_equal(panel.images[1].get_array(), examples[title][part])
 
 
 def beside_table2() -> pd.DataFrame:
