@@ -28,10 +28,13 @@ BUNDLED_ON_PATIENTS = "randomised-1000-bundled-on-real-t2-lumbar"
 TRAINED_ON_PATIENTS = {  # where the training starts from, and the experiment
     "simulated patients": "real-t2-lumbar-patients",
     "simulated patients, 220 rows": "real-t2-lumbar-patients-220",
+    "simulated patients, 320 rows": "real-t2-lumbar-patients-320",
     "simulated patients, twice the epochs": "real-t2-lumbar-patients-long",
     "random weights": "real-t2-lumbar-patients-scratch",
 }
-BY_IMAGE_SIZE = [f"real-t2-lumbar-{profile}" for profile in ("patients", "patients-220")]
+BY_IMAGE_SIZE = [  # experiments on patients that differ in the size of the images
+    f"real-t2-lumbar-{profile}" for profile in ("patients", "patients-220", "patients-320")
+]
 
 
 @cache
