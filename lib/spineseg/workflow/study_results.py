@@ -118,7 +118,7 @@ def _store(experiment: Experiment, jobs: Sequence[Job]) -> Path | None:
         table = pd.concat(map(_scores_of_trial, trials), ignore_index=True)
         keys = ["model", "epochs", "learning_rate", "seed", "device"]
         _write_beside_kept(experiment, VALIDATION_SCORES, table, keys)
-    if experiment == experiments()[0]:  # the others have the same networks
+    if experiment == experiments()[0]:  # the only one with all methods of Table 3
         for made, write in ((COST, write_cost), (CEILING, write_ceiling)):
             if not (experiment.results / made.name).is_file():
                 write(experiment)
