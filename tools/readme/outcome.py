@@ -45,7 +45,7 @@ from spineseg.models.counting import COLUMNS, ROWS
 from spineseg.models.receptive_field import rows_seen
 from spineseg.paper import by_class, findings, printed
 from spineseg.paper.ablation import ablation_rows
-from spineseg.paper.findings.words import Row, in_stages, in_words, joined, points
+from spineseg.paper.findings.words import Row, in_seeds, in_stages, in_words, joined, points
 from spineseg.paper.tables import halving_by_seed, percent_more, with_interval
 from spineseg.paper.verdicts import (
     CANNOT_ACT,
@@ -65,6 +65,7 @@ from spineseg.paper.verdicts import (
 )
 from spineseg.profiles import load_profile
 
+OTHER_RIVALS = [name for name in TABLE3_METHODS if name not in (PLAIN, PROPOSED)]
 NOISE_SECTION = "2.10"
 VERDICT_WORDS = {  # of one claim and of several
     REPRODUCED: ("is reproduced", "are reproduced"),
@@ -196,9 +197,8 @@ def _lead() -> str:
 def _other_rivals() -> str:
     """The leads over the other methods that are shown to be trained out, unless all are."""
     trained_out = stored.convergence()["trained_out"]
-    rivals = [name for name in TABLE3_METHODS if name not in (PLAIN, PROPOSED)]
-    shown = [name for name in rivals if trained_out.get(name, False)]
-    if shown in ([], rivals):
+    shown = [name for name in OTHER_RIVALS if trained_out.get(name, False)]
+    if shown in ([], OTHER_RIVALS):
         return ""
     names = joined(METHODS[name].title for name in shown)
     leads = joined(in_points(stored.lead_over(name)) for name in shown)
@@ -212,8 +212,7 @@ def _other_rivals() -> str:
 def _coarse_rivals() -> str:
     """The methods whose labels are too coarse to be compared in images of this size."""
     verdicts = VERDICTS.read(RESULTS / SHOWN).set_index("key")["verdict"]
-    rivals = [name for name in TABLE3_METHODS if name not in (PLAIN, PROPOSED)]
-    coarse = [name for name in rivals if verdicts.get(lead_key(name)) == CANNOT_ACT]
+    coarse = [name for name in OTHER_RIVALS if verdicts.get(lead_key(name)) == CANNOT_ACT]
     names = joined(METHODS[name].title for name in coarse)
     return f"In images of this size, the labels of {names} are too coarse." if coarse else ""
 
@@ -507,7 +506,7 @@ def _pretrained() -> str:
     best = max(
         (scores.loc[(PROPOSED, ALL_CLASSES)] for scores in repaired), key=lambda row: row["mean"]
     )
-    longer, longer_repaired = _leads_with_and_without_repair(
+    longer, longer_repaired = stored.leads_with_and_without_repair(
         PLAIN, TRAINED_ON_PATIENTS["simulated patients, twice the epochs"]
     )
     return (
@@ -516,29 +515,19 @@ def _pretrained() -> str:
         f"leads is {longer} points, and {longer_repaired} with repaired levels. "
         f"{METHODS[PROPOSED].title}'s highest mean is {in_per_cent(best)} %, in images of "
         f"{load_profile(best['profile']).image_size} rows with repaired levels "
-        f"({_in_seeds(best['seeds'])}). "
+        f"({in_seeds(best['seeds'])}). "
     )
-
-
-def _in_seeds(number: int) -> str:
-    return "one seed" if number == 1 else f"{in_words(number)} seeds"
 
 
 def _by_image_size(experiment: str) -> str:
     """ASPP-UNet's lead over U-Net-2D on patients in images of one size."""
-    labelled, repaired = _leads_with_and_without_repair(PLAIN, experiment)
+    labelled, repaired = stored.leads_with_and_without_repair(PLAIN, experiment)
     lead = stored.lead_over(PLAIN, experiment)
     return (
-        f"If {METHODS[PLAIN].title} sees {_seen(lead['profile'])} ({_in_seeds(lead['seeds'])}), "
+        f"If {METHODS[PLAIN].title} sees {_seen(lead['profile'])} ({in_seeds(lead['seeds'])}), "
         f"{METHODS[PROPOSED].title}'s lead over it is {labelled} points, and {repaired} with "
         "repaired levels."
     )
-
-
-def _leads_with_and_without_repair(rival: str, experiment: str) -> list[str]:
-    """ASPP-UNet's lead over a method as the networks label, and with repaired levels."""
-    endings = "", CLEANED_UP
-    return [in_points(stored.lead_over(rival, f"{experiment}{ending}")) for ending in endings]
 
 
 def _from_scratch() -> str:
@@ -547,7 +536,7 @@ def _from_scratch() -> str:
     rows = stored.dsc_of(experiment)
     if (NNUNET, ALL_CLASSES) not in rows.index:
         return ""
-    labelled, repaired = _leads_with_and_without_repair(NNUNET, experiment)
+    labelled, repaired = stored.leads_with_and_without_repair(NNUNET, experiment)
     return (
         f"From random weights, {METHODS[NNUNET].title} reaches "
         f"{in_per_cent(rows.loc[(NNUNET, ALL_CLASSES)])} %; {METHODS[PROPOSED].title}'s lead over "

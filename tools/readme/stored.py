@@ -91,6 +91,11 @@ def lead_over(model: str, experiment: str = SHOWN) -> pd.Series:
     return table.query("metric == 'DSC' and model == @model").iloc[0]
 
 
+def leads_with_and_without_repair(model: str, experiment: str) -> list[str]:
+    """ASPP-UNet's lead over a method as the networks label, and with repaired levels, as text."""
+    return [in_points(lead_over(model, f"{experiment}{ending}")) for ending in ("", CLEANED_UP)]
+
+
 @cache
 def leads_on_phantom() -> tuple[pd.Series, pd.Series]:
     """ASPP's lead as the networks label, and with repaired levels, in the runs that have both."""

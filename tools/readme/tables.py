@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 from tools.readme import stored
 from tools.readme.markdown import frame_table, table
-from tools.readme.stored import RESULTS, SHOWN, SHOWN_PROFILE, in_per_cent, in_points
+from tools.readme.stored import RESULTS, SHOWN, SHOWN_PROFILE, in_per_cent
 
 from spineseg.course.score_tables import NOT_RUN, leads_as_text, repeats_as_text
 from spineseg.evaluation.provenance import device_names
@@ -71,10 +71,8 @@ def scores_table() -> str:
         f"is a K80. {findings.on_share(load_profile(SHOWN_PROFILE))} The change is on simulated "
         f"validation patients ({_trial_seeds()})."
     )
-    parts = [
-        *(table(head, lines), remark, _ceiling(), *_untrained(), *_repeats()),
-        *(_five_folds(), _letter()),
-    ]
+    before = [table(head, lines), remark, _ceiling()]
+    parts = [*before, *_untrained(), *_repeats(), _five_folds(), _letter()]
     return "\n\n".join(filter(None, parts))
 
 
@@ -387,21 +385,12 @@ def _leads_on_patients(scored: Mapping[tuple[str, str], pd.DataFrame]) -> str:
     `scored` has the scores for each start of the training and each kind of levels.
     """
     lines = [
-        (
-            METHODS[rival].title,
-            start,
-            *(_lead_on_patients(rival, start, levels) for levels in REPAIRS),
-        )
+        (METHODS[rival].title, start, *stored.leads_with_and_without_repair(rival, name))
         for rival in (PLAIN, NNUNET)
-        for start in stored.TRAINED_ON_PATIENTS
+        for start, name in stored.TRAINED_ON_PATIENTS.items()
         if (rival, ALL_CLASSES) in scored[start, next(iter(REPAIRS))].index
     ]
     return table(("lead of ASPP-UNet, points, over", "starts from", *REPAIRS), lines)
-
-
-def _lead_on_patients(rival: str, start: str, levels: str) -> str:
-    experiment = f"{stored.TRAINED_ON_PATIENTS[start]}{REPAIRS[levels]}"
-    return in_points(stored.lead_over(rival, experiment))
 
 
 def bundled_table() -> str:

@@ -64,10 +64,12 @@ def on_close_rivals(convergence: pd.DataFrame) -> str:
     proposed = convergence[convergence["model"] == PROPOSED].dropna(subset="DSC_twice")
     rivals = untrained_rivals(convergence)
     rivals = rivals.assign(longest=rivals["DSC_twice"].fillna(rivals["DSC"]))
-    if proposed.empty or not (rivals["longest"] >= proposed["DSC"].iloc[0]).any():
+    if proposed.empty:
         return ""
     own: Row = proposed.to_dict("records")[0]
     close: list[Row] = rivals[rivals["longest"] >= own["DSC"]].to_dict("records")
+    if not close:
+        return ""
     names = joined(METHODS[row["model"]].title for row in close)
     return (
         f"Of those that are not trained out, {names} come{'s' * (len(close) == 1)} close. On the "

@@ -35,6 +35,10 @@ def in_stages(number: int) -> str:
     return f"{in_words(number)} stage{'s' * (number > 1)}"
 
 
+def in_seeds(number: int) -> str:
+    return f"{in_words(number)} seed{'' if number == 1 else 's'}"
+
+
 def points(row: Row, name: str, ending: str = "") -> str:
     """The columns `name`, `name`_low and `name`_high as text; `ending` follows each."""
     mean, low, high = (row[f"{name}{part}{ending}"] for part in ENDS)
