@@ -180,8 +180,12 @@ def test_percentiles_leave_padding_out():
     assert found == gray_range(values)
 
 
+# Subnormal cosines, which no header holds, make ITK's own inverse fail.
+DEGREES = st.floats(-12, 12).map(lambda degrees: round(degrees, 9))
+
+
 @settings(max_examples=8, deadline=None)
-@given(st.integers(0, 1000), st.tuples(*[st.floats(-12, 12)] * 3))
+@given(st.integers(0, 1000), st.tuples(*[DEGREES] * 3))
 def test_classes_are_those_of_interpolating_every_voxel(seed, degrees):
     """Against SimpleITK's own interpolation of all probabilities at all voxels."""
     rng = np.random.default_rng(seed)
@@ -210,7 +214,7 @@ def test_padding_does_not_set_the_black_of_a_preview():
 @given(
     slices=st.sampled_from([8, 16, 32]),
     spacing=st.sampled_from([0.7, 1.1, 1.2, 1.4, 1.5]),
-    degrees=st.tuples(*[st.floats(-12, 12)] * 3),
+    degrees=st.tuples(*[DEGREES] * 3),
     origin=st.tuples(*[st.floats(-100, 100)] * 3),
 )
 def test_no_outer_slice_is_lost_where_near_slices_are_thinned(slices, spacing, degrees, origin):
