@@ -487,61 +487,59 @@ def _verdicts_of(name: str, scans: str) -> str:
 
 
 def _patients() -> str:
-    """How the network in weights/ does on real patients, and networks that train on them."""
+    """How networks that were trained on real patients do on others, and the one in weights/."""
     first = stored.dsc_of(TRAINED_ON_PATIENTS["simulated patients"])
     cases = first.loc[(PROPOSED, ALL_CLASSES), "cases"]
-    return (
-        f"**{cases} real patients**, resampled scans of Chu et al. 2015. The network in weights/, "
-        f"trained on simulated patients alone, reaches {_bundled('')} %, and "
-        f"{_bundled(CLEANED_UP)} % with [repaired levels](docs/predict.md#levels-that-cannot-be). "
-        "Some choices were made after a look at these patients, so expect a little less on "
-        f"others. {_pretrained()}{_from_scratch()}"
-        "([All of these](docs/study.md#eleven-patients).)"
-    )
+    sentences = [
+        f"**{cases} real patients**, resampled scans of Chu et al. 2015, in five folds.",
+        _by_image_size(),
+        _on_patients_otherwise(),
+        f"The network in weights/, trained on simulated patients alone, reaches {_bundled('')} %, "
+        f"and {_bundled(CLEANED_UP)} % with repaired levels. Some choices were made after a look "
+        "at these patients, so expect a little less on others. "
+        "([All of these](docs/study.md#eleven-patients).)",
+    ]
+    return " ".join(sentences)
 
 
-def _pretrained() -> str:
-    """ASPP-UNet's lead on patients if training starts from simulated patients, by image size."""
-    repaired = (stored.dsc_of(f"{name}{CLEANED_UP}") for name in BY_IMAGE_SIZE)
+def _by_image_size() -> str:
+    """ASPP-UNet's lead over U-Net-2D on patients in images of each size, and its highest mean."""
+    plain, proposed = METHODS[PLAIN].title, METHODS[PROPOSED].title
+    sizes = [
+        f"{in_points(lead)} points if {plain} sees {_seen(lead['profile'])} "
+        f"({in_seeds(lead['seeds'])})"
+        for lead in (stored.lead_over(PLAIN, name) for name in BY_IMAGE_SIZE)
+    ]
+    repaired = [f"{name}{CLEANED_UP}" for name in BY_IMAGE_SIZE]
+    leads = [in_points(stored.lead_over(PLAIN, name)) for name in repaired]
     best = max(
-        (scores.loc[(PROPOSED, ALL_CLASSES)] for scores in repaired), key=lambda row: row["mean"]
-    )
-    longer, longer_repaired = stored.leads_with_and_without_repair(
-        PLAIN, TRAINED_ON_PATIENTS["simulated patients, twice the epochs"]
+        (stored.dsc_of(name).loc[(PROPOSED, ALL_CLASSES)] for name in repaired),
+        key=lambda row: row["mean"],
     )
     return (
-        "Networks were also trained on patients (five folds). "
-        f"{' '.join(map(_by_image_size, BY_IMAGE_SIZE))} With twice the epochs, the first of these "
-        f"leads is {longer} points, and {longer_repaired} with repaired levels. "
-        f"{METHODS[PROPOSED].title}'s highest mean is {in_per_cent(best)} %, in images of "
+        f"{proposed}'s lead is {joined(sizes)}. With [repaired levels]"
+        f"(docs/predict.md#levels-that-cannot-be), these leads are {joined(leads)} points. "
+        f"{proposed}'s highest mean is {in_per_cent(best)} %, in images of "
         f"{load_profile(best['profile']).image_size} rows with repaired levels "
-        f"({in_seeds(best['seeds'])}). "
+        f"({in_seeds(best['seeds'])})."
     )
 
 
-def _by_image_size(experiment: str) -> str:
-    """ASPP-UNet's lead over U-Net-2D on patients in images of one size."""
-    labelled, repaired = stored.leads_with_and_without_repair(PLAIN, experiment)
-    lead = stored.lead_over(PLAIN, experiment)
-    return (
-        f"If {METHODS[PLAIN].title} sees {_seen(lead['profile'])} ({in_seeds(lead['seeds'])}), "
-        f"{METHODS[PROPOSED].title}'s lead over it is {labelled} points, and {repaired} with "
-        "repaired levels."
+def _on_patients_otherwise() -> str:
+    """ASPP-UNet's leads on patients with more epochs, and over nnU-Net."""
+    longer = TRAINED_ON_PATIENTS["simulated patients, twice the epochs"]
+    labelled, repaired = stored.leads_with_and_without_repair(PLAIN, longer)
+    first = (
+        f"With twice the epochs, the first lead is {labelled} points, and {repaired} with repaired "
+        "levels."
     )
-
-
-def _from_scratch() -> str:
-    """How nnU-Net does on patients beside networks that start from random weights as it does."""
-    experiment = TRAINED_ON_PATIENTS["random weights"]
-    rows = stored.dsc_of(experiment)
-    if (NNUNET, ALL_CLASSES) not in rows.index:
-        return ""
-    labelled, repaired = stored.leads_with_and_without_repair(NNUNET, experiment)
+    scratch = TRAINED_ON_PATIENTS["random weights"]
+    if (NNUNET, ALL_CLASSES) not in stored.dsc_of(scratch).index:
+        return first
+    labelled, repaired = stored.leads_with_and_without_repair(NNUNET, scratch)
     return (
-        f"From random weights, {METHODS[NNUNET].title} reaches "
-        f"{in_per_cent(rows.loc[(NNUNET, ALL_CLASSES)])} %; {METHODS[PROPOSED].title}'s lead over "
-        f"it is {labelled} points, and {repaired} with repaired levels. From random weights, more "
-        "epochs were not tried. "
+        f"{first} The lead over {METHODS[NNUNET].title}, both from random weights, is {labelled} "
+        f"points, and {repaired} with repaired levels."
     )
 
 
