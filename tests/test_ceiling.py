@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from spineseg.evaluation.ceiling import MAP_STRIDES, ceiling_table, fit_enlarged, mean_dsc
+from spineseg.evaluation.ceiling import ceiling_table, fit_enlarged, mean_dsc
 from spineseg.evaluation.result_files import CEILING, VERDICTS
 from spineseg.experiment import Experiment
-from spineseg.methods import TABLE3_METHODS
+from spineseg.methods import MAP_STRIDES, TABLE3_METHODS
 from spineseg.models import build_model
 from spineseg.models.deeplabv3 import DeepLabV3
 from spineseg.paper import findings

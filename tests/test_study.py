@@ -139,8 +139,8 @@ def test_networks_of_few_stages_are_also_trained_for_twice_the_epochs(trainer, l
         ({60: 80, 120: 80.9, 240: 95}, 60, (60, 120)),
         ({60: 80, 120: 79.1, 240: 95}, 60, (60, 120)),
         ({60: 80, 120: 82, 240: 82.5}, 120, (60, 120, 240)),
-        ({60: 80, 120: 82, 240: 85}, 240, (60, 120, 240, 480)),
-        ({60: 80, 120: 78, 240: 85}, 240, (60, 120, 240, 480)),
+        ({60: 80, 120: 82, 240: 85, 480: 85.5}, 240, (60, 120, 240, 480)),
+        ({60: 80, 120: 78, 240: 85, 480: 83}, 480, (60, 120, 240, 480, 960)),
     ],
 )
 def test_the_first_length_after_which_little_changes_is_chosen(trainer, laptop, dsc, chosen, tried):
@@ -152,6 +152,14 @@ def test_the_first_length_after_which_little_changes_is_chosen(trainer, laptop, 
     phantom = Experiment.of(None, "laptop")
     runs = [job for job in trainer.done if job.fold != VALIDATION]
     assert runs == [Job(phantom, "segnet", 0, seed) for seed in study.SEEDS]
+
+
+def test_a_method_of_a_coarse_map_is_not_trained_for_eight_times_the_epochs(trainer, laptop):
+    trainer.dsc = lambda job: epochs_of(job) / 10
+    assert run_chains([study.table3_chain(laptop, "deeplabv3")], 1) == []
+    assert tuned_settings()["laptop", "deeplabv3"]["epochs"] == 240
+    trials = [epochs_of(job) for job in trainer.done if job.fold == VALIDATION]
+    assert trials[len(study.RATES) :] == [60, 120, 240, 480]
 
 
 def test_the_noise_trained_network_gets_the_settings_of_the_proposed_one(trainer, laptop):

@@ -104,6 +104,8 @@ def _in_table(name: str) -> tuple[str, ...]:
     return tuple(method for method, entry in METHODS.items() if name in entry.tables)
 
 
+MAP_STRIDES = {"deeplabv3": 8}  # image pixels per pixel of the map, for methods that enlarge it
+
 TABLE3_METHODS = _in_table("table3")
 ABLATION_METHODS = _in_table("ablation")
 NOISE_METHODS = _in_table("noise")

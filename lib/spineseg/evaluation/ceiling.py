@@ -9,9 +9,9 @@ import torch.nn.functional as F
 
 from spineseg.data.cache import Cache
 from spineseg.evaluation.metrics import confusion, dsc, overlaps
+from spineseg.methods import MAP_STRIDES
 from spineseg.utils.progress import progress_bar
 
-MAP_STRIDES = {"deeplabv3": 8}  # image pixels per pixel of the map, for methods that enlarge it
 STEPS = 400
 STEP_SIZE = 100.0  # of Adam, in units of the logits
 CROSS_ENTROPY = 0.1  # its weight beside the Dice loss

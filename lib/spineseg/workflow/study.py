@@ -24,6 +24,7 @@ from spineseg.evaluation.summary import volume_dsc
 from spineseg.experiment import ALL, VALIDATION, Experiment
 from spineseg.methods import (
     ABLATION_METHODS,
+    MAP_STRIDES,
     MECHANISM_METHODS,
     NNUNET,
     NOISE_TRAINED,
@@ -45,7 +46,10 @@ from spineseg.workflow.score import is_scored, score_run
 from spineseg.workflow.train import train
 
 RATES = (0.001, 0.003, 0.01)  # the learning rates that each network is tried with
-LENGTHS = (1, 2, 4)  # numbers of epochs that a method of Table 3 is tried with, over the profile's
+# Numbers of epochs that a method of Table 3 is tried with, over the profile's. For one whose map is
+# coarser than the image, more would not change the verdict (see `evaluation/ceiling.py`).
+LENGTHS = (1, 2, 4, 8)
+LENGTHS_OF_COARSE_MAPS = (1, 2, 4)
 SEEDS = (0, 1, 2)
 FOLDS = (0, 1, 2, 3, 4)
 CROSS_VALIDATED = (PLAIN, PROPOSED)
@@ -164,11 +168,12 @@ def choose_rate(experiment: Experiment, model: str) -> Generator[list[Job], None
 def choose_epochs(
     experiment: Experiment, model: str, rate: float
 ) -> Generator[list[Job], None, int]:
-    """The first of LENGTHS whose DSC twice the epochs change by less than TRAINED_OUT, or the last.
+    """The first length whose DSC twice the epochs change by less than TRAINED_OUT, or the last.
 
     On patients of the training part.
     """
-    lengths = [experiment.profile.epochs * length for length in LENGTHS]
+    multiples = LENGTHS_OF_COARSE_MAPS if model in MAP_STRIDES else LENGTHS
+    lengths = [experiment.profile.epochs * multiple for multiple in multiples]
     trials = [trial(experiment, model, rate, epochs) for epochs in lengths]
     for shorter, longer, epochs in zip(trials, trials[1:], lengths, strict=False):
         yield [shorter, longer]
