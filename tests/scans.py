@@ -151,14 +151,15 @@ def write_chu(root: Path, number: int, levels=7, speck=False) -> tuple[Path, Pat
     """One case of Chu et al.: voxels (i, j, k) run left, back and up; the header says identity.
 
     The vertebrae are boxes with label 1 at i 1 to 3; box n from below is at j 2 + n to 5 + n and
-    k 4 n to 4 n + 2. The scan is as bright as j.
+    k 4 n to 4 n + 2. The scan is as bright as j, and a little brighter below the top row.
     """
     mask = np.zeros((4 * levels + 4, 14, 5), np.uint8)  # k, j, i
     for n in range(levels):
         mask[4 * n : 4 * n + 3, 2 + n : 6 + n, 1:4] = 1
     if speck:
         mask[-1, 0, 0] = 1
-    scan = np.broadcast_to(np.arange(14, dtype=np.int16)[:, None] * 10, mask.shape)
+    scan = np.zeros(mask.shape, np.int16) + 10 * np.arange(14, dtype=np.int16)[:, None]
+    scan += (np.arange(len(mask), dtype=np.int16)[::-1] % 10)[:, None, None]
     images = [sitk.GetImageFromArray(each) for each in (scan, mask)]
     for image in images:
         image.SetSpacing((2.0, 1.25, 1.25))

@@ -132,6 +132,10 @@ def constant(root):
     return write_case(root, 12, image=make_scan() * 0)[0], "every voxel is 0"
 
 
+def a_mask_for_a_scan(root):
+    return write_case(root, 19, image=make_mask())[0], "looks like a mask"
+
+
 def fractions(root):
     mask = make_mask(dtype=np.float32, labels=(0, 1.5))
     return write_case(root, 13, mask=mask)[1], "whole numbers"
@@ -172,6 +176,7 @@ def a_broken_link(root):
 FAULTS = [
     *(no_mask, no_scan, truncated, not_an_image, two_dimensional, four_dimensional, other_size),
     *(other_place, other_direction, nan, infinite_mask, constant, fractions, absurd_size),
+    a_mask_for_a_scan,
     *(two_scans, two_masks, a_folder_for_a_file, a_broken_link),
 ]
 

@@ -386,7 +386,7 @@ def test_the_words_on_the_controls_are_chosen_by_the_intervals(no_pooling, wide,
     controls = control_networks.control_table(scores)
     cause, limits = findings.on_cause(controls), findings.on_limits_of_controls(controls)
     assert found.endswith(f"So {cause} {limits}")
-    assert limits.endswith("more parameters than U-Net-2D has fewer than ASPP-UNet.")
+    assert limits.endswith("more parameters than U-Net-2D, but fewer than ASPP-UNet.")
     assert ("more than the lead" in found) == (no_pooling > 0.81)
     parts = findings.on_parts_of_lead(controls)
     assert ("ASPP without image pooling (25 %)" in parts) == (no_pooling == 0.65)

@@ -428,10 +428,22 @@ def test_networks_of_the_lessons_say_that_they_saw_simulated_scans_only():
         assert "simulated scans only" in run_line(run, clean_up=True), run
 
 
+def test_a_mask_is_not_labelled(scan, tmp_path, capsys):
+    mask = tmp_path / "mask.nii.gz"
+    predict_scan(scan, mask)
+    moved = tmp_path / "as_a_scan.nii.gz"
+    sitk.WriteImage(sitk.ReadImage(str(mask)) + 0, str(moved))  # without the mark of `predict`
+    assert predict(moved, tmp_path / "again.nii.gz") == 1
+    assert "looks like a mask, not a scan; give the scan" in capsys.readouterr().err
+    assert not (tmp_path / "again.nii.gz").exists()
+
+
 def test_a_run_must_be_finished(scan, tmp_path, capsys):
     (tmp_path / "run").mkdir()
     line = refused(capsys, tmp_path, scan, tmp_path / "mask.mha", "--run", tmp_path / "run")
     assert "not a finished run" in line
+    line = refused(capsys, tmp_path, scan, tmp_path / "mask.mha", "--run", tmp_path / "runs")
+    assert "no such folder" in line
 
 
 def test_levels_are_repaired_unless_told_otherwise(box, scan, tmp_path):
@@ -627,6 +639,16 @@ def test_levels_cut_by_the_end_of_the_image_are_marked(part, sides, margin):
     classes[inner][part] = 7
     (level,) = measure_levels(classes, scan, scan)
     assert level.cut == sides
+
+
+def test_a_speck_at_the_end_of_the_image_does_not_cut_a_level():
+    values = np.random.default_rng(0).integers(0, 900, (8, 20, 20)).astype(np.int16)
+    scan = sitk.GetImageFromArray(values)
+    classes = np.zeros(values.shape, np.uint8)
+    classes[2:6, 5:9, 5:9] = classes[0, 0, 0] = 7
+    (level,) = measure_levels(classes, scan, scan)
+    assert level.cut == ()
+    assert level.volume == 65
 
 
 def test_the_table_has_one_row_per_level(scan, tmp_path):

@@ -154,7 +154,9 @@ def is_finished(folder: Path) -> bool:
 
 
 def load_record(folder: Path) -> RunRecord:
-    """The record of a finished run. Raises UserError for any other folder."""
+    """The record of a finished run. Raises UserError for any other folder, and if there is none."""
+    if not folder.exists():
+        raise UserError.at(folder, "no such folder", "check the name, or train this run first")
     if not is_finished(folder):
         raise UserError.at(folder, "not a finished run", "train it to its end first")
     path = folder / FINISHED

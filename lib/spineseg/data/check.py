@@ -23,6 +23,7 @@ USUAL_PIXEL_MM = (0.1, 5.0)
 USUAL_SLICE_DISTANCE_MM = (1.0, 12.0)
 MAX_PIXEL_ASPECT = 1.01  # pixels up to this ratio count as square
 USUAL_PADDING = 0.2  # of a scan's voxels; more is worth a note
+MOST_VALUES_OF_MASK = 32  # a volume with more different values is no mask
 LISTED_LABELS = 9  # at most, of the unknown labels of a mask
 
 
@@ -134,6 +135,7 @@ def _check_scan(case: Case, report: FolderReport) -> sitk.Image:
     """The scan as read; notes what is unusual. Raises UserError if it is unusable."""
     scan = case.read(report.notes)
     canonical = to_canonical(scan)
+    refuse_mask(canonical, case.image)
     report.notes.extend(scan_notes(canonical, case.image))
     slices = canonical.GetDepth()
     if slices != PAPER_SLICES:
@@ -143,6 +145,18 @@ def _check_scan(case: Case, report: FolderReport) -> sitk.Image:
         )
         report.notes.append(Problem(case.image, f"{slices} slices", remedy))
     return scan
+
+
+def refuse_mask(scan: sitk.Image, path: Path) -> None:
+    """Raise UserError if what was read from `path` as a scan has as few values as a mask."""
+    voxels = sitk.GetArrayViewFromImage(scan)
+    some = voxels[:, ::8, ::8]  # enough to tell almost every scan from a mask
+    if len(np.unique(some)) > MOST_VALUES_OF_MASK:
+        return
+    values = len(np.unique(voxels))
+    if values <= MOST_VALUES_OF_MASK:
+        what = f"has only {values} different values, so it looks like a mask, not a scan"
+        raise UserError.at(path, what, "give the scan")
 
 
 def scan_notes(scan: sitk.Image, path: Path) -> list[Problem]:

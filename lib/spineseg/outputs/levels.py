@@ -38,7 +38,7 @@ class Level:
     - `height`: mm, of the vertebral body (see `body_height`). None for the sacrum.
     - `centre`: the middle of the body, in mm to the left, to posterior and to superior (DICOM's
       patient coordinates). `voxel` is the same point as an index into the scan's file, from 0.
-    - `cut`: the sides on which the image ends at this level.
+    - `cut`: the sides on which the image ends at the largest piece of this level.
     """
 
     name: str
@@ -72,7 +72,7 @@ def measure_levels(classes: np.ndarray, scan: sitk.Image, stored: sitk.Image) ->
             None if name == "S" else body_height(body, (spacing[1], spacing[2])),
             centre,
             stored.TransformPhysicalPointToContinuousIndex(centre),
-            _cut_sides(cropped, _visible(part, box, classes.shape)),
+            _cut_sides(_largest_piece(cropped), _visible(part, box, classes.shape)),
         )
 
 
@@ -165,6 +165,15 @@ def _visible(part: ImagePart | None, box: Box, shape: tuple[int, ...]) -> np.nda
         places = np.array(wider[0])[:, None, None]
         visible &= (first <= places) & (places <= last)
     return visible
+
+
+def _largest_piece(mask: np.ndarray) -> np.ndarray:
+    """The largest connected part of a mask; specks at the edge of the image are not in it."""
+    from scipy import ndimage
+
+    pieces, _ = ndimage.label(mask)
+    volumes = np.bincount(pieces.ravel())
+    return pieces == volumes[1:].argmax() + 1
 
 
 def _cut_sides(mask: np.ndarray, visible: np.ndarray) -> tuple[str, ...]:

@@ -80,15 +80,22 @@ def on_leads(leads: pd.DataFrame) -> str:
         CHANCE: "Between ASPP-UNet and {}, chance alone can explain the difference.",
         UNTRAINED: "The comparison with {} does not count, because a network in it is not known "
         "to be trained out.",
-        CANNOT_ACT: "The comparison with {} does not count, because in images of this size "
-        "U-Net-2D sees too much, or the labels of the other method are too coarse.",
+        CANNOT_ACT: "The comparison with {} does not count, because in images of this size {}.",
     }
     for verdict, sentence in words.items():
         rows = leads[leads["verdict"] == verdict].to_dict("records")
         shown = [_led(row, verdict in (REPRODUCED, NOT_REPRODUCED, CHANCE)) for row in rows]
         if shown:
-            sentences.append(sentence.format(joined(shown)))
+            why = _why_too_small({row["model"] for row in rows})
+            sentences.append(sentence.format(joined(shown), why))
     return " ".join(sentences)
+
+
+def _why_too_small(rivals: set[str]) -> str:
+    """Why images are too small for comparisons with these rivals."""
+    coarse = [METHODS[name].title for name in TABLE3_METHODS if name in rivals - {PLAIN}]
+    reasons = [f"the labels of {joined(coarse)} are too coarse"] if coarse else []
+    return joined([*(["U-Net-2D sees too much"] if PLAIN in rivals else []), *reasons])
 
 
 def on_ceiling(ceiling: pd.DataFrame, table3: pd.DataFrame) -> list[str]:

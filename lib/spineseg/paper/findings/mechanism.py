@@ -244,8 +244,8 @@ def on_limits_of_controls(controls: pd.DataFrame) -> str:
     """What the controls leave open; `controls` is that of `control_table`."""
     rows = rows_by_model(controls)
     limits = {
-        "control_wide": "The control network with more parameters than U-Net-2D has fewer than "
-        "ASPP-UNet.",
+        "control_wide": "The five full-width 1x1 branches have more parameters than U-Net-2D, but "
+        "fewer than ASPP-UNet.",
         "control_near": "How far a branch must reach is open: rates 1, 2, 3 were tried only "
         "together with image pooling.",
     }
