@@ -111,7 +111,8 @@ def on_longer_controls(longer: pd.DataFrame, epochs: int) -> str:
         f"On validation patients (one seed), {2 * epochs} epochs instead of {epochs} change the "
         f"networks of {in_stages(CONTROL_DEPTH)} by these points: {changes}. Not trained out after "
         f"{epochs} epochs: {number} of these {in_words(len(longer))} networks. "
-        "The parts of the lead have no intervals, because they are of one seed."
+        "These parts are of one seed and of other patients than those above, so they differ from "
+        "them; they have no intervals."
     )
 
 
