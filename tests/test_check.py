@@ -265,6 +265,14 @@ def test_what_is_accepted_with_a_note(tmp_path, scan, mask, note):
     assert len({each.path for each in report.notes}) == len(report.notes) == 1
 
 
+def test_numbers_of_slices_are_one_note(tmp_path):
+    for number, slices in enumerate((12, 15, 18, 15)):
+        size = (10, 14, slices)
+        write_case(tmp_path, number, make_scan(size), make_mask(size))
+    (note,) = check_folder(tmp_path).notes
+    assert note.what == "3 of 4 scans have 15 to 18 slices, and the paper's have 12"
+
+
 def test_a_mask_that_marks_nothing_is_a_note_beside_others_that_do(tmp_path):
     write_case(tmp_path, 1, mask=make_mask(labels=(0,)))
     write_case(tmp_path, 2)

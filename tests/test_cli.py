@@ -114,7 +114,8 @@ def test_predict_takes_the_scans_of_a_data_set_and_leaves_its_masks(trained, pha
 def test_check_says_what_scans_without_masks_are_good_for(scan, tmp_path, capsys):
     write_dicom(tmp_path / "series", scan)
     assert cli.main(["data", "check", str(tmp_path)]) == 0
-    assert "1 scans without masks, nothing wrong" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 scan without a mask, nothing wrong: `spineseg predict` takes it" in said
 
 
 def test_spider_from_check_to_scores(trained, phantom, workspace, capsys):

@@ -31,12 +31,14 @@ def check_scans(options: argparse.Namespace) -> None:
         print(f"note: {note}", file=sys.stderr)
     if report.problems:
         raise UserError(*report.problems)
+    number = len(report.cases)
+    many = number != 1
     if all(case.mask for case in report.cases):
-        print(f"{options.folder}: {len(report.cases)} cases, nothing wrong")
+        print(f"{options.folder}: {number} case{'s' * many}, nothing wrong")
     else:
         print(
-            f"{options.folder}: {len(report.cases)} scans without masks, nothing wrong: "
-            "`spineseg predict` takes them, training does not"
+            f"{options.folder}: {number} scan{'s' * many} without a mask, nothing wrong: `spineseg "
+            f"predict` takes {'them' if many else 'it'}, training does not"
         )
 
 

@@ -35,6 +35,7 @@ class FolderReport:
     problems: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
     labels: dict[Path, list[int]] = field(default_factory=dict)  # above 0, of each readable mask
+    slices: dict[Path, int] = field(default_factory=dict)  # the number of each readable scan
 
 
 def check_folder(root: Path, labels: str | None = None, progress: bool = False) -> FolderReport:
@@ -81,9 +82,11 @@ def _check(root: Path, open_folder: Callable[[Path], Source], progress: bool) ->
             report.problems.extend(found.problems)
             report.notes.extend(found.notes)
             report.labels.update(found.labels)
+            report.slices.update(found.slices)
     if isinstance(source, LabelledFolder):
         declared = source.labels_declared
         report.problems.extend(label_problems(source.root, report.labels, source.labels, declared))
+        report.notes.extend(_slices_note(source.root, report.slices))
     return report
 
 
@@ -137,14 +140,20 @@ def _check_scan(case: Case, report: FolderReport) -> sitk.Image:
     canonical = to_canonical(scan)
     refuse_mask(canonical, case.image)
     report.notes.extend(scan_notes(canonical, case.image))
-    slices = canonical.GetDepth()
-    if slices != PAPER_SLICES:
-        remedy = (
-            f"the paper has {PAPER_SLICES}; "
-            "training brings all scans to the number that most of them have"
-        )
-        report.notes.append(Problem(case.image, f"{slices} slices", remedy))
+    report.slices[case.image] = canonical.GetDepth()
     return scan
+
+
+def _slices_note(root: Path, slices: dict[Path, int]) -> list[Problem]:
+    """A note if scans of a folder have another number of slices than the paper's."""
+    others = {number for number in slices.values() if number != PAPER_SLICES}
+    if not others:
+        return []
+    many = sum(number in others for number in slices.values())
+    span = " to ".join(map(str, sorted({min(others), max(others)})))
+    what = f"{many} of {len(slices)} scans have {span} slices, and the paper's have {PAPER_SLICES}"
+    remedy = "training brings all scans to the number that most of them have"
+    return [Problem(root, what, remedy)]
 
 
 def refuse_mask(scan: sitk.Image, path: Path) -> None:
