@@ -149,8 +149,8 @@ def test_rivals_that_are_close_with_more_epochs():
         ("aspp_unet", 120, 1, 89.0, 90.5, False),
     ]
     close = findings.on_close_rivals(pd.DataFrame(rows, columns=columns))
-    assert close.startswith("Of those that are not trained out, nnU-Net-2D comes close.")
-    assert "with the most epochs tried, nnU-Net-2D has 89.5 % (48 epochs)." in close
+    assert close.startswith("Of those that are not trained out, nnU-Net-2D reaches ASPP-UNet on ")
+    assert "With the most epochs tried, nnU-Net-2D has 89.5 % (48 epochs)." in close
     assert close.endswith("with twice its epochs, 90.5 % (one seed and two of nnU-Net-2D).")
     assert "DeepLabV3" not in close
     untried = [("nnunet", 48, 1, 89.5, np.nan, False), rows[-1]]
@@ -158,7 +158,7 @@ def test_rivals_that_are_close_with_more_epochs():
     assert "nnU-Net-2D has 89.5 % (48 epochs)" in text
     both = [("unet3d", 240, 1, 88.4, 89.6, False), *rows]
     text = findings.on_close_rivals(pd.DataFrame(both, columns=columns))
-    assert "Of those that are not trained out, U-Net-3D and nnU-Net-2D come close." in text
+    assert "Of those that are not trained out, U-Net-3D and nnU-Net-2D reach ASPP-UNet" in text
     assert "U-Net-3D has 89.6 % (480 epochs) and nnU-Net-2D has 89.5 % (48 epochs)." in text
     assert text.count("ASPP-UNet has 89.0 %") == 1
     for part in (rows[:2], rows[2:], []):

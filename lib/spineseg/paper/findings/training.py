@@ -72,10 +72,11 @@ def on_close_rivals(convergence: pd.DataFrame) -> str:
         return ""
     names = joined(METHODS[row["model"]].title for row in close)
     return (
-        f"Of those that are not trained out, {names} come{'s' * (len(close) == 1)} close. On the "
-        f"validation patients, with the most epochs tried, {joined(map(_longest_of, close))}. "
-        f"There, {METHODS[PROPOSED].title} has {own['DSC']:.1f} % and, with twice its epochs, "
-        f"{own['DSC_twice']:.1f} % ({trial_seeds(own, *close)})."
+        f"Of those that are not trained out, {names} reach{'es' * (len(close) == 1)} "
+        f"{METHODS[PROPOSED].title} on the validation patients. With the most epochs tried, "
+        f"{joined(map(_longest_of, close))}. There, {METHODS[PROPOSED].title} has "
+        f"{own['DSC']:.1f} % and, with twice its epochs, {own['DSC_twice']:.1f} % "
+        f"({trial_seeds(own, *close)})."
     )
 
 
