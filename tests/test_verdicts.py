@@ -316,6 +316,11 @@ def test_another_rival_can_decide_who_is_first_whatever_coarse_labels_could_reac
     assert verdicts_of(not_trained_out(measured, *untrained), FIRST) == {found}
 
 
+def test_a_rival_that_is_ahead_decides_who_is_first_also_if_it_is_not_trained_out():
+    measured = made_up(RIGHT | {"segnet": 0.85, "unet3d": 0.95})
+    assert verdicts_of(not_trained_out(measured, "unet3d"), FIRST) == {NOT_REPRODUCED}
+
+
 def test_the_abstracts_scores_need_the_papers_patients(right):
     rows = starting(right, "ASPP-UNet reaches")
     assert rows["verdict"].eq(NEEDS_PATIENTS).all()

@@ -215,9 +215,10 @@ def _leads(measured: Measured) -> list[Row]:
 def _led_classes(measured: Measured) -> list[Row]:
     """Section 3: the classes on which ASPP-UNet is stated to be first.
 
-    It must lead over each other method on each of these classes. Methods that are shown to be
-    trained out and whose labels are fine enough are compared first: if it does not lead over one of
-    them, neither longer training nor larger images for the others can make it first.
+    It must lead over each other method on each of these classes. Methods whose labels are fine
+    enough and that are shown to be trained out, or are ahead on one of the classes, are compared
+    first: if it does not lead over one of them, neither longer training nor larger images for the
+    others can make it first.
     """
     if not set(TABLE3_METHODS) <= set(measured.scores["model"]):
         return []
@@ -252,7 +253,12 @@ def _first_on(classes: Sequence[str], volumes: pd.DataFrame, measured: Measured)
         return measured.lead(low, high, PROPOSED, list(rivals), aspp=True)
 
     coarse = measured.too_coarse(PROPOSED, leads)
-    fair = [r for r in leads if r not in coarse and measured.trained_out([PROPOSED, r])]
+    fair = [
+        rival
+        for rival, (_, high) in leads.items()
+        if rival not in coarse
+        and measured.trained_out([PROPOSED] if high < 0 else [PROPOSED, rival])
+    ]
     first = judged(fair) if fair else REPRODUCED
     return first if first != REPRODUCED else judged(leads)
 
