@@ -10,7 +10,7 @@ from spineseg.labels import ALL_CLASSES, FOREGROUND
 from spineseg.methods import TABLE3_METHODS
 from spineseg.paper import findings
 from spineseg.paper.ablation import ablation_rows
-from spineseg.paper.verdicts import REPRODUCED, UNTRAINED, lead_key
+from spineseg.paper.verdicts import CANNOT_ACT, REPRODUCED, UNTRAINED, lead_key
 
 CASES = [f"Case{n}" for n in range(8)]
 
@@ -79,6 +79,20 @@ def leads(**differences: tuple[float, float, float]) -> pd.DataFrame:
     )
     known = pd.DataFrame({"model": ["unet", "segnet"], "trained_out": [True, False]})
     return score_tables.lead_rows(comparison, judged, known)
+
+
+@pytest.mark.parametrize(
+    ("rivals", "words"),
+    [
+        (["unet"], "U-Net-2D sees too much."),
+        (["deeplabv3"], "the labels of DeepLabV3 are too coarse."),
+        (["unet", "deeplabv3"], "U-Net-2D sees too much and the labels of DeepLabV3 are too"),
+    ],
+)
+def test_why_images_are_too_small_is_said_of_each_rival(rivals, words):
+    found = leads(**dict.fromkeys(rivals, (9, 8, 10))).assign(verdict=CANNOT_ACT)
+    said = findings.on_leads(found)
+    assert f"does not count, because in images of this size {words}" in said
 
 
 def test_a_rival_that_is_not_trained_out_gives_no_lead():
