@@ -651,7 +651,9 @@ def test_chu_comes_as_single_files_or_in_an_archive(client, server, tmp_path, ar
     for name in names:
         levels = [0] * 3 + [1, 0] * 7 + [0] * 3  # seven bodies, from below upwards
         mask = np.repeat(np.array(levels, np.uint8), 8 * 6).reshape(-1, 8, 6)
-        voxels = mask if "Labels" in name else mask.astype(np.int16) * 100 + 7
+        scan = 100 * mask.astype(np.int16) + np.arange(6, dtype=np.int16)
+        scan += 10 * np.arange(8, dtype=np.int16)[:, None]
+        voxels = mask if "Labels" in name else scan
         image = sitk.GetImageFromArray(voxels)
         image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))  # NIfTI's identity
         write(image, tmp_path / "made" / "a" / name)
