@@ -46,7 +46,6 @@ from spineseg.models.receptive_field import rows_seen
 from spineseg.paper import by_class, findings, printed
 from spineseg.paper.ablation import ablation_rows
 from spineseg.paper.findings.words import Row, in_seeds, in_stages, in_words, joined, points
-from spineseg.paper.search import TRAINED_OUT
 from spineseg.paper.tables import halving_by_seed, percent_more, with_interval
 from spineseg.paper.verdicts import (
     CANNOT_ACT,
@@ -163,9 +162,8 @@ def _in_short() -> str:
 
 def _if_not_trained_out() -> str:
     """A sentence if twice the epochs still change some of the networks of the mechanism."""
-    longer = stored.longer()
-    changes = [longer[f"{name}_twice"] - longer[name] for name in (PLAIN, PROPOSED)]
-    if max(change.abs().max() for change in changes) < TRAINED_OUT:
+    epochs = load_profile(SHOWN_PROFILE).epochs
+    if not findings.on_trained_out(stored.longer(), epochs):
         return ""
     return "Longer training still changes these networks, so their leads are not judged."
 
@@ -177,7 +175,7 @@ def _on_patients_in_short() -> str:
         for ending in ("", CLEANED_UP)
     )
     sizes = [lead["difference"] for lead in leads]
-    clear = sum(not lead["low"] <= 0 <= lead["high"] for lead in repaired)
+    clear = sum(not _may_be_chance(lead) for lead in repaired)
     told = f"{in_words(clear)} of these leads" if clear else "none of these leads"
     return (
         f"On {leads[0]['cases']} real patients it is {min(sizes):+.1f} to {max(sizes):+.1f} "

@@ -138,7 +138,6 @@ def _check_scan(case: Case, report: FolderReport) -> sitk.Image:
     """The scan as read; notes what is unusual. Raises UserError if it is unusable."""
     scan = case.read(report.notes)
     canonical = to_canonical(scan)
-    refuse_mask(canonical, case.image)
     report.notes.extend(scan_notes(canonical, case.image))
     report.slices[case.image] = canonical.GetDepth()
     return scan
@@ -156,8 +155,7 @@ def _slices_note(root: Path, slices: dict[Path, int]) -> list[Problem]:
     return [Problem(root, what, remedy)]
 
 
-def refuse_mask(scan: sitk.Image, path: Path) -> None:
-    """Raise UserError if what was read from `path` as a scan has as few values as a mask."""
+def _refuse_mask(scan: sitk.Image, path: Path) -> None:
     voxels = sitk.GetArrayViewFromImage(scan)
     some = voxels[:, ::8, ::8]  # enough to tell almost every scan from a mask
     if len(np.unique(some)) > MOST_VALUES_OF_MASK:
@@ -169,7 +167,11 @@ def refuse_mask(scan: sitk.Image, path: Path) -> None:
 
 
 def scan_notes(scan: sitk.Image, path: Path) -> list[Problem]:
-    """What is unusual about a canonical scan, whose file is `path`: its spacing, its padding."""
+    """What is unusual about a canonical scan, whose file is `path`: its spacing, its padding.
+
+    Raises UserError if it has as few values as a mask.
+    """
+    _refuse_mask(scan, path)
     *pixel, between = scan.GetSpacing()
     odd = []
     if between < max(pixel):

@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 from tqdm import tqdm
 
-from spineseg.data.check import refuse_mask, scan_notes
+from spineseg.data.check import scan_notes
 from spineseg.data.layouts import Case, open_source
 from spineseg.data.volume import (
     DESCRIPTION,
@@ -176,7 +176,6 @@ def _write_outputs(batch: Labelling, target: Target) -> dict[str, int]:
     notes: list[Problem] = []
     stored = case.read(notes)
     scan = to_canonical(stored)
-    refuse_mask(scan, case.image)
     _print_notes([*notes, *scan_notes(scan, case.image)])
     classes = batch.segmenter(scan)
     mask = sitk.GetImageFromArray(relabel(classes, CLASSES, labels))

@@ -94,8 +94,10 @@ def on_leads(leads: pd.DataFrame) -> str:
 def _why_too_small(rivals: set[str]) -> str:
     """Why images are too small for comparisons with these rivals."""
     coarse = [METHODS[name].title for name in TABLE3_METHODS if name in rivals - {PLAIN}]
-    reasons = [f"the labels of {joined(coarse)} are too coarse"] if coarse else []
-    return joined([*(["U-Net-2D sees too much"] if PLAIN in rivals else []), *reasons])
+    reasons = ["U-Net-2D sees too much"] if PLAIN in rivals else []
+    if coarse:
+        reasons.append(f"the labels of {joined(coarse)} are too coarse")
+    return joined(reasons)
 
 
 def on_ceiling(ceiling: pd.DataFrame, table3: pd.DataFrame) -> list[str]:
