@@ -9,7 +9,8 @@ from functools import partial
 
 from tools.readme import tables
 from tools.readme.notebooks import notebooks_table
-from tools.readme.outcome import outcome, what_came_out
+from tools.readme.outcome import outcome
+from tools.readme.what_came_out import what_came_out
 
 from spineseg.course import course_plan
 from spineseg.utils.paths import REPOSITORY
