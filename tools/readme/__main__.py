@@ -18,12 +18,15 @@ from spineseg.utils.paths import REPOSITORY
 PAGES = {
     "README.md": {
         "outcome": outcome,
-        "what-came-out": what_came_out,
-        "course": partial(course_plan, "notebooks/", minutes=False),
-        "mechanism": tables.mechanism_tables,
         "scores": tables.scores_table,
-        "ablation": tables.ablation_table,
+        "course": partial(course_plan, "notebooks/", minutes=False),
         "notebooks": notebooks_table,
+    },
+    "docs/findings.md": {
+        "what-came-out": what_came_out,
+        "behind-the-scores": tables.behind_the_scores,
+        "mechanism": tables.mechanism_tables,
+        "ablation": tables.ablation_table,
     },
     "docs/predict.md": {"bundled": tables.bundled_table},
     "docs/speed.md": {"speed": tables.speed_table},

@@ -39,7 +39,7 @@ def rivals_ahead() -> str:
         return ""
     return (
         f"Against the paper's claim, {METHODS[PROPOSED].title} ({epochs[PROPOSED]} epochs) is "
-        f"behind {joined(behind)} points on the phantom."
+        f"behind {joined(behind)} points."
     )
 
 

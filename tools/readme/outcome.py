@@ -40,10 +40,10 @@ def outcome() -> str:
         f"**The paper claims** that {title} reaches a mean DSC of "
         f"{100 * printed['headline', title]:.1f} % on 172 patients, {leads[plain]:.2f} points "
         f"above {plain} and {leads.min():.2f} above {leads.idxmin()}, the second best. It says "
-        "that the larger receptive field is the reason, and does not test this. It also says that it gets "
-        f"worse rapidly if noise is above level k = {NOISE_KNEE}, and that it costs only slightly "
-        "more than U-Net-2D. (*k* is the standard deviation of the noise, in gray values of 0 to "
-        "255.)\n",
+        "that the larger receptive field is the reason, and does not test this. It also says "
+        f"that it gets worse rapidly if noise is above level k = {NOISE_KNEE}, and that it costs "
+        "only slightly more than U-Net-2D. (*k* is the standard deviation of the noise, in gray "
+        "values of 0 to 255.)\n",
         _in_short(),
         _main_claims(),
         "*DSC* is the overlap with the true mask; 100 % is perfect. A *point* is one percentage "
@@ -76,28 +76,44 @@ def _main_claims() -> str:
     head = ("claim", "our images", "paper", "ours", "verdict")
     return (
         f"{table(head, lines)}\n\nA verdict is on the direction of a difference, not on its size. "
-        "([More claims, each in words, and how firm they are](#what-came-out).)\n"
+        "([More claims, each in words, and how firm they are](docs/findings.md).)\n"
     )
 
 
 def _in_short() -> str:
-    """The answer in a few sentences."""
-    rows = stored.shown_depths()
-    least = rows.loc[rows["ratio"].idxmin()]
-    plain, proposed = METHODS[PLAIN].title, METHODS[PROPOSED].title
-    sentences = [
-        f"**In short.** On simulated patients, and after {load_profile(SHOWN_PROFILE).epochs} "
-        f"epochs, {proposed}'s lead over {plain} is {points(least.to_dict(), 'lead')} points if "
-        f"{plain} sees {100 * least['ratio']:.0f} % of the image's rows.",
-        _if_all_is_seen(rows[rows["ratio"] >= 1]),
-        _if_not_trained_out(),
-        f"The default profile is in between ({seen(SHOWN_PROFILE)}). There the lead on the "
-        f"phantom, after {stored.convergence().loc[PROPOSED, 'epochs']} epochs, is "
-        f"{in_points(stored.lead_over(PLAIN))} points.",
-        rivals_ahead(),
-        _on_patients_in_short(),
+    """The answer in a few sentences: ASPP-UNet's lead on three kinds of scans."""
+    lines = [
+        f"**In short**, {METHODS[PROPOSED].title}'s lead over {METHODS[PLAIN].title} in DSC:\n",
+        f"- {_on_simulated_patients()}",
+        f"- {_on_phantom()}",
+        f"- {_on_patients_in_short()}\n",
         "None of these are the paper's patients, so its scores and the size of its lead are "
         "neither confirmed nor refuted.\n",
+    ]
+    return "\n".join(lines)
+
+
+def _on_simulated_patients() -> str:
+    """The leads where the plain network sees least of the image, and where it sees all of it."""
+    rows = stored.shown_depths()
+    least = rows.loc[rows["ratio"].idxmin()]
+    sentences = [
+        f"**Simulated patients**, after {load_profile(SHOWN_PROFILE).epochs} epochs: "
+        f"{points(least.to_dict(), 'lead')} points if {METHODS[PLAIN].title} sees "
+        f"{100 * least['ratio']:.0f} % of the image's rows.",
+        _if_all_is_seen(rows[rows["ratio"] >= 1]),
+        _if_not_trained_out(),
+    ]
+    return " ".join(filter(None, sentences))
+
+
+def _on_phantom() -> str:
+    """The lead under the default profile, and the methods that are ahead."""
+    sentences = [
+        f"**Phantom**, under the default profile, in which {METHODS[PLAIN].title} sees "
+        f"{seen(SHOWN_PROFILE)}, after {stored.convergence().loc[PROPOSED, 'epochs']} epochs: "
+        f"{in_points(stored.lead_over(PLAIN))} points.",
+        rivals_ahead(),
     ]
     return " ".join(filter(None, sentences))
 
@@ -120,8 +136,8 @@ def _on_patients_in_short() -> str:
     clear = sum(not may_be_chance(lead) for lead in repaired)
     told = f"{in_words(clear)} of these leads" if clear else "none of these leads"
     return (
-        f"On {leads[0]['cases']} real patients it is {min(sizes):+.1f} to {max(sizes):+.1f} "
-        "points, depending on the size of the images. If impossible levels are repaired, "
+        f"**{leads[0]['cases']} real patients**: {min(sizes):+.1f} to {max(sizes):+.1f} points, "
+        "depending on the size of the images. If impossible levels are repaired, "
         f"{told} can be told from chance."
     )
 

@@ -71,8 +71,12 @@ def scores_table() -> str:
         f"is a K80. {findings.on_share(load_profile(SHOWN_PROFILE))} The change is on simulated "
         f"validation patients ({_trial_seeds()})."
     )
-    before = [table(head, lines), remark, _ceiling()]
-    parts = [*before, *_untrained(), *_repeats(), _five_folds(), _letter()]
+    return f"{table(head, lines)}\n\n{remark}"
+
+
+def behind_the_scores() -> str:
+    """How firm the scores of the six methods are: rivals, repeats, folds and recipe."""
+    parts = [_ceiling(), *_untrained(), *_repeats(), _five_folds(), _letter()]
     return "\n\n".join(filter(None, parts))
 
 
@@ -221,7 +225,7 @@ def _one_more_stage() -> str:
     return (
         f"**One more stage instead of ASPP.** {findings.on_one_more_stage(deeper)} The plain "
         f"network has {times.min():.1f} to {times.max():.1f} times as many parameters "
-        "([what else speaks against the finding](notebooks/09_mechanism.ipynb))."
+        "([what else speaks against the finding](../notebooks/09_mechanism.ipynb))."
     )
 
 

@@ -124,7 +124,7 @@ def _lead() -> str:
         f"**Table 3, on the phantom.** {METHODS[PROPOSED].title} reaches {means[PROPOSED]:.1f} % "
         f"and {METHODS[PLAIN].title}, which sees {seen(SHOWN_PROFILE)}, {means[PLAIN]:.1f} %. The "
         f"lead is {in_points(row)} points ({row['seeds']} seeds, {row['cases']} tested). "
-        f"{judgement} ([All six methods](#scores).)"
+        f"{judgement} ([All six methods](#six-methods).)"
     )
 
 
@@ -184,7 +184,7 @@ def _how_firm() -> str:
         *_with_letter(),
         "A rule can correct impossible names of vertebrae after any network. With the first seed, "
         f"the lead is {in_points(labelled)} points without this rule and {in_points(repaired)} "
-        f"with it{may_be_chance(repaired)}. ([The rule](docs/study.md#with-repaired-levels).)",
+        f"with it{may_be_chance(repaired)}. ([The rule](study.md#with-repaired-levels).)",
     ]
     return " ".join(sentences)
 
@@ -297,7 +297,7 @@ def _noise() -> str:
         f"**Noise**, of a growing level k. {findings.on_halving(curves)}",
         _halving_of_seeds(),
         _fall_beyond_knee(),
-        "([The curves](notebooks/07_noise.ipynb).)",
+        "([The curves](../notebooks/07_noise.ipynb).)",
     ]
     return " ".join(filter(None, sentences))
 
@@ -363,7 +363,7 @@ def _cost() -> str:
         f"and takes {time:.0f} % more time per image on this device: "
         f"{cost.loc[proposed, 'device']} (paper: {printed_time:.0f} % on a K80).",
         findings.on_other_measurement(COST.read(RESULTS / SHOWN), stored.speed()),
-        "([The measurements](notebooks/08_cost.ipynb).)",
+        "([The measurements](../notebooks/08_cost.ipynb).)",
     ]
     return " ".join(filter(None, sentences))
 
@@ -372,9 +372,8 @@ def _verdicts() -> str:
     rows = load_profile(MECHANISM[ABLATED]).image_size
     on_phantom = _verdicts_of(SHOWN, "on the phantom")
     simulated = _verdicts_of(ABLATED, f"on simulated patients in images of {rows} rows")
-    return (
-        f"**Verdicts.** {on_phantom} {simulated} ([Claim by claim](notebooks/11_verdicts.ipynb).)"
-    )
+    link = "([Claim by claim](../notebooks/11_verdicts.ipynb).)"
+    return f"**Verdicts.** {on_phantom} {simulated} {link}"
 
 
 def _verdicts_of(name: str, scans: str) -> str:
@@ -404,7 +403,7 @@ def _patients() -> str:
         f"The network in weights/, trained on simulated patients alone, reaches {_bundled('')} %, "
         f"and {_bundled(CLEANED_UP)} % with repaired levels. Some choices were made after a look "
         "at these patients, so expect a little less on others. "
-        "([All of these](docs/study.md#eleven-patients).)",
+        "([All of these](study.md#eleven-patients).)",
     ]
     return " ".join(sentences)
 
@@ -425,7 +424,7 @@ def _by_image_size() -> str:
     )
     return (
         f"{proposed}'s lead is {joined(sizes)}. With [repaired levels]"
-        f"(docs/predict.md#levels-that-cannot-be), these leads are {joined(leads)} points. "
+        f"(predict.md#levels-that-cannot-be), these leads are {joined(leads)} points. "
         f"{proposed}'s highest mean is {in_per_cent(best)} %, in images of "
         f"{load_profile(best['profile']).image_size} rows with repaired levels "
         f"({in_seeds(best['seeds'])})."
