@@ -87,8 +87,8 @@ VERDICT_WORDS = {  # of one claim and of several
 
 
 def what_came_out() -> str:
-    """What came out in detail: a line per question."""
-    return "\n".join(f"- {line}" for line in _findings() if line)
+    """What came out in detail: a paragraph per question."""
+    return "\n\n".join(filter(None, _findings()))
 
 
 def _findings() -> list[str]:
