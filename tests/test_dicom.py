@@ -69,6 +69,21 @@ def test_two_series_in_a_folder_and_another_below(tmp_path):
     assert len(report.cases) == 3
 
 
+def test_a_series_of_two_patients_is_refused_and_each_alone_is_read(tmp_path):
+    for patient in ("P1", "P2"):
+        write_dicom(tmp_path / patient, make_scan((8, 9, 4)), patient=patient)
+    write_dicom(tmp_path / "good", make_scan((8, 9, 3)), "1.2.9")
+    source = open_source(tmp_path)
+    assert [case.id for case in source.cases()] == ["1.2.9"]
+    assert [str(problem) for problem in source.problems()] == [
+        f"{tmp_path / 'P1' / '0'}: its series has slices of 2 patients; "
+        "give the folder of each patient alone"
+    ]
+    for patient in ("P1", "P2"):
+        (case,) = open_source(tmp_path / patient).cases()
+        assert case.read().GetDepth() == 4
+
+
 def test_a_series_spread_over_folders_is_one(tmp_path):
     files = write_dicom(tmp_path / "a", make_scan((8, 9, 4)))
     (tmp_path / "b").mkdir()

@@ -294,6 +294,34 @@ def test_masks_of_an_earlier_call_are_not_labelled(tmp_path, capsys):
     )
 
 
+def test_scans_beside_a_data_set_are_labelled_too(tmp_path):
+    """The folder of a data set hides nothing: not its test part, not other files, no series."""
+    folder = tmp_path / "scans"
+    for name in ("MR/Case1.nii.gz", "test/MR/Case3.nii.gz", "other.mha"):
+        write(make_scan((20, 36, 12)), folder / name)
+    write(make_scan((20, 36, 12)), folder / "Mask" / "mask_case1.nii.gz")
+    write_dicom(folder / "P2", make_scan((20, 36, 5)))
+    assert predict(folder, tmp_path / "out") == 0
+    assert sorted(content(tmp_path / "out")) == [
+        "MR/Case1.nii.gz",
+        "P2/1.2.3.4.nii.gz",
+        "other.mha",
+        "test/MR/Case3.nii.gz",
+    ]
+
+
+def test_a_folder_without_scans_is_told_at_once(tmp_path, capsys, no_network):
+    write(make_scan((20, 36, 12)), tmp_path / "scans" / "Mask" / "mask_case1.nii.gz")
+    line = refused(capsys, tmp_path, tmp_path / "scans", tmp_path / "out")
+    assert line == f"{tmp_path / 'scans'}: holds no scan, only masks; give the scan"
+
+
+def test_a_table_is_not_named_like_a_workbook(scan, tmp_path, capsys, no_network):
+    mask, table = tmp_path / "mask.nii.gz", tmp_path / "levels.xlsx"
+    line = refused(capsys, tmp_path, scan, mask, "--csv", table)
+    assert line == f"{table}: the table is a CSV file; name it levels.csv"
+
+
 def test_a_wrong_name_is_told_at_once(tmp_path, capsys, no_network):
     for name in ("none.nii.gz", "none", "none.dcm"):
         line = refused(capsys, tmp_path, tmp_path / name, tmp_path / "mask.nii.gz")

@@ -119,6 +119,12 @@ def find_series(files: Iterable[Path]) -> SeriesSearch:
             found.strays.append(path)
         else:
             found.series.setdefault(header.series, []).append(header)
+    for series, headers in list(found.series.items()):
+        if patients := len({header.patient for header in headers}) - 1:
+            what = f"its series has slices of {patients + 1} patients"
+            first = min(header.path for header in headers)
+            found.problems.append(Problem(first, what, "give the folder of each patient alone"))
+            del found.series[series]
     return found
 
 

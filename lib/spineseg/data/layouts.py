@@ -241,7 +241,7 @@ class ChallengeFolder(LabelledFolder):
     def notes(self) -> list[Problem]:
         beside = self.root.parent if self.root.name.lower() == "train" else self.root
         tests = [
-            Problem(folder, "holds scans without masks", "ignored, `spineseg predict` takes them")
+            Problem(folder, "holds scans without masks", "only `spineseg predict` takes them")
             for test in self._subfolders(beside, ("test",))
             for folder in self._subfolders(test, self.folders[0])
         ]

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from tqdm import tqdm
 
 from spineseg.data.check import scan_notes
-from spineseg.data.layouts import Case, open_source
+from spineseg.data.layouts import Case, LabelledFolder, ScanFolder, Source, open_source
 from spineseg.data.volume import (
     DESCRIPTION,
     SEGMENTATION,
@@ -82,10 +82,10 @@ def predict_all(
     if not scans.exists():
         raise UserError.at(scans, "does not exist", "check the name")
     source = open_source(scans)
-    cases, own = _without_masks(source.cases())
-    if own and not cases:
-        what = "holds no scan, only what an earlier `spineseg predict` wrote"
-        raise UserError.at(scans, what, "give the scan")
+    cases, own = _without_masks([*source.cases(), *_beside(source, scans)])
+    if not cases and not source.problems():
+        only = "what an earlier `spineseg predict` wrote" if own else "masks"
+        raise UserError.at(scans, f"holds no scan, only {only}", "give the scan")
     planned = plan(scans, cases, masks, outputs)
     _print_notes([*source.notes(), *own, *_label_notes(outputs.labels)])
     run = run or paths.BUNDLED
@@ -105,6 +105,15 @@ def predict_all(
             write_label_tables(planned.folder, outputs.labels, LABEL_SETS[outputs.labels])
     except UserError as error:
         yield planned.folder, error
+
+
+def _beside(source: Source, scans: Path) -> list[Case]:
+    """The scans below a folder that are not in its folders of scans and masks."""
+    if not isinstance(source, LabelledFolder):
+        return []
+    groups = [*source.images.values(), *source.masks.values()]
+    own = {file.parent for group in groups for file in group}
+    return [case for case in ScanFolder(scans).cases() if case.image.parent not in own]
 
 
 def _without_masks(cases: list[Case]) -> tuple[list[Case], list[Problem]]:

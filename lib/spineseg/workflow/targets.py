@@ -16,6 +16,7 @@ from spineseg.utils.errors import UserError
 SERIES_MASK = ".nii.gz"  # the type of a DICOM series' mask
 ELSEWHERE = "write elsewhere"
 PICTURE = ".png"
+WORKBOOKS = (".xlsx", ".xls", ".ods")
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,14 @@ def plan(scans: Path, cases: list[Case], masks: Path, outputs: Outputs) -> Plan:
 
 
 def _other_files(folder: Path, outputs: Outputs) -> Iterator[tuple[Path, str]]:
-    """The files that are not of one scan, each with the mark that it has if it is ours."""
+    """The files that are not of one scan, each with the mark that it has if it is ours.
+
+    Raises UserError for a table that is named like a workbook.
+    """
     if outputs.csv:
+        if outputs.csv.suffix.lower() in WORKBOOKS:
+            name = outputs.csv.with_suffix(".csv").name
+            raise UserError.at(outputs.csv, "the table is a CSV file", f"name it {name}")
         yield outputs.csv, HEADER
     if outputs.label_tables:
         yield from ((path, MARK) for path in label_table_paths(folder, outputs.labels))
