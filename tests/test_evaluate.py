@@ -7,6 +7,7 @@ import SimpleITK as sitk
 
 from spineseg.cli import main
 from spineseg.data.layouts import ChallengeFolder
+from spineseg.data.prepare import files_hash, scan_files
 from spineseg.data.volume import to_canonical
 from spineseg.evaluation.cases import simulated_cases, with_repaired_levels
 from spineseg.evaluation.provenance import changed_files
@@ -38,6 +39,15 @@ RUN = "phantom-mini-smoke/aspp_unet-fold-0-seed-0"
 def run(trained, monkeypatch):
     monkeypatch.setenv("SPINESEG_ROOT", str(trained))
     return trained / "runs" / RUN
+
+
+@pytest.fixture
+def others(phantom, tmp_path):
+    """The phantom with other gray values: scans that no run was trained on."""
+    folder = shutil.copytree(phantom, tmp_path / "others")
+    for case in ChallengeFolder(folder).cases():
+        sitk.WriteImage(sitk.ReadImage(str(case.image)) + 1, str(case.image))
+    return folder
 
 
 @pytest.mark.parametrize("clean", [False, True])
@@ -147,16 +157,27 @@ def test_prediction_lies_on_the_scans_own_grid(run, phantom, tmp_path):
     assert sitk.GetArrayViewFromImage(mask).max() <= 8
 
 
-def test_other_data_is_scored_whole(run, phantom, trained):
-    folder = score_on(run, phantom)
-    assert folder == trained / "results" / "phantom-mini-smoke-on-phantom-mini"
+def test_other_data_is_scored_whole(run, others, trained):
+    folder = score_on(run, others)
+    assert folder == trained / "results" / "phantom-mini-smoke-on-others"
     assert (
         pd.read_csv(folder / "scores.csv").query("aggregation == 'volume'")["case"].nunique() == 10
     )
     assert changed_files(folder) == {}
     (origin,) = read_json(folder / "provenance.json")["origins"].values()
-    assert origin["data"] == "phantom-mini"
-    assert origin["data_hash"] == read_json(run / "run.json")["data_hash"]
+    assert origin["data"] == "others"
+    assert origin["data_hash"] == files_hash(scan_files(Experiment.of(others, "smoke")))
+
+
+def test_scans_that_a_run_was_trained_on_are_not_other_data(run, phantom, others):
+    with pytest.raises(UserError, match="8 of its 10 scans are among those that the run was"):
+        score_on(run, phantom)
+    trained_on = read_json(run / "run.json")["train"][0]
+    cases = {case.id: case for case in ChallengeFolder(phantom).cases()}
+    first = cases[trained_on]
+    shutil.copy(first.image, others / first.image.relative_to(phantom))
+    with pytest.raises(UserError, match="1 of its 10 scans are among those that the run was"):
+        score_on(run, others)
 
 
 def test_a_run_is_scored_where_its_scans_are_now(phantom, workspace):
@@ -181,23 +202,23 @@ def test_noise_that_leaves_nothing_to_score_has_no_mean(run, tmp_path):
     assert noise.loc[6, ["DSC", "IoU"]].isna().all()
 
 
-def test_the_scores_of_other_scans_are_kept(run, phantom, tmp_path):
-    folder = score_on(run, phantom)
-    other = tmp_path / phantom.name
-    shutil.copytree(phantom, other)
+def test_the_scores_of_other_scans_are_kept(run, others, tmp_path):
+    folder = score_on(run, others)
+    other = tmp_path / "elsewhere" / others.name
+    shutil.copytree(others, other)
     assert score_on(run, other) == folder  # the same scans at another place
     mask = next(other.rglob("mask_case1.nii.gz"))
     image = sitk.ReadImage(str(mask))
     image[0, 0, 0] = 1
     sitk.WriteImage(image, str(mask))
     scores = (folder / "scores.csv").read_bytes()
-    with pytest.raises(UserError, match=f"other scans, also called {phantom.name}; move it"):
+    with pytest.raises(UserError, match=f"other scans, also called {others.name}; move it"):
         score_on(run, other)
     assert (folder / "scores.csv").read_bytes() == scores
 
 
-def test_the_scores_of_another_run_are_kept(run, phantom, tmp_path):
-    folder = score_on(run, phantom)
+def test_the_scores_of_another_run_are_kept(run, others, tmp_path):
+    folder = score_on(run, others)
     scores = (folder / "scores.csv").read_bytes()
     other = tmp_path / "other"
     shutil.copytree(run, other)
@@ -206,17 +227,17 @@ def test_the_scores_of_another_run_are_kept(run, phantom, tmp_path):
     with pytest.raises(
         UserError, match="holds the scores of model aspp_unet, fold 0, seed 0; move"
     ):
-        score_on(other, phantom)
+        score_on(other, others)
     assert (folder / "scores.csv").read_bytes() == scores
     (folder / "scores.csv").unlink()
     write_json(other / "run.json", record | {"model": "unet"})
     with pytest.raises(UserError, match="holds the scores of model aspp_unet;"):
-        score_on(other, phantom)
+        score_on(other, others)
 
 
-def test_a_class_that_other_data_never_labels_is_not_scored(run, phantom, tmp_path, capsys):
+def test_a_class_that_other_data_never_labels_is_not_scored(run, others, tmp_path, capsys):
     bodies = tmp_path / "no-sacrum"
-    shutil.copytree(phantom, bodies)
+    shutil.copytree(others, bodies)
     for case in ChallengeFolder(bodies).cases():
         mask = sitk.Cast(sitk.ReadImage(str(case.mask)), sitk.sitkUInt8)
         sitk.WriteImage(mask * sitk.Cast(mask != 1, sitk.sitkUInt8), str(case.mask))
