@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from spineseg.experiment import Experiment
 from spineseg.inference.network import NetworkSegmenter
 from spineseg.models import build_model
 from spineseg.runs import load_record
+from spineseg.training import checkpoint
 from spineseg.training.checkpoint import WEIGHTS, load_network, save_weights
 from spineseg.utils import paths
 from spineseg.utils.errors import UserError
@@ -57,6 +59,17 @@ def test_a_run_can_be_bundled_into_another_folder(finished, tmp_path):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
         path.name: path.read_bytes() for path in weights.iterdir()
     }
+
+
+def test_a_network_stays_until_the_next_is_written(finished, tmp_path, monkeypatch):
+    run, _ = finished
+    folder = bundle(run, tmp_path / "weights")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    full = UserError.at("network.safetensors", "not written (no space left)", "make room")
+    monkeypatch.setattr(checkpoint, "save_weights", Mock(side_effect=full))
+    with pytest.raises(UserError, match="no space left"):
+        bundle(run, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_a_bundled_network_is_small(tmp_path):

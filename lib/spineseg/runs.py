@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import TypeAdapter
 
 from spineseg.data.cache import Cache, Grid
@@ -15,7 +16,7 @@ from spineseg.fingerprint import training_code
 from spineseg.methods import METHODS
 from spineseg.profiles import Profile
 from spineseg.utils.errors import UserError
-from spineseg.utils.files import read_json, write_json
+from spineseg.utils.files import read_csv, read_json, write_json
 from spineseg.utils.versions import PACKAGES, commit, versions
 
 FINISHED = "run.json"
@@ -190,6 +191,15 @@ def can_resume(begun: RunRecord, wanted: RunRecord, folder: Path) -> bool:
     return not names
 
 
+def _require_finite(folder: Path) -> None:
+    """Raise UserError if a loss of a run is infinite or not a number."""
+    log = read_csv(folder / LOG, ("epoch",), ("train_loss",), retrain_remedy(folder))
+    diverged = log[~np.isfinite(log["train_loss"])]
+    if len(diverged):
+        what = f"training diverged: its loss is not a number in epoch {diverged['epoch'].iloc[0]}"
+        raise UserError.at(folder, what, "remove it, and lower the learning rate in the profile")
+
+
 def finish_run(
     folder: Path,
     record: RunRecord,
@@ -198,7 +208,8 @@ def finish_run(
     seconds: float,
     packages: tuple[str, ...] = (),
 ) -> None:
-    """Write run.json, which marks the run as finished."""
+    """Write run.json, which marks the run as finished. Raises UserError if training diverged."""
+    _require_finite(folder)
     finished = replace(
         record,
         device=device,

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from spineseg.methods import NNUNET
 from spineseg.runs import FINISHED, load_record
@@ -16,7 +17,7 @@ def bundle(run: Path, folder: Path | None = None) -> Path:
     By default the folder is weights/, from where `predict` takes a network. Raises UserError for an
     unfinished run, for one that was trained on scans of patients, and for nnU-Net.
     """
-    from spineseg.training.checkpoint import load_network, save_weights
+    from spineseg.training.checkpoint import WEIGHTS, load_network, save_weights
 
     record = load_record(run)
     if not record.as_experiment.is_synthetic:
@@ -26,8 +27,12 @@ def bundle(run: Path, folder: Path | None = None) -> Path:
         raise UserError.at(run, "is of nnU-Net", "bundle a network of this project")
     folder = folder or paths.BUNDLED
     network, _ = load_network(run)
-    (folder / FINISHED).unlink(missing_ok=True)  # until its weights are there
-    save_weights(network, folder)
     handed_on = replace(record, data=record.data_name, train=(), test=())
-    write_json(folder / FINISHED, handed_on.to_json())
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".bundle-", dir=folder) as made:  # until all of it is written
+        save_weights(network, Path(made))
+        write_json(Path(made) / FINISHED, handed_on.to_json())
+        (folder / FINISHED).unlink(missing_ok=True)  # it is not that of the new weights
+        for name in (WEIGHTS, FINISHED):
+            (Path(made) / name).replace(folder / name)
     return folder
