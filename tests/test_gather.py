@@ -13,7 +13,7 @@ from spineseg.paper import tables
 from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_arrays, read_json, write_json
 from spineseg.workflow import gather as workflow
-from spineseg.workflow.gather import Run, gather, has_seeds, results_of
+from spineseg.workflow.gather import Run, gather, has_seeds, results_of, stored_runs
 from spineseg.workflow.tables import write_tables
 
 RUN = "phantom-mini-smoke/aspp_unet-fold-0-seed-0"
@@ -204,6 +204,19 @@ def test_runs_of_several_seeds_are_not_replaced_by_fewer(experiment, with_a_seed
         gather(experiment, [run for run in with_a_seed if run != lost])
     shutil.rmtree(experiment.results)
     gather(experiment, with_a_seed[:1])
+
+
+def test_runs_are_known_while_their_records_or_their_scores_can_be_read(experiment):
+    runs = stored_runs(experiment)
+    assert runs
+    (experiment.results / "runs.json").write_text("x")
+    assert [run._replace(fold=str(run.fold)) for run in stored_runs(experiment)] == runs
+    (experiment.results / "scores.csv").write_text("x")
+    with pytest.raises(UserError, match=r"scores.csv: damaged"):
+        stored_runs(experiment)
+    for name in ("runs.json", "scores.csv"):
+        (experiment.results / name).unlink()
+    assert stored_runs(experiment) == []
 
 
 def test_tables_are_not_computed_from_damaged_scores(experiment):

@@ -228,6 +228,14 @@ def test_commit_tells_of_uncommitted_code(tmp_path, monkeypatch):
     assert versions.commit() == f"{clean}+changes"
 
 
+def test_an_experiment_of_which_files_are_missing_is_verified_too(workspace, monkeypatch):
+    experiments = [Experiment.of(None, "smoke"), Experiment.of("simulated-8", "smoke")]
+    monkeypatch.setattr(study_results, "experiments", lambda: experiments)
+    assert study_results.stored_beside(experiments[0]) == []
+    experiments[1].results.mkdir(parents=True)
+    assert study_results.stored_beside(experiments[0]) == experiments[1:]
+
+
 def test_all_experiments_of_the_study_are_verified_together(
     experiment, phantom, monkeypatch, capsys
 ):

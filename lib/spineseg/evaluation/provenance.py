@@ -80,7 +80,8 @@ def _recorded(folder: Path) -> dict[str, Any]:
     except (LookupError, TypeError, AttributeError):
         complete = False
     if not complete:
-        raise UserError.at(path, "damaged: not the origins of files")
+        remedy = "restore it with git, or remove it and run this again"
+        raise UserError.at(path, "damaged: not the origins of files", remedy)
     return recorded
 
 
@@ -119,8 +120,8 @@ def changed_files(folder: Path) -> dict[str, str]:
     """
     recorded = _recorded(folder)["files"]
     if not recorded:
-        what, remedy = f"lacks {PROVENANCE}", "run `make reproduce` with this data"
-        raise UserError.at(folder, what, remedy)
+        remedy = "restore it with git, or run `spineseg tables` with this data and profile"
+        raise UserError.at(folder, f"lacks {PROVENANCE}", remedy)
     found: dict[str, str] = {}
     for name, entry in recorded.items():
         if not (folder / name).is_file():

@@ -322,14 +322,18 @@ def _lost_runs(experiment: Experiment, runs: Sequence[Run]) -> list[str]:
 
 
 def stored_runs(experiment: Experiment) -> list[Run]:
-    """The runs in results/, by their records or else by their scores; none if both are damaged."""
+    """The runs in results/, by their records or else by their scores.
+
+    Raises UserError if neither can be read, and there is one of them.
+    """
+    folder = experiment.results
     with suppress(UserError):
         return [Run(each.model, each.fold, each.seed) for each in read_runs(experiment)]
-    with suppress(UserError):
-        scores = SCORES.read(experiment.results)
-        keys = scores[["model", "fold", "seed"]].drop_duplicates()
-        return [Run(*key) for key in keys.itertuples(index=False, name=None)]
-    return []
+    if not any((folder / name).is_file() for name in (RUNS, SCORES.name)):
+        return []
+    scores = SCORES.read(folder, _remedy(experiment))
+    keys = scores[["model", "fold", "seed"]].drop_duplicates()
+    return [Run(*key) for key in keys.itertuples(index=False, name=None)]
 
 
 def results_of(experiment: Experiment, derived: Sequence[ResultTable] = (SUMMARY,)) -> Path:

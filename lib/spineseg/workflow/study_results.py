@@ -45,7 +45,7 @@ SEARCHED_FOR = ("learning_rate", "epochs", "nnunet_epochs")
 def stored_beside(experiment: Experiment) -> list[Experiment]:
     """Beside the default experiment, the study's others of which results are stored."""
     default, *others = experiments()
-    return [each for each in others if experiment == default and (each.results / RUNS).is_file()]
+    return [each for each in others if experiment == default and each.results.is_dir()]
 
 
 def carry_out_study(workers: int, minutes: float) -> bool:
