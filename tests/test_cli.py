@@ -221,6 +221,15 @@ def test_wrong_usage_exits_with_2(arguments):
     assert stop.value.code == 2
 
 
+def test_a_phantom_is_not_written_among_other_files(tmp_path, capsys):
+    (tmp_path / "MR").mkdir()
+    assert cli.main(["data", "phantom", str(tmp_path), "--cases", "1"]) == 1
+    assert capsys.readouterr().err == (
+        f"{tmp_path}: holds files that are no phantom; choose another folder\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["MR"]
+
+
 def test_help_tells_of_every_command():
     help_text = subprocess.run(
         [sys.executable, "-m", "spineseg", "--help"], capture_output=True, text=True, check=True

@@ -5,6 +5,7 @@ disk, and damages every file in every way; by default a choice of these is made.
 counted in docs/reliability.md.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -583,6 +584,22 @@ def test_a_killed_graph_goes_on(phantom, root, tmp_path, every):
 def test_an_error_without_words_is_named_by_its_type(error, tmp_path):
     line = str(write_error(tmp_path / "mask.nii", error))
     assert f"not written ({type(error).__name__}; " in line
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "make room, or make its folder writable, and run this again"),
+        (errno.ENAMETOOLONG, "give it a shorter name"),
+        (errno.ENOTDIR, "choose another folder"),
+    ],
+)
+def test_the_remedy_for_a_file_that_cannot_be_written_is_that_of_the_error(
+    number, remedy, tmp_path
+):
+    line = str(write_error(tmp_path / "mask.nii", OSError(number, os.strerror(number))))
+    assert line.endswith(f"; {remedy}")
+    assert f"not written ({os.strerror(number)}; " in line
 
 
 def test_an_empty_root_is_no_root(monkeypatch):

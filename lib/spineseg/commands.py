@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 WRONG_USAGE, TIME_IS_UP = 2, 3  # exit codes
@@ -18,7 +19,16 @@ def simulate_phantom(options: argparse.Namespace) -> None:
     from spineseg.phantom import write_dataset
 
     out, cases, scale, seed = options.out, options.cases, options.scale, options.seed
+    _refuse_other_files(out)
     print(write_dataset(out, cases, scale, seed, bodies_only=options.bodies_only))
+
+
+def _refuse_other_files(out: Path) -> None:
+    """Raise UserError if a folder holds anything, and no record of a phantom."""
+    from spineseg.utils.errors import UserError
+
+    if out.is_dir() and any(out.glob("[!.]*")) and not any(out.glob("phantom*.json")):
+        raise UserError.at(out, "holds files that are no phantom", "choose another folder")
 
 
 def check_scans(options: argparse.Namespace) -> None:

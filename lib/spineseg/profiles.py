@@ -218,7 +218,17 @@ def _problems(error: ValidationError, path: Path) -> list[Problem]:
 def _bad_value(fault: ErrorDetails, path: Path) -> Problem:
     """pydantic says `Input should be ...`."""
     remedy = fault["msg"].replace("Input", "it", 1)
+    if fault["type"] == "float_type" and (number := _number(fault["input"])) is not None:
+        remedy = f"{remedy}: write {number}"
     return Problem(path, f"{fault['loc'][0]} is {_shown(fault['input'])}", remedy)
+
+
+def _number(text: object) -> float | None:
+    """The number that a text means to Python, such as 4e-3."""
+    try:
+        return float(str(text))
+    except ValueError:
+        return None
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ OUT_OF_MEMORY = (
 )
 REMOVE = "remove it and run this again"
 MAKE_ROOM = "make room, or make its folder writable, and run this again"
+REMEDIES = {  # for a file that could not be written
+    errno.ENAMETOOLONG: "give it a shorter name",
+    errno.ENOTDIR: "choose another folder",
+}
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,8 @@ def write_error(path: Path, error: Exception) -> UserError:
     reason = getattr(error, "strerror", None) or words.splitlines()[-1]
     folder = next(parent for parent in path.absolute().parents if parent.is_dir())
     free = shutil.disk_usage(folder).free / 2**20
-    return UserError.at(path, f"not written ({reason}; {free:.0f} MiB are free there)", MAKE_ROOM)
+    what = f"not written ({reason}; {free:.0f} MiB are free there)"
+    return UserError.at(path, what, REMEDIES.get(getattr(error, "errno", None) or 0, MAKE_ROOM))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
