@@ -355,10 +355,11 @@ def test_the_words_on_the_fall_of_the_lead_are_of_each_size_of_image():
     )
     small_steps = leads((0.1, 3, 2, 4), (0.2, 0, -1, 1), (0.3, -0.5, -1, 0))
     assert findings.on_fall(small_steps).endswith(
-        "The mean lead is smaller at each larger share; one of two steps can be told from chance."
+        "From each share to the next larger one, the mean lead is smaller; one of these two "
+        "differences is clear."
     )
     one_step = leads((0.1, 3, 2, 4), (0.2, 2.5, 2, 3))
-    assert findings.on_fall(one_step).endswith("larger share; no step can be told from chance.")
+    assert findings.on_fall(one_step).endswith("at the larger share, which may be chance.")
     rises = leads((0.1, 3, 2, 4), (0.2, 5, 4, 6), (0.3, 1, 0, 2))
     assert "does not get smaller at every larger share" in findings.on_fall(rises)
     assert findings.on_fall(leads()) == ""
@@ -370,7 +371,7 @@ WHOLE = "So ASPP without image pooling (atrous branches and a 1x1 branch) has th
 @pytest.mark.parametrize(
     ("no_pooling", "wide", "words"),
     [
-        (0.8, 0.6, f"{WHOLE} More parameters than U-Net-2D"),
+        (0.8, 0.6, f"{WHOLE} Five full-width 1x1 branches"),
         (0.82, 0.6, WHOLE),
         (0.65, 0.7, "So ASPP helps at least in part by its parameters."),
         (0.8, 0.7, "So these networks do not single out one cause."),
@@ -435,15 +436,15 @@ def test_what_speaks_against_the_finding():
         "is in the images of all of them."
     )
     assert "In 1 pair," in depth
-    assert "It is ahead in 1 and behind in 0; in 0 the" in depth
+    assert "It is ahead in one and behind in none; in none the" in depth
     assert "with one stage over U-Net-2D with two is +10.0 (+10.0 to +10.0) points" in depth
     assert row.startswith("U-Net-2D with the row as input gains part of the lead (")
     level = deeper.assign(difference_low=-1.0)
     said = findings.against(scores, level, controls)[1]
-    assert "It is ahead in 0 and behind in 0; in 1 the difference cannot" in said
+    assert "It is ahead in none and behind in none; in one the difference may" in said
     ahead = deeper.assign(difference_low=-2.0, difference_high=-1.0)
     said = findings.against(scores, ahead, controls)[1]
-    assert "It is ahead in 0 and behind in 1; in 0 the difference cannot" in said
+    assert "It is ahead in none and behind in one; in none the difference may" in said
     others = pd.concat([scores, scores.assign(device="gpu")])
     assert "device: cpu and gpu." in findings.against(others, deeper, controls)[1]
     useless = control_networks.control_table(scored(**AT_TWO_STAGES, control_rows=0.6))

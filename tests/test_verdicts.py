@@ -181,7 +181,7 @@ def test_false_claims_are_not_reproduced():
     table = judge(made_up(means, drop=0.0, losses=losses, times=(1, 1.4))).set_index("claim")
     for words in (LEADS, *ABLATION_CLAIMS, FIRST, LOSS):
         assert starting(table, words)["verdict"].eq(NOT_REPRODUCED).all(), words
-    assert starting(table, "four ASPP").index[0].endswith("(best of these: paper 3+4, ours 1)")
+    assert starting(table, "four ASPP").index[0].endswith("(best: in the paper 3+4, here 1)")
     slow = starting(table, "ASPP-UNet needs only slightly more time")
     assert slow["verdict"].eq(NOT_REPRODUCED).all()
 
@@ -389,7 +389,7 @@ def test_each_claim_has_a_key_of_its_own(results):
     table = judge(results)
     assert table["key"].is_unique
     claims = table.set_index("key")["claim"]
-    assert claims[FOUR_MODULES].startswith("four ASPP modules are better than fewer")
+    assert claims[FOUR_MODULES].startswith("four ASPP modules are better than the best")
     assert claims[FALLS_FASTER].startswith("DSC falls faster beyond")
     assert claims[MORE_TIME].startswith("ASPP-UNet needs only slightly more time")
     assert claims[lead_key("unet3d", "IoU")] == "ASPP-UNet above U-Net-3D in IoU, points"

@@ -38,8 +38,8 @@ def rivals_ahead() -> str:
     if not behind:
         return ""
     return (
-        f"Against the paper's claim, {METHODS[PROPOSED].title} ({epochs[PROPOSED]} epochs) is "
-        f"behind {joined(behind)} points."
+        f"**Against the paper's claim**, {METHODS[PROPOSED].title} ({epochs[PROPOSED]} epochs) is "
+        f"behind {joined(behind)} points on the phantom."
     )
 
 

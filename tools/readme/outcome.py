@@ -15,10 +15,10 @@ from tools.readme.markdown import table
 from tools.readme.stored import ABLATED, BY_IMAGE_SIZE, MECHANISM, SHOWN, SHOWN_PROFILE, in_points
 
 from spineseg.experiment import CLEANED_UP
-from spineseg.methods import METHODS, PLAIN, PROPOSED
+from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED
 from spineseg.models.counting import COLUMNS, ROWS
 from spineseg.paper import findings
-from spineseg.paper.findings.words import in_words, joined, points
+from spineseg.paper.findings.words import in_seeds, in_stages, in_words, joined, points
 from spineseg.paper.verdicts import (
     FALLS_FASTER,
     FOUR_MODULES,
@@ -29,6 +29,20 @@ from spineseg.paper.verdicts import (
 )
 from spineseg.profiles import load_profile
 
+WORDS = (
+    "*DSC* (Dice similarity coefficient) is the overlap with the true mask; 100 % is perfect. A "
+    "*point* is one percentage point of DSC, such as from 80 to 81 %. The *receptive field* is the "
+    "part of the input that can change one output pixel. A network *sees* as many rows as its "
+    "receptive field is high; at 100 % of the image's rows, the pixels in the middle see all of "
+    "them. A *stage* halves the image in the encoder; more stages see more rows. A *seed* sets the "
+    "first weights and all that is drawn in training; three seeds are three trainings. A *profile* "
+    "is a file of settings. The *phantom* is a set of simulated scans. *Simulated patients* are "
+    "drawn straight onto the grid of the networks; here they are the patients of the phantom. "
+    "*Validation patients* are some of those for training, held out to choose settings. A network "
+    "is *trained out* if twice the epochs change its mean DSC on the validation patients by less "
+    "than a point. Two numbers in brackets are a 95 % interval."
+)
+
 
 def outcome() -> str:
     """The paper's main claims, and what came out, in short."""
@@ -36,28 +50,16 @@ def outcome() -> str:
     leads = printed["lead"]
     title = METHODS[PROPOSED].title
     plain = METHODS[PLAIN].title
-    lines = [
+    claimed = (
         f"**The paper claims** that {title} reaches a mean DSC of "
         f"{100 * printed['headline', title]:.1f} % on 172 patients, {leads[plain]:.2f} points "
         f"above {plain} and {leads.min():.2f} above {leads.idxmin()}, the second best. It says "
-        "that the larger receptive field is the reason, and does not test this. It also says "
-        f"that it gets worse rapidly if noise is above level k = {NOISE_KNEE}, and that it costs "
+        "that the larger receptive field is the reason, and does not test this. It also says that "
+        f"the network gets worse rapidly if noise is above k = {NOISE_KNEE}, and that it costs "
         "only slightly more than U-Net-2D. (*k* is the standard deviation of the noise, in gray "
-        "values of 0 to 255.)\n",
-        _in_short(),
-        _main_claims(),
-        "*DSC* is the overlap with the true mask; 100 % is perfect. A *point* is one percentage "
-        "point of DSC, such as from 80 to 81 %. The *receptive field* is the part of the input "
-        "that can change one output pixel. A network *sees* as many rows as its receptive field "
-        "is high; at 100 % of the image's rows, the pixels in the middle see all of them. A "
-        "*stage* halves the image in the encoder; more stages see more rows. A *seed* is one "
-        "training from other random weights. The *phantom* is a set of simulated scans. "
-        "*Simulated patients* are the patients of the phantom, drawn straight onto the grid of "
-        "the networks. *Validation patients* are some of those for training, held out to choose "
-        "settings. A network is *trained out* if twice the epochs change its mean DSC on the "
-        "validation patients by less than a point. Brackets hold 95 % intervals.",
-    ]
-    return "\n".join(lines)
+        "values of 0 to 255.)"
+    )
+    return "\n\n".join([claimed, _in_short(), _main_claims(), WORDS])
 
 
 def _main_claims() -> str:
@@ -75,31 +77,31 @@ def _main_claims() -> str:
         lines.append((row["claim"], images, *row[["paper", "ours", "verdict"]]))
     head = ("claim", "our images", "paper", "ours", "verdict")
     return (
-        f"{table(head, lines)}\n\nA verdict is on the direction of a difference, not on its size. "
-        "([More claims, each in words, and how firm they are](docs/findings.md).)\n"
+        f"{table(head, lines)}\n\nA verdict is on the direction of a difference, not on its size: "
+        "*reproduced* means that the interval is on the paper's side of zero. (More: [all claims]"
+        "(notebooks/11_verdicts.ipynb), and [how firm the results are](docs/findings.md).)"
     )
 
 
 def _in_short() -> str:
-    """The answer in a few sentences: ASPP-UNet's lead on three kinds of scans."""
-    lines = [
-        f"**In short**, {METHODS[PROPOSED].title}'s lead over {METHODS[PLAIN].title} in DSC:\n",
-        f"- {_on_simulated_patients()}",
-        f"- {_on_phantom()}",
-        f"- {_on_patients_in_short()}\n",
+    """The answer in a few sentences: ASPP-UNet's lead on three kinds of scans, and its cause."""
+    found = [_on_simulated_patients(), _why(), _on_phantom(), rivals_ahead(), _on_patients()]
+    bullets = "\n".join(f"- {each}" for each in found if each)
+    return (
+        f"**In short** (the words are explained below the table):\n\n{bullets}\n\n"
         "None of these are the paper's patients, so its scores and the size of its lead are "
-        "neither confirmed nor refuted.\n",
-    ]
-    return "\n".join(lines)
+        "neither confirmed nor refuted."
+    )
 
 
 def _on_simulated_patients() -> str:
     """The leads where the plain network sees least of the image, and where it sees all of it."""
     rows = stored.shown_depths()
     least = rows.loc[rows["ratio"].idxmin()]
+    plain = METHODS[PLAIN].title
     sentences = [
-        f"**Simulated patients**, after {load_profile(SHOWN_PROFILE).epochs} epochs: "
-        f"{points(least.to_dict(), 'lead')} points if {METHODS[PLAIN].title} sees "
+        f"**When?** On simulated patients, {METHODS[PROPOSED].title}'s lead over {plain} is "
+        f"{points(least.to_dict(), 'lead')} points of DSC if {plain} sees "
         f"{100 * least['ratio']:.0f} % of the image's rows.",
         _if_all_is_seen(rows[rows["ratio"] >= 1]),
         _if_not_trained_out(),
@@ -107,38 +109,59 @@ def _on_simulated_patients() -> str:
     return " ".join(filter(None, sentences))
 
 
-def _on_phantom() -> str:
-    """The lead under the default profile, and the methods that are ahead."""
-    sentences = [
-        f"**Phantom**, under the default profile, in which {METHODS[PLAIN].title} sees "
-        f"{seen(SHOWN_PROFILE)}, after {stored.convergence().loc[PROPOSED, 'epochs']} epochs: "
-        f"{in_points(stored.lead_over(PLAIN))} points.",
-        rivals_ahead(),
-    ]
-    return " ".join(filter(None, sentences))
-
-
 def _if_not_trained_out() -> str:
-    """A sentence if twice the epochs still change some of the networks of the mechanism."""
-    epochs = load_profile(SHOWN_PROFILE).epochs
-    if not findings.on_trained_out(stored.longer(), epochs):
+    """Sentences if twice the epochs still change some of the networks of the mechanism."""
+    epochs, longer = load_profile(SHOWN_PROFILE).epochs, stored.longer()
+    if not findings.on_trained_out(longer, epochs):
         return ""
-    return "Longer training still changes these networks, so their leads are not judged."
+    *fewer, most = longer["stages"]
+    return (
+        f"These networks trained for {epochs} epochs. Twice as many, tried with "
+        f"{joined([*map(in_words, fewer), in_stages(most)], 'or')}, still change them by more than "
+        "our limit. So these leads get no verdict."
+    )
 
 
-def _on_patients_in_short() -> str:
+def _why() -> str:
+    """Which part of ASPP has the lead, and whether one more stage does as well."""
+    cause = findings.on_cause(stored.controls())
+    if not cause:
+        return ""
+    return (
+        f"**Why?** On simulated patients, with {in_stages(CONTROL_DEPTH)} and after "
+        f"{load_profile(SHOWN_PROFILE).epochs} epochs: {cause} "
+        f"{findings.on_one_more_stage(stored.deeper())}"
+    )
+
+
+def _on_phantom() -> str:
+    """The lead under the default profile, also with repaired names of vertebrae."""
+    lead, (_, repaired) = stored.lead_over(PLAIN), stored.leads_on_phantom()
+    return (
+        f"**By how much?** On the phantom, where {METHODS[PLAIN].title} sees "
+        f"{seen(SHOWN_PROFILE)}, the lead is {in_points(lead)} points "
+        f"({stored.convergence().loc[PROPOSED, 'epochs']} epochs, {in_seeds(lead['seeds'])}). "
+        "If impossible names of vertebrae are [repaired](docs/predict.md#levels-that-cannot-be), "
+        f"it is {in_points(repaired)} (first seed){may_be_chance(repaired)}."
+    )
+
+
+def _on_patients() -> str:
     """ASPP-UNet's leads over U-Net-2D on patients in images of several sizes."""
     leads, repaired = (
         [stored.lead_over(PLAIN, f"{name}{ending}") for name in BY_IMAGE_SIZE]
         for ending in ("", CLEANED_UP)
     )
-    sizes = [lead["difference"] for lead in leads]
+    sizes = [
+        f"{in_points(lead)} points in images of {load_profile(lead['profile']).image_size} rows "
+        f"({in_seeds(lead['seeds'])})"
+        for lead in leads
+    ]
     clear = sum(not may_be_chance(lead) for lead in repaired)
-    told = f"{in_words(clear)} of these leads" if clear else "none of these leads"
+    told = f"{in_words(clear)} of these leads are clear" if clear else "all of them may be chance"
     return (
-        f"**{leads[0]['cases']} real patients**: {min(sizes):+.1f} to {max(sizes):+.1f} points, "
-        "depending on the size of the images. If impossible levels are repaired, "
-        f"{told} can be told from chance."
+        f"**On {leads[0]['cases']} real patients**, the lead over {METHODS[PLAIN].title} is "
+        f"{joined(sizes)}. With repaired names of vertebrae, {told}."
     )
 
 
@@ -149,6 +172,6 @@ def _if_all_is_seen(depths: pd.DataFrame) -> str:
     if not shares:
         return ""
     if unclear.all():
-        return f"If it sees {joined(shares, 'or')} %, the lead cannot be told from chance."
+        return f"If it sees {joined(shares, 'or')} %, the lead may be chance."
     leads = [points(row, "lead") for row in depths.to_dict("records")]
     return f"If it sees {joined(shares)} %, the lead is {joined(leads)} points."

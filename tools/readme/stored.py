@@ -7,7 +7,7 @@ import pandas as pd
 
 from spineseg.evaluation.provenance import device_names
 from spineseg.evaluation.result_files import COMPARISON, CONVERGENCE, RUNS, SCORES, SEARCH, SUMMARY
-from spineseg.evaluation.summary import same_runs
+from spineseg.evaluation.summary import common_runs, same_runs
 from spineseg.experiment import CLEANED_UP
 from spineseg.labels import FOREGROUND
 from spineseg.methods import METHODS, PLAIN, PROPOSED
@@ -59,8 +59,12 @@ def devices_of(experiment: str) -> pd.Series:
 
 
 def trained_on(experiment: str, models: Sequence[str]) -> str:
-    """Which of these methods were trained on which devices, one sentence per device."""
-    devices = devices_of(experiment).reindex(models).dropna()
+    """Which of these methods were trained on which devices, one sentence per device.
+
+    It looks at the runs (fold and seed) that all of them have, as the tables do.
+    """
+    runs = common_runs(scores_of(experiment), models)
+    devices = runs.groupby("model")["device"].agg(device_names).reindex(models).dropna()
     return " ".join(
         f"These were trained on {device}: {'; '.join(METHODS[str(name)].title for name in names)}."
         for device, names in devices.groupby(devices, sort=False).groups.items()

@@ -54,9 +54,13 @@ def on_one_more_stage(deeper: pd.DataFrame) -> str:
     pairs = f"{len(deeper)} pair{'s' * (len(deeper) > 1)}"
     return (
         f"In {pairs}, ASPP-UNet was compared with a plain network of one more stage. "
-        f"It is ahead in {ahead.sum()} and behind in {behind.sum()}; in {level.sum()} the "
-        "difference cannot be told from chance."
+        f"It is ahead in {_number(ahead)} and behind in {_number(behind)}; in {_number(level)} the "
+        "difference may be chance."
     )
+
+
+def _number(rows: pd.Series) -> str:
+    return in_words(int(rows.sum())) if rows.any() else "none"
 
 
 def _depth(deeper: pd.DataFrame) -> str:
@@ -106,11 +110,10 @@ def on_longer_controls(longer: pd.DataFrame, epochs: int) -> str:
         return "Twice the epochs were not tried for the control networks."
     changes = "; ".join(map(_longer_control, longer.to_dict("records")))
     untrained = (longer["DSC_twice"] - longer["DSC"]).abs() >= TRAINED_OUT
-    number = in_words(untrained.sum()) if untrained.any() else "none"
     return (
         f"On validation patients (one seed), {2 * epochs} epochs instead of {epochs} change the "
         f"networks of {in_stages(CONTROL_DEPTH)} by these points: {changes}. Not trained out after "
-        f"{epochs} epochs: {number} of these {in_words(len(longer))} networks. "
+        f"{epochs} epochs: {_number(untrained)} of these {in_words(len(longer))} networks. "
         "These parts are of one seed and of other patients than those above, so they differ from "
         "them; they have no intervals."
     )

@@ -18,10 +18,9 @@ def on_verdicts(judged: pd.DataFrame) -> list[str]:
     """Each claim with its verdict, one sentence each; `judged` holds rows of verdicts.csv."""
     sentences = []
     for row in judged.to_dict("records"):
-        claim = str(row["claim"])
         sentences.append(
-            f"{claim[:1].upper()}{claim[1:]}: {row['verdict']} (paper {row['paper']}, ours "
-            f"{row['ours']})."
+            f"Claim: {row['claim']}. In the paper {row['paper']}, here {row['ours']}. Verdict: "
+            f"{row['verdict']}."
         )
     return sentences
 

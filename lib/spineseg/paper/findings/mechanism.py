@@ -90,9 +90,14 @@ def _steps(depths: pd.DataFrame) -> list[str]:
         return ["The lead is smaller at each larger share."]
     if (steps["step"] >= 0).any():
         return ["The mean lead does not get smaller at every larger share."]
-    told = (steps["step_high"] < 0).sum()
-    which = f"{in_words(told)} of {in_words(len(steps))} steps" if told else "no step"
-    return [f"The mean lead is smaller at each larger share; {which} can be told from chance."]
+    if len(steps) == 1:
+        return ["The mean lead is smaller at the larger share, which may be chance."]
+    clear = (steps["step_high"] < 0).sum()
+    which = f"{in_words(clear) if clear else 'none'} of these {in_words(len(steps))} differences"
+    return [
+        "From each share to the next larger one, the mean lead is smaller; "
+        f"{which} {'is' if clear == 1 else 'are'} clear."
+    ]
 
 
 def on_fall(depths: pd.DataFrame) -> str:
@@ -232,8 +237,8 @@ def on_cause(controls: pd.DataFrame) -> str:
     if branches and not size:
         return (
             "ASPP without image pooling (atrous branches and a 1x1 branch) has the whole lead. "
-            "More parameters than U-Net-2D without more reach (five full-width 1x1 branches) have "
-            "none of it that can be told from chance."
+            "Five full-width 1x1 branches, which have more parameters than U-Net-2D but see no "
+            "more of the image, have no clear part of it."
         )
     if size and not branches:
         return "ASPP helps at least in part by its parameters."
