@@ -15,7 +15,7 @@ from tqdm import tqdm
 from spineseg.experiment import Experiment
 from spineseg.models import build_model
 from spineseg.runs import RunRecord, is_finished
-from spineseg.training.checkpoint import CHECKPOINT, load_checkpoint, load_network
+from spineseg.training.checkpoint import load_checkpoint, load_network
 from spineseg.training.device import make_fabric
 from spineseg.training.loop import Training, epoch_order
 from spineseg.training.transforms import add_noise, augment, standardise
@@ -40,13 +40,6 @@ def test_a_finished_run_is_a_fact(trained, phantom, monkeypatch):
     assert log["epoch"].tolist() == [1, 2, 3]
     assert log["train_loss"].iloc[-1] < log["train_loss"].iloc[0]
     assert log["test_loss"].notna().all()
-
-
-def test_a_finished_run_without_its_checkpoint_is_not_finished(phantom, workspace):
-    run = train(Experiment.of(phantom, "smoke"), "unet")
-    (run / CHECKPOINT).unlink()
-    with pytest.raises(UserError, match=f"no checkpoint; remove {run} and train it again"):
-        train(Experiment.of(phantom, "smoke"), "unet")
 
 
 def test_a_run_that_diverged_is_not_finished(phantom, workspace):

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from spineseg.data.cache import Cache
-from spineseg.data.layouts import Case, open_labelled
 from spineseg.evaluation import provenance
 from spineseg.evaluation.cases import (
     ScoredCase,
@@ -78,7 +77,7 @@ def score_on(run: Path, data: Path, clean_up: bool = False) -> Path:
     cases = require_valid(data, progress=True)
     experiment = Experiment(paths.dataset_folder(data), record.profile)
     data_hash = files_hash(scan_files(experiment))
-    _require_unseen(record, cases, data, data_hash)
+    _require_unseen(record, [case.image for case in cases], data, data_hash)
     if provenance.scored_scans(folder) - {data_hash}:
         what = f"holds the scores of other scans, also called {name}"
         raise UserError.at(folder, what, "move it, then retry")
@@ -99,25 +98,26 @@ def score_on(run: Path, data: Path, clean_up: bool = False) -> Path:
     return folder
 
 
-def _require_unseen(record: RunRecord, cases: Sequence[Case], data: Path, data_hash: str) -> None:
+def _require_unseen(record: RunRecord, scans: Sequence[Path], data: Path, data_hash: str) -> None:
     """Raise UserError if a run was trained on some of these scans: on files of the same contents.
 
     If the folder that it was trained on is gone, this shows only for the same set of scans.
     """
+    from spineseg.data.layouts import open_labelled
+
     seen = len(record.train) if data_hash == record.data_hash else 0
     own = Path(record.data)
     if own.is_dir() and not seen:
-        trained = [case for case in open_labelled(own).cases() if case.id in record.train]
-        seen = len({*map(_content, cases)} & {*map(_content, trained)})
+        trained = [case.image for case in open_labelled(own).cases() if case.id in record.train]
+        seen = len({*map(_content, scans)} & {*map(_content, trained)})
     if seen:
-        what = f"{seen} of its {len(cases)} scans are among those that the run was trained on"
+        what = f"{seen} of its {len(scans)} scans are among those that the run was trained on"
         remedy = "give other scans, or leave out --data to score its test cases"
         raise UserError.at(data, what, remedy)
 
 
-def _content(case: Case) -> bytes:
-    """A hash of the file of a scan."""
-    return hashlib.sha256(case.image.read_bytes()).digest()
+def _content(scan: Path) -> bytes:
+    return hashlib.sha256(scan.read_bytes()).digest()
 
 
 def _require_no_other(record: RunRecord, folder: Path) -> None:

@@ -9,13 +9,7 @@ from pathlib import Path
 from spineseg.data.cache import Cache
 from spineseg.experiment import ALL, Experiment
 from spineseg.methods import METHODS, NNUNET, PROPOSED, TABLE3_METHODS, runnable
-from spineseg.runs import (
-    RunRecord,
-    is_finished,
-    load_record,
-    require_same_record,
-    retrain_remedy,
-)
+from spineseg.runs import RunRecord, is_finished, load_record, require_same_record
 from spineseg.utils.errors import UserError
 from spineseg.utils.locks import folder_lock
 from spineseg.workflow.prepare import prepare
@@ -80,19 +74,10 @@ def train(
     record = RunRecord.of(experiment, cache, model, fold, seed, start)
     if is_finished(folder):
         require_same_record(load_record(folder), record, folder)
-        _require_checkpoint(folder)
         return folder
     with folder_lock(folder):
         train_run(record, cache, folder, start, until)
     return folder
-
-
-def _require_checkpoint(folder: Path) -> None:
-    """Raise UserError if the weights of a finished run are lost."""
-    from spineseg.training.checkpoint import CHECKPOINT  # imports torch
-
-    if not (folder / CHECKPOINT).is_file():
-        raise UserError.at(folder / CHECKPOINT, "no checkpoint", retrain_remedy(folder))
 
 
 def _trainer(model: str) -> Callable[[RunRecord, Cache, Path, Path | None, float], None]:
