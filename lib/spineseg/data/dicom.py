@@ -120,8 +120,9 @@ def find_series(files: Iterable[Path]) -> SeriesSearch:
         else:
             found.series.setdefault(header.series, []).append(header)
     for series, headers in list(found.series.items()):
-        if patients := len({header.patient for header in headers}) - 1:
-            what = f"its series has slices of {patients + 1} patients"
+        patients = {header.patient for header in headers}
+        if len(patients) > 1:
+            what = f"its series has slices of {len(patients)} patients"
             first = min(header.path for header in headers)
             found.problems.append(Problem(first, what, "give the folder of each patient alone"))
             del found.series[series]

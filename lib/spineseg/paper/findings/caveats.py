@@ -12,7 +12,15 @@ from spineseg.paper.findings.mechanism import (
     part_of_lead,
     rows_by_model,
 )
-from spineseg.paper.findings.words import Row, against_zero, in_stages, in_words, joined, points
+from spineseg.paper.findings.words import (
+    Row,
+    against_zero,
+    how_many,
+    in_stages,
+    in_words,
+    joined,
+    points,
+)
 from spineseg.paper.search import TRAINED_OUT
 
 
@@ -54,13 +62,9 @@ def on_one_more_stage(deeper: pd.DataFrame) -> str:
     pairs = f"{len(deeper)} pair{'s' * (len(deeper) > 1)}"
     return (
         f"In {pairs}, ASPP-UNet was compared with a plain network of one more stage. "
-        f"It is ahead in {_number(ahead)} and behind in {_number(behind)}; in {_number(level)} the "
-        "difference may be chance."
+        f"It is ahead in {how_many(ahead)} and behind in {how_many(behind)}; in "
+        f"{how_many(level)} the difference may be chance."
     )
-
-
-def _number(rows: pd.Series) -> str:
-    return in_words(int(rows.sum())) if rows.any() else "none"
 
 
 def _depth(deeper: pd.DataFrame) -> str:
@@ -113,7 +117,7 @@ def on_longer_controls(longer: pd.DataFrame, epochs: int) -> str:
     return (
         f"On validation patients (one seed), {2 * epochs} epochs instead of {epochs} change the "
         f"networks of {in_stages(CONTROL_DEPTH)} by these points: {changes}. Not trained out after "
-        f"{epochs} epochs: {_number(untrained)} of these {in_words(len(longer))} networks. "
+        f"{epochs} epochs: {how_many(untrained)} of these {in_words(len(longer))} networks. "
         "These parts are of one seed and of other patients than those above, so they differ from "
         "them; they have no intervals."
     )

@@ -8,7 +8,15 @@ import pandas as pd
 from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED
 from spineseg.paper.by_class import FAILING, LABELLED_VERTEBRAE, first_failing, of_vertebrae
 from spineseg.paper.control_networks import CONTROLS
-from spineseg.paper.findings.words import Row, against_zero, in_stages, in_words, joined, points
+from spineseg.paper.findings.words import (
+    Row,
+    against_zero,
+    how_many,
+    in_stages,
+    in_words,
+    joined,
+    points,
+)
 from spineseg.paper.mechanism import FIELD_SHARES, paper_lead
 from spineseg.paper.tables import with_interval
 
@@ -92,11 +100,11 @@ def _steps(depths: pd.DataFrame) -> list[str]:
         return ["The mean lead does not get smaller at every larger share."]
     if len(steps) == 1:
         return ["The mean lead is smaller at the larger share, which may be chance."]
-    clear = (steps["step_high"] < 0).sum()
-    which = f"{in_words(clear) if clear else 'none'} of these {in_words(len(steps))} differences"
+    clear = steps["step_high"] < 0
+    which = f"{how_many(clear)} of these {in_words(len(steps))} differences"
     return [
         "From each share to the next larger one, the mean lead is smaller; "
-        f"{which} {'is' if clear == 1 else 'are'} clear."
+        f"{which} {'is' if clear.sum() == 1 else 'are'} clear."
     ]
 
 

@@ -31,6 +31,11 @@ def in_words(number: int) -> str:
     return NUMBERS[number] if number < len(NUMBERS) else str(number)
 
 
+def how_many(rows: pd.Series) -> str:
+    """How many of these rows are true, for a sentence in which the number is alone."""
+    return in_words(int(rows.sum())) if rows.any() else "none"
+
+
 def in_stages(number: int) -> str:
     return f"{in_words(number)} stage{'s' * (number > 1)}"
 
