@@ -2,13 +2,13 @@
 
 import pandas as pd
 from tools.readme import stored
-from tools.readme.stored import RESULTS, SHOWN
+from tools.readme.stored import RESULTS, SHOWN, SHOWN_PROFILE
 
 from spineseg.evaluation.result_files import VERDICTS
 from spineseg.methods import METHODS, PLAIN, PROPOSED, TABLE3_METHODS
 from spineseg.models.receptive_field import rows_seen
-from spineseg.paper import printed
-from spineseg.paper.findings.words import Row, joined
+from spineseg.paper import findings, printed
+from spineseg.paper.findings.words import Row, in_stages, in_words, joined
 from spineseg.paper.tables import with_interval
 from spineseg.paper.verdicts import NOT_REPRODUCED, lead_key
 from spineseg.profiles import load_profile
@@ -58,6 +58,18 @@ def may_be_chance(row: pd.Series | Row, prefix: str = "") -> str:
     """A remark if the interval in the columns `prefix`low and `prefix`high contains zero."""
     chance = row[f"{prefix}low"] <= 0 <= row[f"{prefix}high"]
     return ", which may be chance" if chance else ""
+
+
+def stages_tried_longer() -> str:
+    """With how many stages twice the epochs were tried for the networks of the mechanism."""
+    *fewer, most = stored.longer()["stages"]
+    return joined([*map(in_words, fewer), in_stages(most)], "or")
+
+
+def without_verdict() -> str:
+    """A sentence if twice the epochs still change the networks of the mechanism; else empty."""
+    untrained = findings.on_trained_out(stored.longer(), load_profile(SHOWN_PROFILE).epochs)
+    return "So these leads get no verdict." if untrained else ""
 
 
 def seen(profile_name: str) -> str:

@@ -9,7 +9,9 @@ from tools.readme.claims import (
     rivals_ahead,
     second_best,
     seen,
+    stages_tried_longer,
     stated,
+    without_verdict,
 )
 from tools.readme.markdown import table
 from tools.readme.stored import ABLATED, BY_IMAGE_SIZE, MECHANISM, SHOWN, SHOWN_PROFILE, in_points
@@ -111,14 +113,11 @@ def _on_simulated_patients() -> str:
 
 def _if_not_trained_out() -> str:
     """Sentences if twice the epochs still change some of the networks of the mechanism."""
-    epochs, longer = load_profile(SHOWN_PROFILE).epochs, stored.longer()
-    if not findings.on_trained_out(longer, epochs):
-        return ""
-    *fewer, most = longer["stages"]
-    return (
-        f"These networks trained for {epochs} epochs. Twice as many, tried with "
-        f"{joined([*map(in_words, fewer), in_stages(most)], 'or')}, still change them by more than "
-        "our limit. So these leads get no verdict."
+    consequence = without_verdict()
+    return consequence and (
+        f"These networks trained for {load_profile(SHOWN_PROFILE).epochs} epochs. Twice as many, "
+        f"tried with {stages_tried_longer()}, still change them by more than our limit. "
+        f"{consequence}"
     )
 
 

@@ -10,7 +10,9 @@ from tools.readme.claims import (
     rivals_ahead,
     second_best,
     seen,
+    stages_tried_longer,
     stated,
+    without_verdict,
 )
 from tools.readme.stored import (
     ABLATED,
@@ -52,7 +54,7 @@ from spineseg.methods import (
 from spineseg.models.counting import COLUMNS, ROWS
 from spineseg.paper import by_class, findings
 from spineseg.paper.ablation import ablation_rows
-from spineseg.paper.findings.words import in_seeds, in_stages, in_words, joined, points
+from spineseg.paper.findings.words import in_seeds, in_stages, joined, points
 from spineseg.paper.tables import halving_by_seed, percent_more, with_interval
 from spineseg.paper.verdicts import (
     CANNOT_ACT,
@@ -222,18 +224,23 @@ def _mechanism() -> str:
     depths = stored.depths()
     seeds, cases = depths["seeds"].min(), depths["cases"].min()
     found = findings.on_fall(depths)
-    return found and (
-        f"**When ASPP helps**, on simulated patients ({seeds} seeds, {cases} tested). {found}"
-        f"{_longer()} {_same_share()}([Each step](#when-aspp-helps).)"
-    )
+    if not found:
+        return ""
+    sentences = [
+        f"**When ASPP helps**, on simulated patients ({seeds} seeds, {cases} tested). {found}",
+        _longer(),
+        _same_share(),
+        "([Each step](#when-aspp-helps).)",
+    ]
+    return " ".join(filter(None, sentences))
 
 
 def _same_share() -> str:
     """How the lead differs between images of two sizes of which the same share is seen."""
-    return "".join(
+    return " ".join(
         f"At about the same share, {100 * row['ratio_small']:.0f} % of {row['image_rows_small']} "
         f"rows and {100 * row['ratio_large']:.0f} % of {row['image_rows_large']}, the lead in the "
-        f"larger images is {findings.smaller_or_larger(row)}{may_be_chance(row, 'difference_')}. "
+        f"larger images is {findings.smaller_or_larger(row)}{may_be_chance(row, 'difference_')}."
         for row in stored.sizes().dropna(subset="difference").to_dict("records")
     )
 
@@ -244,14 +251,13 @@ def _longer() -> str:
     longer = stored.longer()
     if longer.empty:
         return ""
-    *fewer, most = longer["stages"]
-    stages = joined([*map(in_words, fewer), in_stages(most)], "or")
     before, after = (longer[f"{PROPOSED}{end}"] - longer[f"{PLAIN}{end}"] for end in ("", "_twice"))
-    return (
-        f" The networks were trained for {epochs} epochs. Twice as many change the lead by at most "
-        f"{(after - before).abs().max():.1f} points, with {stages} (one seed)."
-        f"{' So these leads get no verdict.' * bool(findings.on_trained_out(longer, epochs))}"
-    )
+    sentences = [
+        f"The networks were trained for {epochs} epochs. Twice as many change the lead by at most "
+        f"{(after - before).abs().max():.1f} points, with {stages_tried_longer()} (one seed).",
+        without_verdict(),
+    ]
+    return " ".join(filter(None, sentences))
 
 
 def _cause() -> str:
