@@ -310,6 +310,14 @@ def test_scans_beside_a_data_set_are_labelled_too(tmp_path):
     ]
 
 
+def test_what_cannot_be_read_beside_a_data_set_is_named(tmp_path, capsys):
+    write(make_scan((20, 36, 12)), tmp_path / "scans" / "MR" / "Case1.nii.gz")
+    (tmp_path / "scans" / "bad.dcm").write_bytes(b"no DICOM")
+    assert predict(tmp_path / "scans", tmp_path / "out") == 1
+    assert list(content(tmp_path / "out")) == ["MR/Case1.nii.gz"]
+    assert f"{tmp_path / 'scans' / 'bad.dcm'}: not a DICOM image" in capsys.readouterr().err
+
+
 def test_a_folder_without_scans_is_told_at_once(tmp_path, capsys, no_network):
     write(make_scan((20, 36, 12)), tmp_path / "scans" / "Mask" / "mask_case1.nii.gz")
     line = refused(capsys, tmp_path, tmp_path / "scans", tmp_path / "out")

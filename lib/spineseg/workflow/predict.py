@@ -82,8 +82,10 @@ def predict_all(
     if not scans.exists():
         raise UserError.at(scans, "does not exist", "check the name")
     source = open_source(scans)
-    cases, own = _without_masks([*source.cases(), *_beside(source, scans)])
-    if not cases and not source.problems():
+    others, problems = _beside(source, scans)
+    cases, own = _without_masks([*source.cases(), *others])
+    problems = [*source.problems(), *problems]
+    if not cases and not problems:
         only = "what an earlier `spineseg predict` wrote" if own else "masks"
         raise UserError.at(scans, f"holds no scan, only {only}", "give the scan")
     planned = plan(scans, cases, masks, outputs)
@@ -93,7 +95,7 @@ def predict_all(
     segmenter.clean = outputs.clean_up
     print(labelled_by, file=sys.stderr)
     batch = Labelling(segmenter, labelled_by, outputs)
-    for problem in source.problems():
+    for problem in problems:
         yield Path(problem.path), UserError(problem)
     many = len(planned.targets) > 1
     for target in progress_bar(planned.targets, desc="predict", unit="scan", shown=many):
@@ -107,13 +109,15 @@ def predict_all(
         yield planned.folder, error
 
 
-def _beside(source: Source, scans: Path) -> list[Case]:
-    """The scans below a folder that are not in its folders of scans and masks."""
+def _beside(source: Source, scans: Path) -> tuple[list[Case], list[Problem]]:
+    """The scans below a folder that are not in its folders of scans and masks, with problems."""
     if not isinstance(source, LabelledFolder):
-        return []
+        return [], []
     groups = [*source.images.values(), *source.masks.values()]
     own = {file.parent for group in groups for file in group}
-    return [case for case in ScanFolder(scans).cases() if case.image.parent not in own]
+    others = ScanFolder(scans)
+    cases = [case for case in others.cases() if case.image.parent not in own]
+    return cases, [each for each in others.problems() if Path(each.path).parent not in own]
 
 
 def _without_masks(cases: list[Case]) -> tuple[list[Case], list[Problem]]:
