@@ -1,14 +1,17 @@
-"""How many cores count: affinity, quotas of containers, and the number that was asked for."""
+"""How many cores count: affinity, quotas and the number asked for; how workers end."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from multiprocessing import get_context
 
 import pytest
 
 from spineseg.utils import processes
 from spineseg.utils.paths import REPOSITORY
-from spineseg.utils.processes import CORES, count_cores
+from spineseg.utils.processes import CORES, count_cores, end_with_parent
 
 
 @pytest.fixture
@@ -87,3 +90,25 @@ def test_make_py_counts_before_anything_is_installed():
     command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, '.'); {program}"]
     counted = subprocess.check_output(command, cwd=REPOSITORY, text=True)
     assert int(counted) == count_cores()
+
+
+# --- workers
+
+
+def wait_as_a_worker(ready):
+    end_with_parent()
+    ready.set()
+    time.sleep(600)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
+def test_a_worker_that_is_interrupted_prints_no_traceback(capfd):
+    context = get_context("spawn")
+    ready = context.Event()
+    worker = context.Process(target=wait_as_a_worker, args=(ready,), daemon=True)
+    worker.start()
+    assert ready.wait(60)
+    os.kill(worker.pid, signal.SIGINT)
+    worker.join(60)
+    assert worker.exitcode == 1
+    assert capfd.readouterr().err == ""

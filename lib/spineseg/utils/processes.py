@@ -6,7 +6,9 @@ make.py imports this module before any package is installed.
 import math
 import os
 import shlex
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from multiprocessing import parent_process
 from pathlib import Path
@@ -61,8 +63,12 @@ def _cgroup_folders() -> Iterator[Path]:
 
 
 def end_with_parent() -> None:
-    """Call this in a worker: it exits when its parent dies. Pool workers would wait forever."""
+    """Call this in a worker: it exits when its parent dies, and without a traceback on Ctrl-C.
+
+    Pool workers would wait forever for a dead parent.
+    """
     if parent := parent_process():
+        signal.signal(signal.SIGINT, lambda *_: sys.exit(1))
 
         def follow() -> None:
             parent.join()
