@@ -124,8 +124,8 @@ def test_the_best_rate_is_chosen(trainer, laptop, best):
     assert longer == [study.trial(laptop, "control_near", best, epochs) for epochs in (60, 120)]
 
 
-@pytest.mark.parametrize("model", ["unet_depth_2", "aspp_unet_depth_1"])
-def test_networks_of_few_stages_are_also_trained_for_twice_the_epochs(trainer, laptop, model):
+@pytest.mark.parametrize("model", ["unet_depth_2", "aspp_unet_depth_1", "unet", "aspp_unet_34"])
+def test_networks_of_few_stages_and_of_table_2_also_get_twice_the_epochs(trainer, laptop, model):
     trainer.dsc = lambda job: 90 - 1000 * abs(rate_of(job) - 0.003)
     assert run_chains([study.mechanism_chain(laptop, model)], 1) == []
     longer = trainer.done[-2:]
@@ -215,7 +215,7 @@ def test_every_run_of_the_study(trainer, monkeypatch):
 def test_nnunet_is_tried_for_half_and_twice_its_epochs(trainer):
     run_chains([study.nnunet_chain()], 1)
     trials = [job for job in trainer.done if job.fold == VALIDATION]
-    assert [job.experiment.profile.nnunet_epochs for job in trials] == [24, 48, 96]
+    assert [job.experiment.profile.nnunet_epochs for job in trials] == [48, 96, 192]
     assert tuned_settings() == {}
 
 

@@ -147,7 +147,7 @@ def mechanism_chain(experiment: Experiment, model: str) -> Chain:
     write_tuned(experiment.profile.name, model, rate, epochs)
     yield [Job(experiment, model, 0, seed) for seed in SEEDS]
     few_stages = {at_depth(name, stages) for name in CROSS_VALIDATED for stages in FEW_STAGES}
-    if model in few_stages.union(CONTROLS):
+    if model in few_stages.union(CONTROLS, ABLATION_METHODS):
         yield [trial(experiment, model, rate, number) for number in (epochs, 2 * epochs)]
 
 
