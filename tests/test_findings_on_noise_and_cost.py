@@ -186,3 +186,16 @@ def test_the_ratio_of_times_on_another_device(there, words):
     text = findings.on_other_measurement(timed(2, 3, 100), speed)
     assert words in text
     assert bool(text) == bool(words)
+
+
+def test_the_ratio_of_times_in_two_forms():
+    ours, plain = timed(1, 2.1, 100), timed(4, 6.4, 100)
+    both = pd.concat(
+        [ours.assign(version="ours"), plain.assign(version="plain: float32, channels first")]
+    ).assign(part="inference", size="paper's")
+    text = findings.on_plain_version(both)
+    assert text.endswith(
+        "2.1 times as long as U-Net-2D in our fastest form, and 1.6 times in plain float32."
+    )
+    assert findings.on_plain_version(both[both["version"] == "ours"]) == ""
+    assert findings.on_plain_version(both[both["what"] == PLAIN]) == ""

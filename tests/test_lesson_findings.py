@@ -66,6 +66,24 @@ def test_what_the_ablation_says():
     assert nothing == ["No network of the ablation was run."]
 
 
+def test_what_twice_the_epochs_change_of_the_ablation():
+    tried = pd.DataFrame(
+        {
+            "model": ["unet", "aspp_unet_34", "segnet"],
+            "change": [0.4, 1.2, 3.0],
+            "low": [0.1, 0.8, 2.0],
+            "high": [0.7, 1.6, 4.0],
+            "trained_out": [True, False, False],
+        }
+    )
+    said = findings.on_longer_ablation(tried)
+    assert "without ASPP +0.4 (+0.1 to +0.7); with ASPP at 3+4 +1.2 (+0.8 to +1.6). " in said
+    assert "So one of these two is trained out. For the others," in said
+    assert "3.0" not in said
+    untried = tried.assign(change=np.nan)
+    assert findings.on_longer_ablation(untried).startswith("Twice the epochs were not tried")
+
+
 def leads(**differences: tuple[float, float, float]) -> pd.DataFrame:
     comparison = pd.DataFrame(
         [("DSC", model, *values, 0.0001, 0.0002) for model, values in differences.items()],

@@ -365,7 +365,9 @@ def test_the_words_on_the_fall_of_the_lead_are_of_each_size_of_image():
     assert findings.on_fall(leads()) == ""
 
 
-WHOLE = "So ASPP without image pooling (atrous branches and a 1x1 branch) has the whole lead."
+WHOLE = (
+    "So ASPP without image pooling (atrous branches and a 1x1 branch) gains as much as all of ASPP."
+)
 
 
 @pytest.mark.parametrize(
@@ -436,15 +438,16 @@ def test_what_speaks_against_the_finding():
         "is in the images of all of them."
     )
     assert "In 1 pair," in depth
-    assert "It is ahead in one and behind in none; in none the" in depth
+    assert "which has 3.8 times as many parameters. ASPP-UNet is ahead in one" in depth
+    assert "and behind in none; in none the" in depth
     assert "with one stage over U-Net-2D with two is +10.0 (+10.0 to +10.0) points" in depth
     assert row.startswith("U-Net-2D with the row as input gains part of the lead (")
     level = deeper.assign(difference_low=-1.0)
     said = findings.against(scores, level, controls)[1]
-    assert "It is ahead in none and behind in none; in one the difference may" in said
+    assert "ASPP-UNet is ahead in none and behind in none; in one the difference may" in said
     ahead = deeper.assign(difference_low=-2.0, difference_high=-1.0)
     said = findings.against(scores, ahead, controls)[1]
-    assert "It is ahead in none and behind in one; in none the difference may" in said
+    assert "ASPP-UNet is ahead in none and behind in one; in none the difference may" in said
     others = pd.concat([scores, scores.assign(device="gpu")])
     assert "device: cpu and gpu." in findings.against(others, deeper, controls)[1]
     useless = control_networks.control_table(scored(**AT_TWO_STAGES, control_rows=0.6))

@@ -20,6 +20,7 @@ from spineseg.experiment import CLEANED_UP
 from spineseg.methods import CONTROL_DEPTH, METHODS, PLAIN, PROPOSED
 from spineseg.models.counting import COLUMNS, ROWS
 from spineseg.paper import findings
+from spineseg.paper.consistency import SLIGHTLY_PERCENT
 from spineseg.paper.findings.words import in_seeds, in_stages, in_words, joined, points
 from spineseg.paper.verdicts import (
     FALLS_FASTER,
@@ -34,7 +35,9 @@ from spineseg.profiles import load_profile
 WORDS = (
     "*DSC* (Dice similarity coefficient) is the overlap with the true mask; 100 % is perfect. A "
     "*point* is one percentage point of DSC, such as from 80 to 81 %. The *receptive field* is the "
-    "part of the input that can change one output pixel. A network *sees* as many rows as its "
+    "part of the input that can change one output pixel. *ASPP* puts atrous branches (3x3 kernels "
+    "with gaps between their points), a 1x1 branch and image pooling (the mean over all pixels) "
+    "side by side. A network *sees* as many rows as its "
     "receptive field is high; at 100 % of the image's rows, the pixels in the middle see all of "
     "them. A *stage* halves the image in the encoder; more stages see more rows. A *seed* sets the "
     "first weights and all that is drawn in training; three seeds are three trainings. A *profile* "
@@ -42,7 +45,9 @@ WORDS = (
     "drawn straight onto the grid of the networks; here they are the patients of the phantom. "
     "*Validation patients* are some of those for training, held out to choose settings. A network "
     "is *trained out* if twice the epochs change its mean DSC on the validation patients by less "
-    "than a point. Two numbers in brackets are a 95 % interval."
+    "than a point. ASPP-UNet's *lead* is its mean DSC minus that of another network, and *gain* is "
+    "a network's lead over U-Net-2D. Two numbers in brackets are a 95 % interval. A difference is "
+    "*clear* if its interval excludes zero; otherwise it may be chance."
 )
 
 
@@ -80,8 +85,9 @@ def _main_claims() -> str:
     head = ("claim", "our images", "paper", "ours", "verdict")
     return (
         f"{table(head, lines)}\n\nA verdict is on the direction of a difference, not on its size: "
-        "*reproduced* means that the interval is on the paper's side of zero. (More: [all claims]"
-        "(notebooks/11_verdicts.ipynb), and [how firm the results are](docs/findings.md).)"
+        "*reproduced* means that the interval is on the paper's side of zero. Costs have no "
+        f'interval; up to {SLIGHTLY_PERCENT} % more counts as "only slightly more". (More: [all '
+        "claims](notebooks/11_verdicts.ipynb), and [how firm the results are](docs/findings.md).)"
     )
 
 
@@ -123,14 +129,17 @@ def _if_not_trained_out() -> str:
 
 def _why() -> str:
     """Which part of ASPP has the lead, and whether one more stage does as well."""
-    cause = findings.on_cause(stored.controls())
+    controls = stored.controls()
+    cause = findings.on_cause(controls)
     if not cause:
         return ""
-    return (
+    sentences = [
         f"**Why?** On simulated patients, with {in_stages(CONTROL_DEPTH)} and after "
-        f"{load_profile(SHOWN_PROFILE).epochs} epochs: {cause} "
-        f"{findings.on_one_more_stage(stored.deeper())}"
-    )
+        f"{load_profile(SHOWN_PROFILE).epochs} epochs: {cause}",
+        findings.on_parts_of_lead(controls),
+        findings.on_one_more_stage(stored.deeper()),
+    ]
+    return " ".join(filter(None, sentences))
 
 
 def _on_phantom() -> str:
@@ -171,6 +180,6 @@ def _if_all_is_seen(depths: pd.DataFrame) -> str:
     if not shares:
         return ""
     if unclear.all():
-        return f"If it sees {joined(shares, 'or')} %, the lead may be chance."
+        return f"If it sees {joined(shares, 'or')} %, there is no clear lead."
     leads = [points(row, "lead") for row in depths.to_dict("records")]
     return f"If it sees {joined(shares)} %, the lead is {joined(leads)} points."

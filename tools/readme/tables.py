@@ -11,6 +11,7 @@ from spineseg.course.score_tables import NOT_RUN, leads_as_text, repeats_as_text
 from spineseg.evaluation.provenance import device_names
 from spineseg.evaluation.result_files import (
     CEILING,
+    CONVERGENCE,
     FIVE_FOLDS,
     SCORES,
     SEARCH,
@@ -218,14 +219,10 @@ def _longer() -> list[str]:
 
 def _one_more_stage() -> str:
     """Whether the plain network does as well with one more stage, by image size."""
-    deeper = stored.deeper()
-    if deeper.empty:
-        return ""
-    times = deeper["deeper_unet_parameters"] / deeper["aspp_unet_parameters"]
-    return (
-        f"**One more stage instead of ASPP.** {findings.on_one_more_stage(deeper)} The plain "
-        f"network has {times.min():.1f} to {times.max():.1f} times as many parameters "
-        "([what else speaks against the finding](../notebooks/09_mechanism.ipynb))."
+    compared = findings.on_one_more_stage(stored.deeper())
+    return compared and (
+        f"**One more stage instead of ASPP.** {compared} "
+        "([What else speaks against the finding](../notebooks/09_mechanism.ipynb).)"
     )
 
 
@@ -251,8 +248,8 @@ def ablation_table() -> str:
         f"profile {scores['profile'].iloc[0]}, {rows['seeds'].max():.0f} seeds. "
         f"{findings.on_share(load_profile(stored.MECHANISM[stored.ABLATED]))}\n\n"
         f"{' '.join(findings.on_ablation(rows))} These intervals are not corrected for the number "
-        f"of comparisons. {' '.join(_positions())} Twice the epochs were not tried for these "
-        "networks."
+        f"of comparisons. {' '.join(_positions())} "
+        f"{findings.on_longer_ablation(CONVERGENCE.read(RESULTS / stored.ABLATED))}"
     )
 
 
@@ -302,7 +299,7 @@ def depths_table(depths: pd.DataFrame) -> str:
 
 def controls_table(controls: pd.DataFrame) -> str:
     """`controls` is that of `stored.controls`."""
-    head = ("network", "rows seen", "DSC", f"gain over {TITLES[0]}, points", "part of the lead, %")
+    head = ("network", "rows seen", "DSC", f"gain over {TITLES[0]}, points", "gain, % of ASPP's")
     lines = [
         (
             METHODS[row["model"]].title,

@@ -54,7 +54,7 @@ from spineseg.methods import (
 from spineseg.models.counting import COLUMNS, ROWS
 from spineseg.paper import by_class, findings
 from spineseg.paper.ablation import ablation_rows
-from spineseg.paper.findings.words import in_seeds, in_stages, joined, points
+from spineseg.paper.findings.words import in_seeds, in_stages, in_words, joined, points
 from spineseg.paper.tables import halving_by_seed, percent_more, with_interval
 from spineseg.paper.verdicts import (
     CANNOT_ACT,
@@ -252,12 +252,13 @@ def _longer() -> str:
     if longer.empty:
         return ""
     before, after = (longer[f"{PROPOSED}{end}"] - longer[f"{PLAIN}{end}"] for end in ("", "_twice"))
-    sentences = [
-        f"The networks were trained for {epochs} epochs. Twice as many change the lead by at most "
-        f"{(after - before).abs().max():.1f} points, with {stages_tried_longer()} (one seed).",
-        without_verdict(),
-    ]
-    return " ".join(filter(None, sentences))
+    most, consequence = (after - before).abs().max(), without_verdict()
+    networks = f", but change some networks by more than our limit. {consequence}"
+    return (
+        f"The networks were trained for {epochs} epochs. Twice as many, tried with "
+        f"{stages_tried_longer()} (one seed), change the lead by at most {most:.1f} points"
+        f"{networks if consequence else '.'}"
+    )
 
 
 def _cause() -> str:
@@ -316,13 +317,16 @@ def _halving_of_seeds() -> str:
     noise = NOISE.read(RESULTS / SHOWN).query("fold == '0'")
     levels = halving_by_seed(noise[noise["model"].isin(TABLE3_METHODS)]).fillna(np.inf)
     low, high = levels.min(axis=1), levels.max(axis=1)
-    above = [METHODS[name].title for name in levels.index[low > high[PROPOSED]]]
-    below = [METHODS[name].title for name in levels.index[high < low[PROPOSED]]]
+    above, below = (
+        joined([METHODS[name].title for name in levels.index[rows]] or ["no method"])
+        for rows in (low > high[PROPOSED], high < low[PROPOSED])
+    )
+    never = [METHODS[name].title for name in levels.index[np.isinf(high)]]
+    last = f" With some seeds of {joined(never)}, it is above {noise['k'].max()}." if never else ""
     return (
         f"Per seed, it is {low[PROPOSED]:.0f} to {high[PROPOSED]:.0f} for "
-        f"{METHODS[PROPOSED].title}. Whichever of the {len(levels.columns)} seeds are compared, "
-        f"it is higher for {joined(above or ['no other method'])} and lower for "
-        f"{joined(below or ['no other method'])}."
+        f"{METHODS[PROPOSED].title}. All seeds are above this range for {above}, and below it for "
+        f"{below}.{last}"
     )
 
 
@@ -338,7 +342,7 @@ def _fall_beyond_knee() -> str:
     ]
     fall = (
         f"The paper says that its network gets worse rapidly beyond k = {NOISE_KNEE}. We read this "
-        "as: its DSC falls faster there than before."
+        f"as: its DSC falls faster from there to k = {NOISE_BEYOND}, the next level, than before."
     )
     trained = claim(SHOWN, NOISE_TRAINING)
     helps = (
@@ -377,6 +381,7 @@ def _cost() -> str:
         f"table: {printed_size:.0f} %), does {arithmetic:.0f} % more arithmetic "
         f"and takes {time:.0f} % more time per image on this device: "
         f"{cost.loc[proposed, 'device']} (paper: {printed_time:.0f} % on a K80).",
+        findings.on_plain_version(stored.speed()),
         findings.on_other_measurement(COST.read(RESULTS / SHOWN), stored.speed()),
         "([The measurements](../notebooks/08_cost.ipynb).)",
     ]
@@ -397,7 +402,8 @@ def _verdicts_of(name: str, scans: str) -> str:
     held = judged[judged["verdict"] == REPRODUCED]
     on_noise = (held["section"] == NOISE_SECTION).sum()
     expected = (held["paper"] == EXPECTED).sum()
-    only = f", of which the paper only expects {expected}" if expected else ""
+    only = f"; {in_words(expected)} of these {in_words(on_noise)} the paper only expects"
+    only = only if expected else ""
     parts = [
         f"{counts[verdict]} {words[int(counts[verdict] > 1)]}"
         + (f" ({on_noise} on noise{only})" if verdict == REPRODUCED and on_noise else "")

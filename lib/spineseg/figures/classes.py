@@ -43,9 +43,9 @@ def scores_by_class(scores: pd.DataFrame, printed: pd.DataFrame | None = None) -
         means = printed.query("metric == 'DSC'").set_index("class")["mean"]
         names = [label.get_text() for label in axes.get_xticklabels()]
         beside = np.arange(len(names)) + 0.3  # right of the points, which are not covered so
-        axes.plot(beside, means[names], "D", color="black", label="paper, patients")
+        axes.plot(beside, means[names], "D", color="black", label="paper, patients: mean")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    axes.set(xlabel="", ylabel="DSC of a case (%, bar: median)", ylim=(-2, 102))
+    axes.set(xlabel="", ylabel="DSC of a case (%, bar: our median)", ylim=(-2, 102))
     return figure
 
 

@@ -129,9 +129,9 @@ def cost(table: pd.DataFrame) -> Figure:
     """
     names = {method.title: name for name, method in METHODS.items()}
     figure, panels = plt.subplots(
-        1, 2, figsize=(PAGE_WIDTH, 5.2), sharex=True, sharey=True, layout="constrained"
+        1, 2, figsize=(PAGE_WIDTH, 4.8), sharex=True, layout="constrained"
     )
-    most = 1.1 * max(table[ratio].max() for ratio in ("gflops_ratio", "ratio_paper", "ratio_ours"))
+    most = 1.2 * table["gflops_ratio"].max()
     for axes, whose in zip(panels, ("paper", "ours"), strict=True):
         axes.axline((0, 0), slope=1, color="gray", linewidth=0.8, label="U-Net-2D's rate")
         axes.axline(
@@ -140,10 +140,9 @@ def cost(table: pd.DataFrame) -> Figure:
         for row in table.dropna(subset="gflops_ratio").to_dict("records"):
             style = method_line(names[row["model"]]) | {"linestyle": "", "markersize": 9}
             axes.plot(row["gflops_ratio"], row[f"ratio_{whose}"], **style)
-        axes.set(title=whose, xlabel="arithmetic / U-Net-2D's", box_aspect=1)
-        axes.set(xlim=(0, most), ylim=(0, most))
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MultipleLocator(0.5))
+        axes.set(title=whose, xlabel="arithmetic / U-Net-2D's")
+        axes.set(xlim=(0, most), ylim=(0, max(most, 1.1 * table[f"ratio_{whose}"].max())))
+        axes.xaxis.set_major_locator(MultipleLocator(0.5))
     panels[0].set_ylabel("time / U-Net-2D's")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, handletextpad=0.4)

@@ -10,6 +10,8 @@ from spineseg.evaluation.summary import RUN, common_runs
 from spineseg.figures.style import COLUMN_WIDTH, PAGE_WIDTH, log_scale, method_line
 from spineseg.methods import NNUNET, NOISE_METHODS, TABLE3_METHODS
 
+APART = 0.7  # units of k between two methods, so that their intervals do not cover each other
+
 
 def training(log: pd.DataFrame) -> Figure:
     """Training and testing loss of one method per epoch: the mean over its runs.
@@ -85,16 +87,17 @@ def _losses(curves: pd.DataFrame, part: str, label: str) -> Figure:
 def noise(curves: pd.DataFrame) -> Figure:
     """DSC of each method over the noise level k (`paper.tables.noise_curves`).
 
-    Bars are 95 % intervals over seeds and patients.
+    Bars are 95 % intervals over seeds and patients. The methods are drawn beside each other.
     """
     figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 5), layout="constrained")
-    for name in (name for name in NOISE_METHODS if name in set(curves["model"])):
+    names = [name for name in NOISE_METHODS if name in set(curves["model"])]
+    for place, name in enumerate(names):
         curve = curves[curves["model"] == name].sort_values("k")
+        beside = curve["k"] + APART * (place - (len(names) - 1) / 2)
         errors = np.abs(curve[["low", "high"]].T - curve["DSC"])
-        axes.errorbar(
-            curve["k"], curve["DSC"], errors, **method_line(name), elinewidth=1, capsize=3
-        )
-    axes.set(xlabel="k (Eq. 5)", ylabel="mean DSC (%)", ylim=(0, 100))
+        axes.errorbar(beside, curve["DSC"], errors, **method_line(name), elinewidth=1, capsize=2)
+    label = "k (Eq. 5): SD of the noise, gray values of 0 to 255"
+    axes.set(xlabel=label, ylabel="mean DSC (%)", ylim=(0, 100))
     axes.set_xticks(sorted(curves["k"].unique()))
     figure.legend(loc="outside lower center", ncols=2)
     sns.despine(ax=axes)

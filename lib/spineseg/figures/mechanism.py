@@ -183,7 +183,7 @@ def trained_fields(table: pd.DataFrame) -> Figure:
     axes.set(yticks=heights, yticklabels=[METHODS[name].title for name in rows.index])
     axes.xaxis.set_major_formatter(lambda row, _: f"{abs(row):.0f}")
     axes.set_xlim(-image / 2, image / 2)
-    axes.set(xlabel="rows from the middle of the image to its ends")
+    axes.set(xlabel="distance from the middle row of the image, rows")
     axes.invert_yaxis()
     title = "rows that hold this share of the gradient"
     figure.legend(title=title, loc="outside upper right", ncols=3)

@@ -141,7 +141,7 @@ EXERCISES = {
     "9.1": Exercise(judge_rows, "ASPP adds 18 rows on both sides, at the full size of the image."),
     "9.2": Exercise(
         judge_misnamed,
-        "Both networks miss voxels, mostly at edges. How many they misname is what ASPP changes.",
+        "Both networks miss voxels. How many they misname is what ASPP changes.",
     ),
     "9.3": Exercise(
         judge_controls,

@@ -1,6 +1,6 @@
 """What tables of results say, in sentences whose words are chosen by the numbers."""
 
-from spineseg.paper.findings.ablation import on_ablation
+from spineseg.paper.findings.ablation import on_ablation, on_longer_ablation
 from spineseg.paper.findings.caveats import (
     against,
     on_longer,
@@ -19,7 +19,13 @@ from spineseg.paper.findings.comparison import (
     on_means,
     on_worst,
 )
-from spineseg.paper.findings.cost import on_cost, on_other_measurement, on_peak, on_printed_times
+from spineseg.paper.findings.cost import (
+    on_cost,
+    on_other_measurement,
+    on_peak,
+    on_plain_version,
+    on_printed_times,
+)
 from spineseg.paper.findings.mechanism import (
     on_best_control,
     on_cause,
@@ -72,6 +78,7 @@ __all__ = [
     "on_letter",
     "on_limits_of_controls",
     "on_longer",
+    "on_longer_ablation",
     "on_longer_controls",
     "on_losses",
     "on_means",
@@ -87,6 +94,7 @@ __all__ = [
     "on_parts_of_lead",
     "on_patches",
     "on_peak",
+    "on_plain_version",
     "on_printed_times",
     "on_reach",
     "on_repair",

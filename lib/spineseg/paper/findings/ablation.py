@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from spineseg.methods import METHODS, PROPOSED
-from spineseg.paper.findings.words import against_zero
+from spineseg.methods import ABLATION_METHODS, METHODS, PROPOSED
+from spineseg.paper.findings.words import against_zero, how_many, in_words
 from spineseg.paper.tables import with_interval
 
 
@@ -29,6 +29,26 @@ def on_ablation(rows: pd.DataFrame) -> list[str]:
     if METHODS[PROPOSED].positions in absent:
         sentences.append("So these results cannot tell whether four modules are better than fewer.")
     return sentences
+
+
+def on_longer_ablation(convergence: pd.DataFrame) -> str:
+    """What twice the epochs change of the networks of the ablation; it is convergence.csv."""
+    tried = convergence[convergence["model"].isin(ABLATION_METHODS)].dropna(subset="change")
+    if tried.empty:
+        return "Twice the epochs were not tried for these networks."
+    positions = [METHODS[name].positions for name in tried["model"]]
+    changes = "; ".join(
+        f"{_with_modules(where)} {with_interval(row['change'], row['low'], row['high'], '+.1f')}"
+        for where, row in zip(positions, tried.to_dict("records"), strict=True)
+    )
+    enough = tried["trained_out"].astype(bool)
+    return (
+        f"On validation patients (one seed), twice the epochs change these networks by these "
+        f"points: {changes}. So {how_many(enough)} of these {in_words(len(tried))} "
+        f"{'is' if enough.sum() == 1 else 'are'} trained out."
+        + " For the others, twice the epochs were not tried."
+        * (len(tried) < len(ABLATION_METHODS))
+    )
 
 
 def _compared(ran: pd.DataFrame) -> list[str]:

@@ -60,10 +60,12 @@ def on_one_more_stage(deeper: pd.DataFrame) -> str:
         return ""
     ahead, level, behind = against_zero(deeper["difference_low"], deeper["difference_high"])
     pairs = f"{len(deeper)} pair{'s' * (len(deeper) > 1)}"
+    times = (deeper["deeper_unet_parameters"] / deeper["aspp_unet_parameters"]).agg(["min", "max"])
+    many = " to ".join(dict.fromkeys(f"{each:.1f}" for each in times))
     return (
-        f"In {pairs}, ASPP-UNet was compared with a plain network of one more stage. "
-        f"It is ahead in {how_many(ahead)} and behind in {how_many(behind)}; in "
-        f"{how_many(level)} the difference may be chance."
+        f"In {pairs}, ASPP-UNet was compared with a plain network of one more stage, which has "
+        f"{many} times as many parameters. ASPP-UNet is ahead in {how_many(ahead)} and behind in "
+        f"{how_many(behind)}; in {how_many(level)} the difference may be chance."
     )
 
 
@@ -71,12 +73,10 @@ def _depth(deeper: pd.DataFrame) -> str:
     """The same for each number of stages."""
     sentences = [on_one_more_stage(deeper)]
     for row in deeper.to_dict("records"):
-        times = row["deeper_unet_parameters"] / row["aspp_unet_parameters"]
         sentences.append(
             f"In images of {row['image_rows']} rows, the lead of ASPP-UNet with "
             f"{in_stages(row['stages'])} over U-Net-2D with {in_words(row['stages'] + 1)} is "
-            f"{points(row, 'difference')} points, and the plain network has {times:.1f} times as "
-            "many parameters."
+            f"{points(row, 'difference')} points."
         )
     return " ".join(sentences)
 

@@ -82,6 +82,26 @@ def on_other_measurement(cost: pd.DataFrame, speed: pd.DataFrame) -> str:
     )
 
 
+def on_plain_version(speed: pd.DataFrame) -> str:
+    """How many times as long as U-Net-2D ASPP-UNet takes in two forms; `speed` as above.
+
+    Empty if one of the networks was not measured in both.
+    """
+    inference = speed.query("part == 'inference' and size == \"paper's\"")
+    seconds = inference.pivot_table("seconds", "version", "what")
+    if not {PLAIN, PROPOSED} <= set(seconds):
+        return ""
+    times = (seconds[PROPOSED] / seconds[PLAIN]).dropna()
+    plain = times[times.index.str.startswith("plain")]
+    if plain.empty or "ours" not in times:
+        return ""
+    return (
+        "This ratio depends on how networks are computed. In Appendix A2, ASPP-UNet takes "
+        f"{times['ours']:.1f} times as long as U-Net-2D in our fastest form, and "
+        f"{plain.iloc[0]:.1f} times in plain float32."
+    )
+
+
 def on_printed_times(rates: pd.Series, peak: float) -> str:
     """Whether printed times can be; `rates` (by network) and the device's `peak` in TFLOP/s."""
     above, within = rates[rates > peak], rates[rates <= peak]

@@ -244,9 +244,9 @@ def on_cause(controls: pd.DataFrame) -> str:
     size = amounts["control_wide"] not in NO_GAIN
     if branches and not size:
         return (
-            "ASPP without image pooling (atrous branches and a 1x1 branch) has the whole lead. "
-            "Five full-width 1x1 branches, which have more parameters than U-Net-2D but see no "
-            "more of the image, have no clear part of it."
+            "ASPP without image pooling (atrous branches and a 1x1 branch) gains as much as all of "
+            "ASPP. Five full-width 1x1 branches, which have more parameters than U-Net-2D but see "
+            "no more of the image, gain nothing that is clear."
         )
     if size and not branches:
         return "ASPP helps at least in part by its parameters."
@@ -267,12 +267,16 @@ def on_limits_of_controls(controls: pd.DataFrame) -> str:
 
 def on_parts_of_lead(controls: pd.DataFrame) -> str:
     """The controls that gain a part of the lead; `controls` is that of `control_table`."""
-    parts = [
-        f"{METHODS[name].title} ({row['share']:.0f} %)"
+    parts = {
+        METHODS[name].title: row["share"]
         for name, row in rows_by_model(controls).items()
         if name in CONTROLS and amount_of_lead(row) == "part"
-    ]
-    return f"These have a part of the lead: {joined(parts)}." if parts else ""
+    }
+    if not parts:
+        return ""
+    listed = joined(f"{title} ({share:.0f} %)" for title, share in parts.items())
+    overlap = " These parts overlap." if sum(parts.values()) > 100 else ""
+    return f"These gain a part of ASPP's lead: {listed}.{overlap}"
 
 
 def on_classes(classes: pd.DataFrame) -> str:
