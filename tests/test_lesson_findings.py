@@ -77,8 +77,8 @@ def test_what_twice_the_epochs_change_of_the_ablation():
         }
     )
     said = findings.on_longer_ablation(tried)
-    assert "without ASPP +0.4 (+0.1 to +0.7); with ASPP at 3+4 +1.2 (+0.8 to +1.6). " in said
-    assert "So one of these two is trained out. For the others," in said
+    assert "points: without ASPP +0.4 (+0.1 to +0.7), trained out; with ASPP at 3+4 +1.2 " in said
+    assert said.endswith("(+0.8 to +1.6), not trained out. For the others, they were not tried.")
     assert "3.0" not in said
     untried = tried.assign(change=np.nan)
     assert findings.on_longer_ablation(untried).startswith("Twice the epochs were not tried")
