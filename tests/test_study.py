@@ -215,7 +215,7 @@ def test_every_run_of_the_study(trainer, monkeypatch):
 def test_nnunet_is_tried_for_half_and_twice_its_epochs(trainer):
     run_chains([study.nnunet_chain()], 1)
     trials = [job for job in trainer.done if job.fold == VALIDATION]
-    assert [job.experiment.profile.nnunet_epochs for job in trials] == [24, 48, 96]
+    assert [job.experiment.profile.nnunet_epochs for job in trials] == [48, 96, 192]
     assert tuned_settings() == {}
 
 
