@@ -154,7 +154,7 @@ def test_a_finished_run_keeps_what_prediction_needs(run, phantom):
     assert not [path for path in run.iterdir() if path.is_dir()]
     facts = read_json(run / "run.json")
     assert facts["model"] == "nnunet"
-    assert facts["device"].endswith(("float32", "float16"))
+    assert facts["device"].endswith(("float32", "float16", "bf16"))
     assert {"nnunetv2", "torch"} <= facts["versions"].keys()
     log = pd.read_csv(run / "log.csv")
     assert list(log) == ["epoch", "train_loss", "test_loss", "learning_rate", "seconds"]
@@ -218,5 +218,6 @@ def test_the_recipe_is_nnunets_own():
 
     ours = {name for name in vars(Trainer) if hasattr(nnUNetTrainer, name)}
     reports = {"on_epoch_start", "on_train_epoch_start", "train_step", "on_epoch_end"}
+    precision = {"initialize"}
     files = {"save_checkpoint", "load_checkpoint"}
-    assert {name for name in ours if not name.startswith("__")} == reports | files
+    assert {name for name in ours if not name.startswith("__")} == reports | precision | files

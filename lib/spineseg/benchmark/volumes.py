@@ -188,9 +188,9 @@ def _nnunet_iterations(
     record = RunRecord.of(experiment.with_settings(nnunet_epochs=1), cache, NNUNET, 0)
     folder.mkdir()
     plan(cache, record, folder)
-    device = make_fabric(precision="32-true").device
+    fabric = make_fabric(precision="32-true")
     with nnunet_folders(folder, nnUNet_n_proc_DA="0", nnUNet_compile="false") as work:
-        trainer = build_trainer(work, folder, record, device)
+        trainer = build_trainer(work, folder, record, fabric)
         trainer.bar = progress_bar(shown=False)
         trainer.on_train_start()
         trainer.on_epoch_start()

@@ -17,6 +17,7 @@ from spineseg.training.device import claim_gpu, describe_device, make_fabric
 from spineseg.utils.files import read_json, write_json
 
 BEGUN = "begun.json"
+FIRST_WIDTH = 32  # channels of the first stage of every network that nnU-Net plans
 
 
 def train_nnunet(
@@ -31,8 +32,9 @@ def train_nnunet(
     The contract is that of `training.loop.train_network`, but a run always starts from random
     weights, so `start` is None. The losses in log.csv are nnU-Net's own,
     cross-entropy plus soft Dice. Its validation cases are the test cases. Nothing is selected by
-    them: the weights are those of the last epoch. It computes in float32, on CUDA in float16, as
-    nnU-Net does. Batches are drawn and augmented in this process.
+    them: the weights are those of the last epoch. It computes in float16 on CUDA, as nnU-Net does;
+    in bf16 on CPUs that are fast at it, as our own networks do; else in float32. Batches are drawn
+    and augmented in this process.
     """
     begun = folder / WORK / BEGUN
     before = read_json(begun, ("record", "devices")) if begun.is_file() else None
@@ -43,17 +45,17 @@ def train_nnunet(
         shutil.rmtree(folder / WORK, ignore_errors=True)
     plan(cache, record, folder)
     with claim_gpu() as gpu:
-        fabric = make_fabric(precision="32-true", gpu=gpu or 0)
+        fabric = make_fabric(FIRST_WIDTH, gpu=gpu or 0)  # on CUDA, nnU-Net sets its own precision
         devices = list(dict.fromkeys([*devices, _describe(fabric)]))
         write_json(begun, {"record": record.to_json(), "devices": devices})
         with nnunet_folders(folder, nnUNet_n_proc_DA="0", nnUNet_compile="false") as work:
-            trainer = build_trainer(work, folder, record, fabric.device)
+            trainer = build_trainer(work, folder, record, fabric)
             trainer.run(f"train {record.title}", until)
     if trainer.is_done:
         _keep(trainer, folder, record)
         seconds = trainer.table()["seconds"].sum()
-        words, packages = ", then ".join(devices), ("nnunetv2",)
-        finish_run(folder, record, words, _precision(fabric), seconds, packages)
+        words, precision = ", then ".join(devices), devices[-1].rpartition(", ")[2]
+        finish_run(folder, record, words, precision, seconds, ("nnunetv2",))
         shutil.rmtree(folder / WORK)
 
 
@@ -70,11 +72,7 @@ def _keep(trainer: Trainer, folder: Path, record: RunRecord) -> None:
     )
 
 
-def _precision(fabric: Fabric) -> str:
-    """nnU-Net's own precision on a device."""
-    return "float16" if fabric.device.type == "cuda" else "float32"
-
-
 def _describe(fabric: Fabric) -> str:
-    """The device as results name it, with nnU-Net's own precision."""
-    return f"{describe_device(fabric).rpartition(', ')[0]}, {_precision(fabric)}"
+    """The device as results name it, with the precision that nnU-Net computes in."""
+    words = describe_device(fabric)
+    return f"{words.rpartition(', ')[0]}, float16" if fabric.device.type == "cuda" else words

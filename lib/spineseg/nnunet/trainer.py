@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from lightning_fabric import seed_everything
+import torch
+from lightning_fabric import Fabric, seed_everything
 from torch.serialization import safe_globals
 from tqdm import tqdm
 
@@ -43,6 +44,7 @@ class Trainer(nnUNetTrainer):
     """nnU-Net's trainer with our seeds, log, time limit and progress bar."""
 
     folder: Path
+    fabric: Fabric
     seed: int
     has_test_cases: bool
     until: float = math.inf
@@ -68,6 +70,18 @@ class Trainer(nnUNetTrainer):
             suppress(TimeIsUpError),
         ):
             self.run_training()
+
+    def initialize(self) -> None:
+        """Let the network compute in the fabric's precision, and return float32 for the loss."""
+        super().initialize()
+        precision, forward = self.fabric.strategy.precision, self.network.forward
+
+        def forward_in_precision(images: torch.Tensor) -> Any:
+            with precision.forward_context():
+                outputs = forward(images)
+            return precision.convert_output(outputs)
+
+        self.network.forward = forward_in_precision
 
     def on_epoch_start(self) -> None:
         seconds = self.table()["seconds"]
@@ -122,7 +136,7 @@ class Trainer(nnUNetTrainer):
         )
 
 
-def build_trainer(work: Path, folder: Path, record: RunRecord, device: Any) -> Trainer:
+def build_trainer(work: Path, folder: Path, record: RunRecord, fabric: Fabric) -> Trainer:
     """The trainer of a planned run, at the epoch that it has reached."""
     preprocessed = work / "preprocessed" / DATASET
     plans = read_json(preprocessed / f"{PLANS_NAME}.json") | {"continue_training": True}
@@ -131,8 +145,8 @@ def build_trainer(work: Path, folder: Path, record: RunRecord, device: Any) -> T
     dataset = read_json(preprocessed / DATASET_JSON)
     profile = record.profile
     seed_everything(record.seed, verbose=False)
-    trainer = Trainer(plans, CONFIGURATION, 0, dataset, device)
-    trainer.folder, trainer.seed = folder, record.seed
+    trainer = Trainer(plans, CONFIGURATION, 0, dataset, fabric.device)
+    trainer.folder, trainer.fabric, trainer.seed = folder, fabric, record.seed
     trainer.has_test_cases = bool(record.test)
     trainer.num_epochs = record.epochs
     trainer.num_iterations_per_epoch = profile.nnunet_iterations
