@@ -69,6 +69,16 @@ def test_a_vertebra_with_two_labels_gets_one(share):
     assert levels(clean_levels(mask, SPACING), 5) == [L5, L4, L3, L2, L1]
 
 
+@pytest.mark.parametrize("axis", [1, 2])
+@pytest.mark.parametrize("cuts", [(0.55, 0.85), (0.35, 0.65), (0.15, 0.5), (0.5, 0.65)])
+def test_a_vertebra_with_three_labels_gets_one(cuts, axis):
+    mask = spine([L5, L4, L3, L2, L1])
+    along = np.moveaxis(mask[body(2)], axis, 0)
+    for cut, label in zip(cuts, (T12, T11), strict=True):
+        along[round(cut * len(along)) :] = label
+    assert levels(clean_levels(mask, SPACING), 5) == [L5, L4, L3, L2, L1]
+
+
 @pytest.mark.parametrize(
     ("labels", "repaired"),
     [

@@ -91,7 +91,7 @@ def clean_levels(classes: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     typical = _typical_volume([pieces[number] for number in mains.values()])
     bones = _bones(pieces, mains, typical)
     share = _touching(numbers, len(pieces), bones, np.array(spacing))
-    owners = _joined(_owners(pieces, mains, share, typical), pieces, share, typical)
+    owners = _joined(_owners(pieces, mains, share), pieces, share, typical)
     owners = _at_one_place(owners, pieces)
     heads = sorted({owner for owner in owners if owner is not None})
     vertebrae = [
@@ -181,7 +181,7 @@ def _bones(pieces: list[Piece], mains: dict[int, int], typical: float) -> list[i
 
 
 def _owners(
-    pieces: list[Piece], mains: dict[int, int], share: dict[int, np.ndarray], typical: float
+    pieces: list[Piece], mains: dict[int, int], share: dict[int, np.ndarray]
 ) -> list[int | None]:
     """For each piece, the piece that stands for its vertebra; None for what becomes background."""
     owners: list[int | None] = []
@@ -206,18 +206,21 @@ def _typical_volume(pieces: list[Piece]) -> float:
 def _joined(
     owners: list[int | None], pieces: list[Piece], share: dict[int, np.ndarray], typical: float
 ) -> list[int | None]:
-    """Let the largest part of a vertebra own the others."""
+    """Let the largest part of a vertebra own the others, also those that touch only each other."""
     heads = {owner for owner in owners if owner is not None}
     bones = [head for head in heads if pieces[head].label != SACRUM]
     bones.sort(key=lambda head: -pieces[head].volume)
+    head_of = {bone: bone for bone in bones}
+    volume = {bone: pieces[bone].volume for bone in bones}
     for index, part in enumerate(bones):
-        for rest in bones[:index]:
-            together = pieces[part].volume + pieces[rest].volume
-            is_part = pieces[part].volume < PART * typical and together < WHOLE * typical
-            if is_part and share[rest][part] > TOUCHING:
-                owners = [rest if owner == part else owner for owner in owners]
-                break
-    return owners
+        for other in bones[:index]:
+            large, small = sorted((head_of[part], head_of[other]), key=bones.index)
+            together = volume[large] + volume[small]
+            is_part = volume[small] < PART * typical and together < WHOLE * typical
+            if large != small and is_part and share[other][part] > TOUCHING:
+                head_of |= {bone: large for bone, head in head_of.items() if head == small}
+                volume[large] = together
+    return [owner if owner is None else head_of.get(owner, owner) for owner in owners]
 
 
 def _at_one_place(owners: list[int | None], pieces: list[Piece]) -> list[int | None]:
