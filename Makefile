@@ -61,8 +61,8 @@ lint: #- ruff, mypy and import-linter
 verify: setup #- recompute tables from the stored scores  [TABLE=table3] [DATA=folder] [PROFILE=...]
 	@$(BIN)/spineseg verify $(if $(TABLE),"$$TABLE") --data="$$DATA" --profile="$${PROFILE:-laptop}"
 
-nnunet: setup #- install nnU-Net too, for its row in the tables
-	$(BIN)/python -c 'import sys, make; sys.exit(make.install_nnunet())'
+nnunet: #- install nnU-Net too, for its row in the tables
+	@$(PYTHON) make.py nnunet
 
 phantom-only: setup $(PHANTOM) #- train on phantoms alone and score on real scans  DATA=folder
 	@test -n "$$DATA" || { echo "say which scans: make phantom-only DATA=folder"; exit 2; }

@@ -114,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("mask", nargs="?", default="", metavar="MASK", help="e.g. out.nii.gz")
     predict.set_defaults(command=_predict)
 
+    nnunet = commands.add_parser("nnunet", help="for the row of nnU-Net: install it too")
+    nnunet.set_defaults(command=lambda _: prepare() or install_nnunet())
+
     lint = commands.add_parser("lint", help="for developers: ruff, mypy and import-linter")
     lint.set_defaults(command=lambda _: prepare() or run_all(lint_commands()))
     return parser
@@ -270,14 +273,17 @@ def _reproduce(options: argparse.Namespace) -> int:
 
 
 def copy_stored_results() -> None:
-    """Copy the stored results to where SPINESEG_ROOT keeps results, if they are not there yet."""
+    """Copy the stored results to where SPINESEG_ROOT keeps results, if it has no such scores."""
     for scores in (ROOT / "results").glob("*/scores.csv"):
         target = _output_root() / "results" / scores.parent.name
-        if not target.exists():
+        if not (target / scores.name).exists():
             partial = target.with_name(f".part-{target.name}")
             shutil.rmtree(partial, ignore_errors=True)  # of an interrupted call
             shutil.copytree(scores.parent, partial)
-            partial.rename(target)
+            target.mkdir(exist_ok=True)
+            for file in sorted(partial.iterdir(), key=lambda each: each.name == scores.name):
+                file.replace(target / file.name)  # the scores last: then all is there
+            partial.rmdir()
 
 
 def first_step(options: argparse.Namespace) -> tuple[list[str], str]:

@@ -180,6 +180,14 @@ def test_scans_that_a_run_was_trained_on_are_not_other_data(run, phantom, others
         score_on(run, others)
 
 
+def test_scans_are_scored_when_those_of_the_training_are_gone(run, others):
+    copy, emptied = others.parent / "run", others.parent / "emptied"
+    emptied.mkdir()
+    shutil.copytree(run, copy)
+    write_json(copy / "run.json", read_json(run / "run.json") | {"data": str(emptied)})
+    assert score_on(copy, others).is_dir()
+
+
 def test_a_run_is_scored_where_its_scans_are_now(phantom, workspace):
     first, second = workspace / "old" / "mini", workspace / "new" / "mini"
     shutil.copytree(phantom, first)

@@ -280,6 +280,38 @@ def test_stored_results_are_copied_to_another_root_once(commands, monkeypatch, t
         assert (folders[1] / "scores.csv").read_text() == "stored"
 
 
+def test_stray_files_do_not_hide_the_stored_results(monkeypatch, tmp_path):
+    monkeypatch.setattr(make, "ROOT", tmp_path / "repository")
+    monkeypatch.setenv("SPINESEG_ROOT", str(tmp_path / "root"))
+    stored, own = (root / "results" / "a" for root in (make.ROOT, tmp_path / "root"))
+    for folder, names in ((stored, ("scores.csv", "cost.csv")), (own, ("cost.csv", "own.txt"))):
+        folder.mkdir(parents=True)
+        for name in names:
+            (folder / name).write_text(str(folder))
+    make.copy_stored_results()
+    texts = {path.name: path.read_text() for path in own.iterdir()}
+    assert texts == {"scores.csv": str(stored), "cost.csv": str(stored), "own.txt": str(own)}
+    assert [path.name for path in own.parent.iterdir()] == ["a"]
+
+
+def test_nnunet_is_installed_without_make_too(commands, monkeypatch):
+    monkeypatch.setattr(make, "install", lambda *options: commands.append(list(options)) or 0)
+    assert make.main(["nnunet"]) == 0
+    assert commands == [["--constraint", "requirements.lock", make.NNUNET]]
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("file:///scans/a%20b", "/scans/a b"),
+        ("file://server/scans/a%20b", "//server/scans/a b"),  # a share of Windows
+        ("scans/a%20b", "scans/a%20b"),
+    ],
+)
+def test_a_file_uri_is_a_path(uri, path):
+    assert Path(_local(uri)) == Path(path)
+
+
 def test_figures_trains_nothing(commands):
     assert make.main(["figures", "--profile", "smoke"]) == 0
     (graph,) = commands

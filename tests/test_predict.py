@@ -318,6 +318,14 @@ def test_what_cannot_be_read_beside_a_data_set_is_named(tmp_path, capsys):
     assert f"{tmp_path / 'scans' / 'bad.dcm'}: not a DICOM image" in capsys.readouterr().err
 
 
+def test_what_is_left_out_beside_a_data_set_is_said(tmp_path, capsys):
+    write(make_scan((20, 36, 12)), tmp_path / "scans" / "MR" / "Case1.nii.gz")
+    segmentation = tmp_path / "scans" / "own.seg.nrrd"
+    write(make_scan((20, 36, 12)), segmentation)
+    assert predict(tmp_path / "scans", tmp_path / "out") == 0
+    assert f"note: {segmentation}: a segmentation of 3D Slicer" in capsys.readouterr().err
+
+
 def test_a_folder_without_scans_is_told_at_once(tmp_path, capsys, no_network):
     write(make_scan((20, 36, 12)), tmp_path / "scans" / "Mask" / "mask_case1.nii.gz")
     line = refused(capsys, tmp_path, tmp_path / "scans", tmp_path / "out")

@@ -162,6 +162,12 @@ def test_missing_files_are_named(experiment, run_verify, capsys):
     assert "lacks provenance.json" in capsys.readouterr().err
 
 
+def test_without_results_the_remedy_makes_them(experiment, run_verify, capsys):
+    shutil.rmtree(experiment.results)
+    assert run_verify("table3") == 1
+    assert "no results yet; run `make reproduce`" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["[]", "{}", '{"origins": {}, "files": {"a": {}}}'])
 def test_a_damaged_record_of_origins_is_named(experiment, run_verify, capsys, text):
     (experiment.results / PROVENANCE).write_text(text)

@@ -10,6 +10,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from spineseg.utils.files import atomic_write
+
 
 @dataclass(frozen=True)
 class Package:
@@ -69,8 +71,8 @@ def bundle(package: Package, kept: Path) -> Path | None:
         with tarfile.open(archives[0]) as archive:
             member = archive.extractfile(f"package/{package.file}")
             assert member is not None
-            script.parent.mkdir(parents=True, exist_ok=True)
-            script.write_bytes(member.read())
+            with atomic_write(script) as partial:
+                partial.write_bytes(member.read())
     return script
 
 

@@ -66,8 +66,9 @@ def gather(experiment: Experiment, runs: Sequence[Run], kept: Sequence[Run] = ()
     `kept` are runs that results/ holds, perhaps without their folders; they stay. Then runs are in
     the order of their methods, folds and seeds.
 
-    Raises UserError, which names each, if a run or its scores are missing or were made from other
-    scans, settings or code, and if results/ holds several seeds and these runs lack some of them.
+    Raises UserError, which names each, if a run or its scores are missing, if a run was trained on
+    other scans or with other settings or code, and if results/ holds several seeds and these runs
+    lack some of them.
     """
     if lost := _lost_runs(experiment, [*runs, *kept]):
         what = f"holds runs that would be lost: {', '.join(lost)}"

@@ -366,7 +366,9 @@ def _pattern(experiment: Experiment, fold: str = "{fold}") -> str:
 
 def _local(value: str) -> str:
     """The path of a file URI, as make.py writes them; other values as they are."""
-    return url2pathname(value.removeprefix("file://")) if value.startswith("file:///") else value
+    if value.startswith("file:///"):
+        return url2pathname(value.removeprefix("file://"))
+    return url2pathname(value.removeprefix("file:")) if value.startswith("file://") else value
 
 
 def use_own_kernel() -> None:
@@ -394,7 +396,7 @@ def spineseg_line(*arguments: str) -> str:
 
 def count_gpus() -> int:
     """The number of Nvidia GPUs to use: the visible ones, or all that the driver lists."""
-    if os.environ.get("SPINESEG_DEVICE", "cuda") != "cuda" or not shutil.which("nvidia-smi"):
+    if (os.environ.get("SPINESEG_DEVICE") or "cuda") != "cuda" or not shutil.which("nvidia-smi"):
         return 0
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return len([gpu for gpu in visible.split(",") if gpu.strip() not in ("", "-1")])

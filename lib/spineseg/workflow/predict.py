@@ -82,14 +82,14 @@ def predict_all(
     if not scans.exists():
         raise UserError.at(scans, "does not exist", "check the name")
     source = open_source(scans)
-    others, problems = _beside(source, scans)
+    others, problems, notes = _beside(source, scans)
     cases, own = _without_masks([*source.cases(), *others])
     problems = [*source.problems(), *problems]
     if not cases and not problems:
         only = "what an earlier `spineseg predict` wrote" if own else "masks"
         raise UserError.at(scans, f"holds no scan, only {only}", "give the scan")
     planned = plan(scans, cases, masks, outputs)
-    _print_notes([*source.notes(), *own, *_label_notes(outputs.labels)])
+    _print_notes([*source.notes(), *notes, *own, *_label_notes(outputs.labels)])
     run = run or paths.BUNDLED
     segmenter, labelled_by = open_segmenter(run), run_line(run, outputs.clean_up)
     segmenter.clean = outputs.clean_up
@@ -109,15 +109,19 @@ def predict_all(
         yield planned.folder, error
 
 
-def _beside(source: Source, scans: Path) -> tuple[list[Case], list[Problem]]:
-    """The scans below a folder that are not in its folders of scans and masks, with problems."""
+def _beside(source: Source, scans: Path) -> tuple[list[Case], list[Problem], list[Problem]]:
+    """What is below a folder but not in its folders of scans and masks: scans, problems, notes."""
     if not isinstance(source, LabelledFolder):
-        return [], []
+        return [], [], []
     groups = [*source.images.values(), *source.masks.values()]
     own = {file.parent for group in groups for file in group}
     others = ScanFolder(scans)
     cases = [case for case in others.cases() if case.image.parent not in own]
-    return cases, [each for each in others.problems() if Path(each.path).parent not in own]
+    problems, notes = (
+        [each for each in found if Path(each.path).parent not in own]
+        for found in (others.problems(), others.notes())
+    )
+    return cases, problems, notes
 
 
 def _without_masks(cases: list[Case]) -> tuple[list[Case], list[Problem]]:

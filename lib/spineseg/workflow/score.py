@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from spineseg.data.cache import Cache
@@ -38,9 +39,9 @@ def score_run(run: Path, experiment: Experiment | None = None) -> Path:
     """Score a finished run on its test cases and return its folder.
 
     `experiment` tells where its scans are now; without it, they are where they were at training.
-    Writes scores.csv and examples.npz (one slice per case) and, for methods of the noise test,
-    noise.csv and noise.npz into the folder. Raises UserError for an unfinished run, for one that
-    tests on no case, and if the scans changed since it was trained.
+    Writes scores.csv, confusion.csv and examples.npz (one slice per case) and, for methods of the
+    noise test, noise.csv and noise.npz into the folder. Raises UserError for an unfinished run, for
+    one that tests on no case, and if the scans changed since it was trained.
     """
     from spineseg.training.device import claim_gpu
 
@@ -59,7 +60,7 @@ def score_run(run: Path, experiment: Experiment | None = None) -> Path:
 def score_on(run: Path, data: Path, clean_up: bool = False) -> Path:
     """Score a finished run on every case of another data folder.
 
-    Writes scores.csv, summary.csv, examples.npz and provenance.json into
+    Writes scores.csv, confusion.csv, summary.csv, examples.npz and provenance.json into
     results/<experiment>-on-<data>/ and returns that folder. With `clean_up`, levels that cannot be
     are repaired first, as `predict` does, and the folder's name ends in -cleaned-up. Classes that
     the data never label are not scored. Raises UserError for an unfinished run, for bad scans, for
@@ -105,10 +106,12 @@ def _require_unseen(record: RunRecord, scans: Sequence[Path], data: Path, data_h
     """
     from spineseg.data.layouts import open_labelled
 
+    trained: list[Path] = []
     seen = len(record.train) if data_hash == record.data_hash else 0
-    own = Path(record.data)
-    if own.is_dir() and not seen:
-        trained = [case.image for case in open_labelled(own).cases() if case.id in record.train]
+    if not seen:
+        with suppress(UserError):  # its folder is gone or was emptied
+            own = open_labelled(Path(record.data)).cases()
+            trained = [case.image for case in own if case.id in record.train]
         seen = len({*map(_content, scans)} & {*map(_content, trained)})
     if seen:
         what = f"{seen} of its {len(scans)} scans are among those that the run was trained on"

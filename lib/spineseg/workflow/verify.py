@@ -11,7 +11,7 @@ from spineseg.evaluation.result_files import ResultTable
 from spineseg.experiment import Experiment
 from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.files import CSV_FORMAT
-from spineseg.workflow.gather import REMAKE
+from spineseg.workflow.gather import REMAKE, read_runs
 from spineseg.workflow.tables import DERIVED, compute, derived_table, source_names, stored_tables
 
 SHOWN = 3  # differing cells named per table
@@ -26,6 +26,7 @@ def verify(experiment: Experiment, tables: Sequence[str] = ()) -> Iterator[str]:
     tables do not match or files are not those recorded.
     """
     names = [name if name.endswith(".csv") else f"{name}.csv" for name in tables]
+    read_runs(experiment)  # tells that there are no results, before what their folder lacks
     changed = changed_files(experiment.results)
     remedy = RESTORE if set(changed) - {table.name for table in DERIVED} else TABULATE
     problems = [Problem(experiment.results / name, what, remedy) for name, what in changed.items()]
