@@ -193,7 +193,7 @@ def of_proposed(name: str) -> pd.DataFrame:
 
 
 DRAWN = {
-    "ablation": lambda: figures.ablation(beside_table2(), "phantom"),
+    "ablation": lambda: figures.ablation(rows_of_ablation(), "phantom"),
     "comparison": lambda: figures.comparison(table("table3"), "phantom"),
     "convexity": lambda: figures.convexity(table("audit_convexity")),
     "cost": lambda: figures.cost(table("table4")),
@@ -229,8 +229,8 @@ def test_fitted_labels_are_drawn_below_the_truth():
             assert np.array_equal(panel.images[1].get_array(), examples[title][part])
 
 
-def beside_table2() -> pd.DataFrame:
-    row = {"metric": "DSC", "paper": 80.0, "ours": 85.0, "low": 80.0, "high": 90.0}
+def rows_of_ablation() -> pd.DataFrame:
+    row = {"paper": 80.0, "ours": 85.0, "low": 80.0, "high": 90.0}
     row |= {"above": -2.0, "above_low": -5.0, "above_high": 1.0}
     return pd.DataFrame(
         [row | {"model": name, "positions": METHODS[name].positions} for name in ABLATION_METHODS]

@@ -1,5 +1,6 @@
 """What nbval cannot see: cells that never ran, parameters, noise, and rules that match nothing."""
 
+import ast
 import re
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,9 +11,12 @@ import pytest
 from tools.adopt_notebook import adopt, joined
 
 from spineseg.utils.paths import REPOSITORY
+from spineseg.workflow import notebooks as steps
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 START, *EXPERIMENTS = NOTEBOOKS  # the start page reads no experiment
+# Other results may lack these arrays, those of the graph do not.
+DRAWN_FROM_GATHERED_ARRAYS = {"examples", "fig5", "fig6", "fig7"}
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -30,6 +34,23 @@ def test_every_cell_ran_in_order_without_error(notebook):
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell.outputs]
     assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_figures_are_drawn_whatever_was_run(path):
+    """The graph expects each of them, so no condition may leave one out."""
+    cells = nbformat.read(path, as_version=4).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    calls = [line.value for line in ast.parse(code).body if isinstance(line, ast.Expr)]
+    drawn = {
+        call.args[1].value
+        for call in calls
+        if ast.unparse(call).startswith("lesson.show(")
+        and len(call.args) > 1
+        and isinstance(call.args[1], ast.Constant)
+    }
+    expected = steps.NOTEBOOKS[path.stem].figures
+    assert set(expected) - drawn <= DRAWN_FROM_GATHERED_ARRAYS
 
 
 def test_a_line_that_a_kernel_sent_in_two_is_one_output():

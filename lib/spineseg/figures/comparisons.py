@@ -34,13 +34,12 @@ def comparison(table3: pd.DataFrame, data: str) -> Figure:
     return figure
 
 
-def ablation(table2: pd.DataFrame, data: str) -> Figure:
+def ablation(rows: pd.DataFrame, data: str) -> Figure:
     """Rows of Table 2, the paper's and ours on `data` with 95 % intervals.
 
-    Left the means, right the differences to ASPP-UNet on the same patients. `table2` is that of
-    `paper.tables.beside_table2`.
+    Left the means, right the differences to ASPP-UNet on the same patients. `rows` is that of
+    `paper.ablation.ablation_rows`.
     """
-    rows = table2.query("metric == 'DSC'")
     (full,) = rows[rows["model"] == PROPOSED].to_dict("records")
     differences = rows.assign(
         paper=rows["paper"] - full["paper"],
@@ -48,6 +47,8 @@ def ablation(table2: pd.DataFrame, data: str) -> Figure:
     )
     if pd.notna(full["ours"]):
         differences.loc[differences["model"] == PROPOSED, ["ours", "low", "high"]] = 0
+    else:  # then `above` is above another network
+        differences[["ours", "low", "high"]] = np.nan
     figure, (means, above) = plt.subplots(
         1, 2, figsize=(PAGE_WIDTH, _height(rows)), sharey=True, layout="constrained"
     )
