@@ -1,5 +1,6 @@
 """How many cores count: affinity, quotas and the number asked for; how workers end."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -8,10 +9,12 @@ import time
 from multiprocessing import get_context
 
 import pytest
+from lightning_fabric.utilities.rank_zero import rank_zero_info
 
 from spineseg.utils import processes
 from spineseg.utils.paths import REPOSITORY
 from spineseg.utils.processes import CORES, count_cores, end_with_parent
+from spineseg.utils.progress import LIGHTNING, silence_lightning
 
 
 @pytest.fixture
@@ -112,3 +115,11 @@ def test_a_worker_that_is_interrupted_prints_no_traceback(capfd):
     worker.join(60)
     assert worker.exitcode == 1
     assert capfd.readouterr().err == ""
+
+
+def test_lightning_says_nothing_between_progress_bars(caplog):
+    with caplog.at_level(logging.INFO, LIGHTNING):
+        rank_zero_info("said")
+    silence_lightning()
+    rank_zero_info("not said")
+    assert [record.message for record in caplog.records] == ["said"]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from spineseg import commands
+from spineseg.utils.progress import silence_lightning
 
 LARGEST_SEED = 4000  # of a run
 
@@ -21,6 +22,7 @@ LARGEST_SEED = 4000  # of a run
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     options = _parser().parse_args(arguments)
+    silence_lightning()
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # file names that it cannot encode
     try:

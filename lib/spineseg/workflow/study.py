@@ -41,7 +41,7 @@ from spineseg.runs import is_finished
 from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.files import write_csv
 from spineseg.utils.processes import end_with_parent
-from spineseg.utils.progress import progress_bar
+from spineseg.utils.progress import progress_bar, silence_lightning
 from spineseg.workflow.score import is_scored, score_run
 from spineseg.workflow.train import train
 
@@ -326,6 +326,7 @@ def _problems(job: Job, error: BaseException) -> Sequence[Problem]:
 def _start_worker() -> None:
     """One thread per worker; the progress bars of many runs would overwrite each other."""
     end_with_parent()
+    silence_lightning()
     os.environ["TQDM_DISABLE"] = "1"
     import torch
 
