@@ -33,7 +33,7 @@ PROFILE = "laptop"
 # A data set without a folder, as in spineseg.experiment.
 SIMULATED = re.compile(r"(simulated|randomised)(?:-([1-9][0-9]{0,3}))?")
 TIME_IS_UP = b"time is up"  # what `spineseg train` says on stderr
-FAILED = b"Error in rule "  # what Snakemake says there of each job that failed
+FAILED = b"RuleException:"  # what Snakemake says there of each job that failed
 EXIT_TIME_IS_UP = 3
 EXIT_WRONG_USAGE = 2
 JOBLIBS_CORES = "LOKY_MAX_CPU_COUNT"  # its `cpu_count` and our `count_cores` obey it

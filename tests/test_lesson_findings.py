@@ -170,6 +170,11 @@ def test_who_wins():
     assert said.endswith("Not run: SegNet, DeepLabV3, U-Net-3D, nnU-Net-2D.")
     assert "Not run" not in findings.on_means(table3(**dict.fromkeys(TABLE3_METHODS, 50)), "d")
     assert "that of U-Net-2D on S and" in findings.on_best(table)
+    tied = findings.on_best(table3(unet=70, aspp_unet=70))
+    assert tied == (
+        "The highest mean DSC is that of U-Net-2D on S. "
+        "Several methods share the highest on L5 L4 L3 L2 L1 T12 T11."
+    )
     assert "no method was run" in findings.on_means(table3(), "d")
     assert score_tables.mean_table(table).shape == (len(TABLE3_METHODS), 4)
 

@@ -413,9 +413,9 @@ def test_cores_are_a_positive_number_of_one_machine(given, commands, capsys):
 @pytest.mark.parametrize(
     ("said", "code", "lines"),
     [
-        (["run: time is up", "Error in rule train:"], 3, ["the time is up", "resumes"]),
-        (["Error in rule train:", "run: damaged"], 1, []),
-        (["run: time is up", *["Error in rule train:"] * 2], 1, []),
+        (["run: time is up", "RuleException:"], 3, ["the time is up", "resumes"]),
+        (["RuleException:", "run: damaged"], 1, []),
+        (["run: time is up", *["RuleException:"] * 2], 1, []),
         (["run: time is up"], 1, []),
     ],
 )
@@ -429,6 +429,26 @@ def test_one_line_says_that_the_time_is_up(said, code, lines, monkeypatch, capfd
     assert printed.err.splitlines() == said
     assert printed.out.count("\n") == bool(lines)
     assert all(words in printed.out for words in lines)
+
+
+def test_snakemake_says_of_each_failed_job_what_is_counted(tmp_path):
+    """A rule that fails for lack of time, and one that fails otherwise."""
+    words = {"late": "time is up", "damaged": "damaged"}
+    rules = []
+    for name, said in words.items():
+        program = tmp_path / f"{name}.py"
+        program.write_text(f"import sys; sys.exit('{said}')")
+        shell = f"{sys.executable} {program.as_posix()}"
+        rules.append(f"rule {name}:\n    output: '{name}.txt'\n    shell: {shell!r}\n")
+    (tmp_path / "Snakefile").write_text("rule all:\n    input: 'late.txt', 'damaged.txt'\n")
+    with (tmp_path / "Snakefile").open("a") as file:
+        file.write("\n".join(rules))
+    options = [each for each in make.reproduce_command(minutes=1) if each.startswith("--keep")]
+    quiet = ["--quiet", "rules", "--cores", "1", "--directory", str(tmp_path)]
+    command = [sys.executable, "-m", "snakemake", "-s", str(tmp_path / "Snakefile")]
+    code, counts = make.run_watched([*command, *options, *quiet], make.TIME_IS_UP, make.FAILED)
+    assert code == 1
+    assert counts == [1, 2]
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "soon"])

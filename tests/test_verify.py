@@ -29,6 +29,7 @@ from spineseg.utils.files import read_json, write_csv
 from spineseg.utils.paths import REPOSITORY
 from spineseg.workflow import study_results
 from spineseg.workflow.study import experiments
+from spineseg.workflow.gather import trained_profile
 from spineseg.workflow.tables import derived_table, stored_tables, write_tables
 from spineseg.workflow.verify import RESTORE, TABULATE, differences, verify, with_sources
 
@@ -79,6 +80,11 @@ def test_stored_tables_of_the_study_match_to_the_last_digit(name):
     stored = [table.name for table in stored_tables(experiment)]
     assert [line.partition(":")[0] for line in lines] == stored
     assert {"summary.csv", "failures.csv"} <= set(stored)
+
+
+def test_scans_that_are_smaller_than_the_profile_say_how_large_the_image_is(experiment):
+    assert experiment.profile.image_size == 64
+    assert trained_profile(experiment).image_size == 55
 
 
 def test_a_changed_digit_is_found(experiment):

@@ -31,6 +31,7 @@ from spineseg.experiment import Experiment
 from spineseg.fingerprint import training_code
 from spineseg.labels import CLASSES, FOREGROUND
 from spineseg.methods import METHODS, NOISE_METHODS, PROPOSED, TABLE3_METHODS
+from spineseg.profiles import Profile
 from spineseg.runs import FINISHED, RunRecord, is_finished, load_record
 from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.files import atomic_write, read_arrays, read_json, write_csv, write_json
@@ -380,6 +381,11 @@ def read_runs(experiment: Experiment) -> list[RunRecord]:
         return [RunRecord.from_json(run) for run in content]
     except (LookupError, TypeError, ValueError, AttributeError):
         raise UserError.at(path, "damaged: not the records of runs", remedy) from None
+
+
+def trained_profile(experiment: Experiment) -> Profile:
+    """The profile, with the image size of the gathered runs: scans can be smaller than its own."""
+    return replace(experiment.profile, image_size=read_runs(experiment)[0].grid.size)
 
 
 def record_origin(experiment: Experiment) -> None:

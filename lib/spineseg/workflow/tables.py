@@ -43,7 +43,7 @@ from spineseg.paper.search import SETTING, convergence_table, search_table
 from spineseg.paper.verdicts import Measured, judge
 from spineseg.utils.errors import UserError
 from spineseg.utils.files import write_csv
-from spineseg.workflow.gather import REMAKE, read_runs, results_of
+from spineseg.workflow.gather import REMAKE, read_runs, results_of, trained_profile
 
 # With three stages there is no position 4, so that U-Net-2D and ASPP-UNet alone make no Table 2.
 ROWS_OF_TABLE2 = tuple(name for name in ABLATION_METHODS if name not in TABLE3_METHODS)
@@ -133,7 +133,7 @@ def _verdicts(
 ) -> pd.DataFrame:
     from spineseg.models.receptive_field import rows_seen
 
-    profile = experiment.profile
+    profile = trained_profile(experiment)
     size = rows_seen(profile.stages), profile.image_size
     measured = Measured(scores, curves, noise, cost, convergence, ceiling, *size)
     table = judge(measured)

@@ -49,16 +49,18 @@ def on_best(table3: pd.DataFrame) -> str:
     means = rows.dropna(subset="ours").pivot(index="class", columns="model", values="ours")
     if means.empty:
         return ""
-    best = means.idxmax(axis=1)
-    classes = {
-        model: [name for name in FOREGROUND if best.get(name) == model] for model in TABLE3_METHODS
-    }
+    order = [name for name in FOREGROUND if name in means.index]
+    best = means.eq(means.max(axis=1), axis=0).loc[order]
+    tied = best.sum(axis=1) > 1
     parts = [
-        f"that of {METHODS[model].title} on {' '.join(names)}"
-        for model, names in classes.items()
-        if names
+        f"that of {METHODS[model].title} on {' '.join(best.index[best[model] & ~tied])}"
+        for model in TABLE3_METHODS
+        if model in best and (best[model] & ~tied).any()
     ]
-    return f"The highest mean DSC is {joined(parts)}."
+    sentences = [f"The highest mean DSC is {joined(parts)}."] if parts else []
+    if tied.any():
+        sentences.append(f"Several methods share the highest on {' '.join(best.index[tied])}.")
+    return " ".join(sentences)
 
 
 def on_leads(leads: pd.DataFrame) -> str:
@@ -190,11 +192,16 @@ def _changed_errors(named: pd.DataFrame, ran: Sequence[str]) -> list[str]:
     plain, proposed = of_vertebrae(named, PLAIN), of_vertebrae(named, PROPOSED)
     names, missed = (proposed[part] - plain[part] for part in ("misnamed", "missed"))
     kinds = ("wrong names", "missed voxels")
+    changes = (
+        f"From {METHODS[PLAIN].title} to {METHODS[PROPOSED].title}, the share of wrong names "
+        f"changes by {names:+.1f} points and that of missed voxels by {missed:+.1f}."
+    )
+    if abs(names) == abs(missed):
+        return [changes]
     more, less = kinds if abs(names) > abs(missed) else kinds[::-1]
     return [
-        f"From {METHODS[PLAIN].title} to {METHODS[PROPOSED].title}, the share of wrong names "
-        f"changes by {names:+.1f} points and that of missed voxels by {missed:+.1f}. So the two "
-        f"networks differ more in {more} than in {less} (no interval was computed)."
+        f"{changes} So the two networks differ more in {more} than in {less} (no interval was "
+        "computed)."
     ]
 
 
