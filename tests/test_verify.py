@@ -28,8 +28,8 @@ from spineseg.utils.errors import UserError
 from spineseg.utils.files import read_json, write_csv
 from spineseg.utils.paths import REPOSITORY
 from spineseg.workflow import study_results
-from spineseg.workflow.study import experiments
 from spineseg.workflow.gather import trained_profile
+from spineseg.workflow.study import experiments
 from spineseg.workflow.tables import derived_table, stored_tables, write_tables
 from spineseg.workflow.verify import RESTORE, TABULATE, differences, verify, with_sources
 
