@@ -75,7 +75,7 @@ def test_every_setting_that_was_chosen_is_that_of_a_method_and_a_profile():
 
 @pytest.mark.parametrize(
     ("data", "model", "epochs"),
-    [(None, "unet", 7), (None, "segnet", 60), (None, "nnunet", 48), ("scans", "unet", 50)],
+    [(None, "unet", 7), (None, "segnet", 60), (None, "nnunet", 96), ("scans", "unet", 50)],
 )
 def test_epochs_of_a_method(tmp_path, monkeypatch, data, model, epochs):
     """On scans, a network that starts from simulated patients trains for `finetune_epochs`."""
