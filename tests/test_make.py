@@ -440,13 +440,12 @@ def test_snakemake_says_of_each_failed_job_what_is_counted(tmp_path):
         program.write_text(f"import sys; sys.exit('{said}')")
         shell = f"{sys.executable} {program.as_posix()}"
         rules.append(f"rule {name}:\n    output: '{name}.txt'\n    shell: {shell!r}\n")
-    (tmp_path / "Snakefile").write_text("rule all:\n    input: 'late.txt', 'damaged.txt'\n")
-    with (tmp_path / "Snakefile").open("a") as file:
-        file.write("\n".join(rules))
-    options = [each for each in make.reproduce_command(minutes=1) if each.startswith("--keep")]
-    quiet = ["--quiet", "rules", "--cores", "1", "--directory", str(tmp_path)]
-    command = [sys.executable, "-m", "snakemake", "-s", str(tmp_path / "Snakefile")]
-    code, counts = make.run_watched([*command, *options, *quiet], make.TIME_IS_UP, make.FAILED)
+    first = "rule all:\n    input: 'late.txt', 'damaged.txt'\n"
+    (tmp_path / "Snakefile").write_text("\n".join([first, *rules]))
+    _, module, snakemake, *options = make.reproduce_command(cores=1, minutes=1)
+    where = ["--snakefile", str(tmp_path / "Snakefile"), "--directory", str(tmp_path)]
+    command = [sys.executable, module, snakemake, *where, *options]
+    code, counts = make.run_watched(command, make.TIME_IS_UP, make.FAILED)
     assert code == 1
     assert counts == [1, 2]
 

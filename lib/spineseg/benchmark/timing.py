@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ import torch
 
 from spineseg.training.device import make_fabric
 from spineseg.utils.processes import end_with_parent
+from spineseg.utils.progress import silence_lightning
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -33,12 +33,9 @@ def run_in_subprocess(function: Callable, *arguments: Any) -> Any:
 
 
 def _start_quietly(threads: int) -> None:
-    import lightning_fabric  # sets the level of its log when imported
-
     end_with_parent()
+    silence_lightning()
     torch.set_num_threads(threads)
-    # Its messages would break the progress bar.
-    logging.getLogger(lightning_fabric.__name__).setLevel(logging.WARNING)
 
 
 def timed(fabric: Fabric, work: Callable) -> float:

@@ -3,7 +3,6 @@
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from spineseg.data.cache import Cache
@@ -104,19 +103,26 @@ def _require_unseen(record: RunRecord, scans: Sequence[Path], data: Path, data_h
 
     If the folder that it was trained on is gone, this shows only for the same set of scans.
     """
-    from spineseg.data.layouts import open_labelled
-
-    trained: list[Path] = []
-    seen = len(record.train) if data_hash == record.data_hash else 0
-    if not seen:
-        with suppress(UserError):  # its folder is gone or was emptied
-            own = open_labelled(Path(record.data)).cases()
-            trained = [case.image for case in own if case.id in record.train]
-        seen = len({*map(_content, scans)} & {*map(_content, trained)})
+    if data_hash == record.data_hash:
+        seen = len(record.train)
+    else:
+        trained = {*map(_content, _trained_scans(record))}
+        seen = len(trained & {*map(_content, scans)}) if trained else 0
     if seen:
         what = f"{seen} of its {len(scans)} scans are among those that the run was trained on"
         remedy = "give other scans, or leave out --data to score its test cases"
         raise UserError.at(data, what, remedy)
+
+
+def _trained_scans(record: RunRecord) -> list[Path]:
+    """The scans that a run was trained on; none if their folder is gone or was emptied."""
+    from spineseg.data.layouts import open_labelled
+
+    try:
+        cases = open_labelled(Path(record.data)).cases()
+    except UserError:
+        return []
+    return [case.image for case in cases if case.id in record.train]
 
 
 def _content(scan: Path) -> bytes:
