@@ -121,6 +121,8 @@ def test_losses():
     assert text.endswith("epoch 2. The testing loss ends below it, at 0.500.")
     assert "testing" not in findings.on_losses(curves.assign(test_loss=np.nan))
     assert findings.on_losses(curves[:0]) == ""
+    one = findings.on_losses(curves[curves["epoch"] == curves["epoch"].min()])
+    assert one.startswith("The training loss of the only epoch is ")
     rising = findings.on_losses(curves.assign(train_loss=[0.5, 2.0, 0.7, 2.2]))
     assert "does not fall: it goes from 0.60 in the first epoch to 2.100 in epoch 2." in rising
 

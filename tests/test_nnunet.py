@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -208,6 +209,30 @@ def test_the_whole_data_set_can_be_trained_on(phantom, workspace, monkeypatch):
     assert read_json(run / "run.json")["test"] == []
     assert read_json(run / "dataset.json")["numTraining"] == 10
     assert pd.read_csv(run / "log.csv")["test_loss"].isna().all()
+
+
+@installed
+def test_on_scans_it_starts_from_weights_and_plan_of_a_run_on_simulated_patients(
+    phantom, workspace, monkeypatch
+):
+    """Without a step of the optimizer, the weights stay those that it started from."""
+    few = property(lambda self: Experiment(Path("simulated-5"), self.profile))
+    monkeypatch.setattr(Experiment, "pretraining", few)
+    experiment = Experiment.of(phantom, "smoke")
+    settings = {"name": "tuning", "nnunet_epochs": 3, "epochs": 6, "finetune_epochs": 2}
+    experiment = replace(experiment, profile=replace(experiment.profile, **settings))
+    start = train(experiment.pretraining, "nnunet", "all")
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda optimizer: None)
+    run = train(experiment, "nnunet")
+    facts, before = read_json(run / "run.json"), read_json(start / "run.json")
+    assert (before["epochs"], facts["epochs"]) == (3, 1)
+    assert facts["started_from"] == {key: before[key] for key in facts["started_from"]}
+    assert facts["grid"] != before["grid"]
+    assert read_json(run / "plans.json") == read_json(start / "plans.json")
+    weights = load_checkpoint(start)["network"]
+    for name, value in load_checkpoint(run)["network"].items():
+        assert torch.equal(value, weights[name]), name
+    assert np.isfinite(pd.read_csv(score_run(run) / "scores.csv")["value"]).any()
 
 
 @installed

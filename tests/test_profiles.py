@@ -75,10 +75,19 @@ def test_every_setting_that_was_chosen_is_that_of_a_method_and_a_profile():
 
 @pytest.mark.parametrize(
     ("data", "model", "epochs"),
-    [(None, "unet", 7), (None, "segnet", 60), (None, "nnunet", 96), ("scans", "unet", 50)],
+    [
+        (None, "unet", 7),
+        (None, "segnet", 60),
+        (None, "nnunet", 96),
+        ("scans", "unet", 50),
+        ("scans", "nnunet", 80),
+    ],
 )
 def test_epochs_of_a_method(tmp_path, monkeypatch, data, model, epochs):
-    """On scans, a network that starts from simulated patients trains for `finetune_epochs`."""
+    """On scans, a network that starts from simulated patients trains for `finetune_epochs`.
+
+    nnU-Net takes the same share of its own: 96 * 50 / 60.
+    """
     (tmp_path / "tuned.csv").write_text("profile,model,learning_rate,epochs\nlaptop,unet,0.02,7\n")
     monkeypatch.setattr("spineseg.profiles.TUNED", tmp_path / "tuned.csv")
     (tmp_path / "scans").mkdir()

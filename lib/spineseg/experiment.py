@@ -98,12 +98,17 @@ class Experiment:
         return self.profile.finetune_epochs is not None and not synthetic
 
     def epochs(self, model: str) -> int:
-        """The number of epochs of a method's run."""
+        """The number of epochs of a method's run.
+
+        From weights of simulated patients, nnU-Net takes the same share of its epochs as the other
+        networks take of the profile's.
+        """
+        profile = self.profile
+        finetune = profile.finetune_epochs if self.starts_from_simulated else None
         if model == NNUNET:
-            return self.profile.nnunet_epochs
-        if self.starts_from_simulated and self.profile.finetune_epochs is not None:
-            return self.profile.finetune_epochs
-        return self.profile.tuned(model).epochs
+            share = 1 if finetune is None else finetune / profile.epochs
+            return max(1, round(profile.nnunet_epochs * share))
+        return profile.tuned(model).epochs if finetune is None else finetune
 
     @property
     def data_name(self) -> str:

@@ -1,7 +1,7 @@
 """Hand the cases to nnU-Net, let it plan and preprocess."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +17,20 @@ from spineseg.nnunet.package import (
     DatasetFingerprintExtractor,
     DefaultPreprocessor,
     ExperimentPlanner,
+    PlansManager,
     generate_dataset_json,
     nnunet_folders,
 )
+from spineseg.nnunet.segmenter import read_plans
 from spineseg.runs import RunRecord
 from spineseg.utils.files import write_json
 from spineseg.utils.progress import progress_bar
 
 
-def plan(cache: Cache, record: RunRecord, folder: Path) -> None:
+def plan(cache: Cache, record: RunRecord, folder: Path, start: Path | None = None) -> None:
     """Hand over all cases, plan on the training cases, preprocess all.
+
+    With the run `start`, its plan is taken instead.
 
     An interrupted run repeats this: nnU-Net unpickles what it finds in its folders, so files from
     elsewhere could run code. Equal cases give an equal plan.
@@ -36,10 +40,20 @@ def plan(cache: Cache, record: RunRecord, folder: Path) -> None:
         shutil.rmtree(made.parent, ignore_errors=True)
         made.mkdir(parents=True)
     train, test = list(record.train), list(record.test)
+    taken = read_plans(start) if start else None
+    spacing = (
+        PlansManager(taken).original_median_spacing_after_transp
+        if taken
+        else np.median([cache.spacing(case) for case in train], axis=0).tolist()
+    )
 
     def hand_over() -> None:
-        _write_volumes(cache, record, raw)
+        _write_volumes(cache, record, raw, spacing)
         write_dataset_json(raw, train)
+
+    def take_plan() -> None:
+        extract_fingerprint()
+        write_json(preprocessed / f"{PLANS_NAME}.json", taken)
 
     def preprocess() -> None:
         write_dataset_json(preprocessed, train + test)
@@ -49,7 +63,11 @@ def plan(cache: Cache, record: RunRecord, folder: Path) -> None:
         split = {"train": train, "val": test or train}
         write_json(preprocessed / "splits_final.json", [split])
 
-    steps: tuple[Callable[[], None], ...] = (hand_over, plan_network, preprocess)
+    steps: tuple[Callable[[], None], ...] = (
+        hand_over,
+        take_plan if taken else plan_network,
+        preprocess,
+    )
     with nnunet_folders(folder):
         for step in progress_bar(steps, desc=f"plan {record.title}", unit="step"):
             step()
@@ -57,10 +75,15 @@ def plan(cache: Cache, record: RunRecord, folder: Path) -> None:
 
 def plan_network() -> None:
     """Let nnU-Net plan for the cases in its folder of raw data."""
+    extract_fingerprint()
+    ExperimentPlanner(DATASET, suppress_transpose=True).plan_experiment()
+
+
+def extract_fingerprint() -> None:
+    """Let nnU-Net measure the cases in its folder of raw data."""
     extractor = DatasetFingerprintExtractor(DATASET, num_processes=1)
     extractor.show_progress_bar = False
     extractor.run()
-    ExperimentPlanner(DATASET, suppress_transpose=True).plan_experiment()
 
 
 def write_dataset_json(folder: Path, cases: list[str]) -> None:
@@ -81,12 +104,12 @@ def write_dataset_json(folder: Path, cases: list[str]) -> None:
     )
 
 
-def _write_volumes(cache: Cache, record: RunRecord, raw: Path) -> None:
+def _write_volumes(cache: Cache, record: RunRecord, raw: Path, spacing: Sequence[float]) -> None:
     """Write every case's cropped slices and classes as NIfTI.
 
-    All get the median spacing of the training cases, for which nnU-Net plans.
+    All get the same spacing (slices, rows, columns), that of the plan, so that nnU-Net resamples
+    none.
     """
-    spacing = np.median([cache.spacing(case) for case in record.train], axis=0)
     for folder, volumes, ending in (
         ("imagesTr", cache.images, "_0000.nii.gz"),
         ("labelsTr", cache.masks, ".nii.gz"),
@@ -94,5 +117,5 @@ def _write_volumes(cache: Cache, record: RunRecord, raw: Path) -> None:
         (raw / folder).mkdir()
         for case, volume in zip(cache.index["cases"], volumes, strict=True):
             image = sitk.GetImageFromArray(volume[..., record.grid.window])
-            image.SetSpacing(spacing[::-1].tolist())
+            image.SetSpacing(spacing[::-1])
             sitk.WriteImage(image, raw / folder / f"{case}{ending}")

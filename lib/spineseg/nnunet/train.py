@@ -29,12 +29,12 @@ def train_nnunet(
 ) -> None:
     """Train a run of nnU-Net, or resume it after its last finished epoch.
 
-    The contract is that of `training.loop.train_network`, but a run always starts from random
-    weights, so `start` is None. The losses in log.csv are nnU-Net's own,
-    cross-entropy plus soft Dice. Its validation cases are the test cases. Nothing is selected by
-    them: the weights are those of the last epoch. It computes in float16 on CUDA, as nnU-Net does;
-    in bf16 on CPUs that are fast at it, as our own networks do; else in float32. Batches are drawn
-    and augmented in this process.
+    The contract is that of `training.loop.train_network`. A run that starts from the run `start`
+    takes its plan, too, because the weights fit only the network that was planned there. The losses
+    in log.csv are nnU-Net's own, cross-entropy plus soft Dice. Its validation cases are the test
+    cases. Nothing is selected by them: the weights are those of the last epoch. It computes in
+    float16 on CUDA, as nnU-Net does; in bf16 on CPUs that are fast at it, as our own networks do;
+    else in float32. Batches are drawn and augmented in this process.
     """
     begun = folder / WORK / BEGUN
     before = read_json(begun, ("record", "devices")) if begun.is_file() else None
@@ -43,13 +43,13 @@ def train_nnunet(
         devices = before["devices"]
     else:
         shutil.rmtree(folder / WORK, ignore_errors=True)
-    plan(cache, record, folder)
+    plan(cache, record, folder, start)
     with claim_gpu() as gpu:
         fabric = make_fabric(FIRST_WIDTH, gpu=gpu or 0)  # on CUDA, nnU-Net sets its own precision
         devices = list(dict.fromkeys([*devices, _describe(fabric)]))
         write_json(begun, {"record": record.to_json(), "devices": devices})
         with nnunet_folders(folder, nnUNet_n_proc_DA="0", nnUNet_compile="false") as work:
-            trainer = build_trainer(work, folder, record, fabric)
+            trainer = build_trainer(work, folder, record, fabric, start)
             trainer.run(f"train {record.title}", until)
     if trainer.is_done:
         _keep(trainer, folder, record)

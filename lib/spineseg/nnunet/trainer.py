@@ -22,6 +22,7 @@ from spineseg.nnunet.package import (
     nnUNetTrainer,
 )
 from spineseg.runs import LOG, RunRecord, retrain_remedy
+from spineseg.training.checkpoint import load_checkpoint, load_state
 from spineseg.training.loop import EPOCHS_PER_SEED
 from spineseg.utils.errors import UserError
 from spineseg.utils.files import atomic_write, read_json, write_csv
@@ -136,8 +137,13 @@ class Trainer(nnUNetTrainer):
         )
 
 
-def build_trainer(work: Path, folder: Path, record: RunRecord, fabric: Fabric) -> Trainer:
-    """The trainer of a planned run, at the epoch that it has reached."""
+def build_trainer(
+    work: Path, folder: Path, record: RunRecord, fabric: Fabric, start: Path | None = None
+) -> Trainer:
+    """The trainer of a planned run, at the epoch that it has reached.
+
+    Before the first, it has the weights of the run `start`, if given.
+    """
     preprocessed = work / "preprocessed" / DATASET
     plans = read_json(preprocessed / f"{PLANS_NAME}.json") | {"continue_training": True}
     configuration = plans["configurations"][CONFIGURATION]
@@ -155,5 +161,8 @@ def build_trainer(work: Path, folder: Path, record: RunRecord, fabric: Fabric) -
     )
     trainer.save_every = 1
     trainer.logger.plot_progress_png = lambda folder: None  # log.csv has it all
+    if start:
+        trainer.initialize()
+        load_state(trainer.network, load_checkpoint(start), start)
     maybe_load_checkpoint(trainer, continue_training=True, validation_only=False)
     return trainer

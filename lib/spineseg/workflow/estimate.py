@@ -11,7 +11,6 @@ from spineseg.models.counting import COLUMNS, ROWS, SLICES
 from spineseg.profiles import Profile
 from spineseg.runs import is_finished
 from spineseg.workflow.gather import Run
-from spineseg.workflow.train import starts_from_simulated
 
 STEPS = 3  # timed, after one to warm up
 MULTIPLE = 16  # of a network's input
@@ -74,7 +73,7 @@ class Paces:
 
 def _first(experiment: Experiment, model: str, runs: Sequence[Run]) -> list[ToTrain]:
     """The unfinished runs on simulated patients that a method's runs start from."""
-    if not starts_from_simulated(experiment, model):
+    if not experiment.starts_from_simulated:
         return []
     first = experiment.pretraining
     seeds = {run.seed for run in runs if run.model == model}

@@ -32,7 +32,7 @@ from spineseg.workflow.prepare import SPLIT, folds_to_run
 from spineseg.workflow.study import CROSS_VALIDATED
 from spineseg.workflow.study_results import stored_beside
 from spineseg.workflow.tables import DERIVED, derivable, stored_tables
-from spineseg.workflow.train import DEADLINE, chosen_models, starts_from_simulated
+from spineseg.workflow.train import DEADLINE, chosen_models
 
 TEXTS = ("data", "profile", "models", "runs")  # the settings in `config` that are no numbers
 SETTINGS = (*TEXTS, "minutes")
@@ -229,7 +229,7 @@ class Graph:
 
     def pretrained(self, wildcards: Any) -> list[str]:
         """The run on simulated patients that a run starts from, if any."""
-        if not starts_from_simulated(self.experiment, wildcards.model):
+        if not self.experiment.starts_from_simulated:
             return []
         return [self.pretraining_run.format(model=wildcards.model, seed=wildcards.seed)]
 
@@ -274,7 +274,7 @@ class Graph:
         """What a run depends on besides its scans."""
         model = wildcards.model
         settings = self.experiment.profile.tuned(model).training_settings(model)
-        return [fingerprint.training_code(model), settings]
+        return [fingerprint.training_code(model), self.experiment.epochs(model), settings]
 
     def simulated_cache(self) -> list[Any]:
         """What the simulated scans depend on that runs on scans start from."""

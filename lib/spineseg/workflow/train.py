@@ -66,7 +66,7 @@ def train(
     train_run = _trainer(model)
     cache = prepare(experiment)  # before anything is trained: scans can be bad
     start = None
-    if starts_from_simulated(experiment, model):
+    if experiment.starts_from_simulated:
         start = train(experiment.pretraining, model, ALL, until, seed)
     folder = experiment.run(model, fold, seed)
     if start and not is_finished(start):
@@ -89,8 +89,3 @@ def _trainer(model: str) -> Callable[[RunRecord, Cache, Path, Path | None, float
     from spineseg.training.loop import train_network
 
     return train_network
-
-
-def starts_from_simulated(experiment: Experiment, model: str) -> bool:
-    """Whether a run starts from weights of simulated patients; those of nnU-Net never do."""
-    return experiment.starts_from_simulated and model != NNUNET

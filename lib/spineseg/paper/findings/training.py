@@ -22,6 +22,8 @@ def on_losses(curves: pd.DataFrame) -> str:
     sentences = [
         f"The training loss {goes} from {first['train_loss']:.2f} in the first epoch to "
         f"{last['train_loss']:.3f} in epoch {means.index[-1]}."
+        if len(means) > 1
+        else f"The training loss of the only epoch is {first['train_loss']:.3f}."
     ]
     if pd.notna(last["test_loss"]):
         side = "below" if last["test_loss"] < last["train_loss"] else "above"
@@ -154,12 +156,12 @@ def on_scores(table3: pd.DataFrame, model: str = PROPOSED) -> str:
     )
 
 
-def on_worst_class(table3: pd.DataFrame, scores: pd.DataFrame) -> str:
-    """The class with the lowest DSC of ASPP-UNet, ours and in print, and if few patients cause it.
+def on_worst_class(table3: pd.DataFrame, scores: pd.DataFrame, model: str = PROPOSED) -> str:
+    """The class with the lowest DSC of a method, ours and in print, and if few patients cause it.
 
     `table3` is that of `beside_table3`, `scores` is the scores.csv of an experiment or rows of it.
     """
-    rows = table3[(table3["model"] == PROPOSED) & (table3["metric"] == "DSC")]
+    rows = table3[(table3["model"] == model) & (table3["metric"] == "DSC")]
     classes = rows[rows["class"] != ALL_CLASSES]
     ran = classes.dropna(subset="ours").to_dict("records")
     if not ran:
@@ -172,7 +174,7 @@ def on_worst_class(table3: pd.DataFrame, scores: pd.DataFrame) -> str:
         f"The class with the lowest DSC is {ours} ({worst['ours']:.1f} %){link} "
         f"({printed['paper']:.1f} %)."
     ]
-    volumes = volume_dsc(scores).query("model == @PROPOSED")
+    volumes = volume_dsc(scores).query("model == @model")
     cases = 100 * volumes[volumes["class"] == ours].groupby("case")["value"].mean()
     poor = cases < FAILING
     if poor.any() and not poor.all():
