@@ -84,10 +84,12 @@ def planned(phantom, workspace, monkeypatch) -> Callable[..., dict[str, dict[str
 def test_each_job_of_a_cluster_asks_for_what_its_profile_says(profile, planned):
     jobs = planned(profile, "unet nnunet", mode="remote")
     rows = {name: "notebook" for name in jobs if name in NOTEBOOKS}
-    rows |= {"train unet": "train", "pretrain unet": "train", "tables": "gather"}
+    rows |= {"train unet": "train", "tables": "gather"}
+    rows |= {f"pretrain {model}": "train" for model in ("unet", "nnunet")}
     rows |= {"train nnunet": "nnunet" if "nnunet" in JOBS[profile] else "train"}
     assert {"prepare", "train nnunet", "report", "cost", "01_data_exploration"} < set(jobs)
-    assert ("pretrain unet" in jobs) == (profile == "laptop")
+    pretrained = {name for name in jobs if name.startswith("pretrain")}
+    assert pretrained == ({"pretrain unet", "pretrain nnunet"} if profile == "laptop" else set())
     for name, asked in jobs.items():
         assert asked == {"threads": 1} | JOBS[profile][rows.get(name, name)], name
 
