@@ -71,7 +71,7 @@ if graph.trains:
             output:
                 graph.pretraining_run,
             params:
-                training=graph.training,
+                training=graph.pretraining,
                 cache=graph.simulated_cache(),
             threads: graph.threads("train", workflow, graph.parallel_runs(1))
             resources: **graph.resources("train")

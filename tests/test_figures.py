@@ -98,11 +98,18 @@ def test_losses_of_one_method_span_its_folds_and_seeds():
         {"fold": fold, "seed": seed, "epoch": epoch, "train_loss": loss, "test_loss": loss / 2}
         for fold, seed, loss in ((0, 0, 1.0), (0, 1, 2.0), (1, 0, 6.0))
         for epoch in (1, 2)
-    )
+    ).assign(model="unet")
     axes = figures.training(log).axes[0]
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [3, 3])
     band = axes.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == (1, 6)
+
+
+def test_the_loss_of_nnunet_is_drawn_above_zero():
+    log = pd.DataFrame({"epoch": [1, 2], "train_loss": [0.5, -0.9], "test_loss": [0.6, -0.8]})
+    axes = figures.training(log.assign(model="nnunet", fold=0, seed=0)).axes[0]
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [1.5, 0.1])
+    assert axes.get_ylabel() == "cross-entropy + 1 - soft Dice"
 
 
 def test_scores_by_class_have_a_point_per_case():

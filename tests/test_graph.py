@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -84,9 +85,10 @@ def planned(phantom, workspace, monkeypatch) -> Callable[..., dict[str, dict[str
 def test_each_job_of_a_cluster_asks_for_what_its_profile_says(profile, planned):
     jobs = planned(profile, "unet nnunet", mode="remote")
     rows = {name: "notebook" for name in jobs if name in NOTEBOOKS}
-    rows |= {"train unet": "train", "tables": "gather"}
-    rows |= {f"pretrain {model}": "train" for model in ("unet", "nnunet")}
-    rows |= {"train nnunet": "nnunet" if "nnunet" in JOBS[profile] else "train"}
+    rows["tables"] = "gather"
+    for step in ("pretrain", "train"):
+        rows |= {f"{step} unet": "train"}
+        rows |= {f"{step} nnunet": "nnunet" if "nnunet" in JOBS[profile] else "train"}
     assert {"prepare", "train nnunet", "report", "cost", "01_data_exploration"} < set(jobs)
     pretrained = {name for name in jobs if name.startswith("pretrain")}
     assert pretrained == ({"pretrain unet", "pretrain nnunet"} if profile == "laptop" else set())
@@ -131,7 +133,7 @@ def test_each_profile_has_its_jobs_and_each_job_its_numbers():
     }  # ask for what a profile with images as large does
     assert set(JOBS) == {path.stem for path in PROFILES.glob("*.yaml")} - sharing
     for profile, rows in JOBS.items():
-        assert set(rows) - {"nnunet"} == set(JOBS["laptop"])
+        assert set(rows) - {"nnunet"} == set(JOBS["smoke"])
         for name, row in rows.items():
             assert {"mem_mb", "runtime", "gpu"} <= set(row) <= {"threads", *row}, (profile, name)
             assert all(type(number) is int and number >= 0 for number in row.values())
@@ -318,13 +320,30 @@ def test_stored_results_of_simulated_patients_are_not_to_be_replaced(monkeypatch
         Graph({"data": "simulated", "profile": "laptop"}, REPOSITORY)
 
 
-def test_weights_to_start_from_depend_on_the_simulated_scans(phantom, workspace):
-    def steps(**settings) -> list:
+@pytest.fixture
+def graph_of_patients(phantom, workspace) -> Callable[..., Graph]:
+    """The graph of `patients` with other settings."""
+
+    def make(**settings: float) -> Graph:
         profile = yaml.safe_load((PROFILES / "patients.yaml").read_text())
         (workspace / "mine.yaml").write_text(yaml.safe_dump(profile | settings))
-        graph = Graph({"data": str(phantom), "profile": str(workspace / "mine.yaml")}, REPOSITORY)
-        return graph.simulated_cache()
+        return Graph({"data": str(phantom), "profile": str(workspace / "mine.yaml")}, REPOSITORY)
+
+    return make
+
+
+def test_weights_to_start_from_depend_on_the_simulated_scans(graph_of_patients):
+    def steps(**settings: float) -> list:
+        return graph_of_patients(**settings).simulated_cache()
 
     assert steps() == steps(epochs=7)
     assert steps() != steps(image_size=176)
     assert steps() != steps(split_seed=1)
+
+
+def test_weights_to_start_from_depend_on_the_epochs_that_made_them(graph_of_patients):
+    def pretraining(**settings: float) -> list:
+        return graph_of_patients(**settings).pretraining(SimpleNamespace(model="nnunet"))
+
+    assert pretraining() == pretraining(finetune_epochs=15)
+    assert pretraining() != pretraining(nnunet_epochs=7)

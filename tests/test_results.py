@@ -150,8 +150,8 @@ def test_notebooks_ran_with_the_parameters_given(config, reproduced):
         assert 'profile = "smoke"' in injected[0].source
 
 
-@pytest.mark.parametrize("lesson", ["06_baselines", "11_verdicts"])
-def test_lessons_run_on_methods_without_the_proposed_one(lesson, config, reproduced, tmp_path):
+def test_lessons_run_on_methods_without_the_proposed_one(config, reproduced, tmp_path):
+    lessons = ("06_baselines", "11_verdicts")
     for name in ("runs", "cache"):
         (tmp_path / name).symlink_to(reproduced / name)
     shutil.copytree(STORED / SHOWN, tmp_path / "results" / SHOWN)
@@ -159,11 +159,12 @@ def test_lessons_run_on_methods_without_the_proposed_one(lesson, config, reprodu
     folds = sorted({path.name.split("-")[2] for path in runs})
     where = ["--data", str(config["data"]), "--profile", "smoke"]
     environment = {**os.environ, "SPINESEG_ROOT": str(tmp_path)}
-    notebook = [str(REPOSITORY / "notebooks" / f"{lesson}.ipynb"), str(tmp_path / "out.ipynb")]
+    parameters = ["-p", "data", where[1], "-p", "profile", "smoke"]
+    notebooks = [REPOSITORY / "notebooks" / f"{name}.ipynb" for name in lessons]
     for command in (
         ["spineseg", "gather", *where, "--models", "unet", "segnet", "--folds", *folds],
         ["spineseg", "tables", *where],
-        ["papermill", *notebook, "-p", "data", where[1], "-p", "profile", "smoke"],
+        *(["papermill", str(path), str(tmp_path / path.name), *parameters] for path in notebooks),
     ):
         done = subprocess.run(
             [sys.executable, "-m", *command], env=environment, capture_output=True, text=True

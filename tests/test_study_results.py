@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 from spineseg import cli, commands
+from spineseg.evaluation.result_files import CEILING, COST
 from spineseg.experiment import Experiment
 from spineseg.utils.files import read_json, write_json
+from spineseg.utils.paths import REPOSITORY
 from spineseg.workflow import study, study_results
 from spineseg.workflow.gather import results_of
 
@@ -34,7 +36,13 @@ def experiment(workspace, monkeypatch) -> Experiment:
     for module in (study, study_results):
         monkeypatch.setattr(module, "experiments", lambda: [experiment])
     monkeypatch.setattr(study_results, "_simulate_phantom", lambda: None)
+    monkeypatch.setattr(study_results, "write_cost", copy_cost)
     return experiment
+
+
+def copy_cost(experiment: Experiment) -> None:
+    """A stored cost; to measure one takes most of a minute."""
+    shutil.copy(REPOSITORY / "results" / "phantom-mini-smoke" / COST.name, experiment.results)
 
 
 def chain(experiment: Experiment, model: str = MODEL) -> study.Chain:
@@ -65,6 +73,8 @@ def test_the_whole_study_leaves_its_tables(experiment, workspace, monkeypatch, c
     assert convergence["change"].notna().all()
     scores = pd.read_csv(experiment.results / "scores.csv")
     assert set(scores["aggregation"]) == {"volume"}
+    for measured in (COST, CEILING):
+        assert (experiment.results / measured.name).is_file()
     assert not set(scores["case"]) & set(validation["case"])
     assert (experiment.results / "provenance.json").is_file()
 

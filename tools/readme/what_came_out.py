@@ -247,7 +247,7 @@ def _same_share() -> str:
 
 def _longer() -> str:
     """How much twice the epochs change the lead, where this was tried."""
-    epochs = load_profile(SHOWN_PROFILE).epochs
+    profile = load_profile(SHOWN_PROFILE)
     longer = stored.longer()
     if longer.empty:
         return ""
@@ -255,9 +255,9 @@ def _longer() -> str:
     most, consequence = (after - before).abs().max(), without_verdict()
     networks = f", but change some networks by more than our limit. {consequence}"
     return (
-        f"The networks were trained for {epochs} epochs. Twice as many, tried with "
-        f"{stages_tried_longer()} (one seed), change the lead by at most {most:.1f} points"
-        f"{networks if consequence else '.'}"
+        f"The networks were trained for {profile.epochs} epochs. In images of "
+        f"{profile.image_size} rows, twice as many, tried with {stages_tried_longer()} (one seed), "
+        f"change the lead by at most {most:.1f} points{networks if consequence else '.'}"
     )
 
 

@@ -16,10 +16,12 @@ APART = 0.7  # units of k between two methods, so that their intervals do not co
 def training(log: pd.DataFrame) -> Figure:
     """Training and testing loss of one method per epoch: the mean over its runs.
 
-    The band spans the runs (folds and seeds).
+    The band spans the runs (folds and seeds). One is added to the loss of nnU-Net (`_losses`).
     """
+    (model,) = log["model"].unique()
     figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 3.8), layout="constrained")
     long = log.melt(["epoch", *RUN], ["train_loss", "test_loss"], "part", "loss").dropna()
+    long["loss"] += _added(model)
     long["part"] = long["part"].map({"train_loss": "training", "test_loss": "testing"})
     sns.lineplot(
         long,
@@ -31,7 +33,7 @@ def training(log: pd.DataFrame) -> Figure:
         ax=axes,
         palette=["#0072B2", "#D55E00"],
     )
-    axes.set(xlabel="epoch", ylabel="cross-entropy")
+    axes.set(xlabel="epoch", ylabel=_loss_name(model))
     log_scale(axes, "y")
     axes.legend(title=None)
     sns.despine(ax=axes)
@@ -69,19 +71,26 @@ def _losses(curves: pd.DataFrame, part: str, label: str) -> Figure:
         squeeze=False,
     )
     for axis, group in zip(axes[0], groups, strict=True):
-        is_nnunet = group == [NNUNET]
         for name in group:
-            loss, style = losses.loc[name] + is_nnunet, method_line(name)
+            loss, style = losses.loc[name] + _added(name), method_line(name)
             axis.plot(loss.index, loss["mean"], **style, markevery=max(1, len(loss) // 8))
             axis.fill_between(
                 loss.index, loss["min"], loss["max"], color=style["color"], alpha=0.2, linewidth=0
             )
-        own = "cross-entropy + 1 - soft Dice" if is_nnunet else "cross-entropy"
-        axis.set(xlabel="epoch", ylabel=f"{label}: {own}")
+        axis.set(xlabel="epoch", ylabel=f"{label}: {_loss_name(group[0])}")
         log_scale(axis, "y")
         axis.legend()
         sns.despine(ax=axis)
     return figure
+
+
+def _added(model: str) -> int:
+    """What is added to a method's loss in figures."""
+    return 1 if model == NNUNET else 0
+
+
+def _loss_name(model: str) -> str:
+    return "cross-entropy + 1 - soft Dice" if model == NNUNET else "cross-entropy"
 
 
 def noise(curves: pd.DataFrame) -> Figure:

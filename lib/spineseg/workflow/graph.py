@@ -272,9 +272,11 @@ class Graph:
 
     def training(self, wildcards: Any) -> list[Any]:
         """What a run depends on besides its scans."""
-        model = wildcards.model
-        settings = self.experiment.profile.tuned(model).training_settings(model)
-        return [fingerprint.training_code(model), self.experiment.epochs(model), settings]
+        return _training(self.experiment, wildcards.model)
+
+    def pretraining(self, wildcards: Any) -> list[Any]:
+        """The same of the run on simulated patients that a run starts from."""
+        return _training(self.experiment.pretraining, wildcards.model)
 
     def simulated_cache(self) -> list[Any]:
         """What the simulated scans depend on that runs on scans start from."""
@@ -357,6 +359,11 @@ def _wanted_runs(value: str) -> str:
         remedy = f"choose {' or '.join(filter(None, known))}, or leave it out"
         raise UserError.at(f"runs={value}", "not known", remedy)
     return value
+
+
+def _training(experiment: Experiment, model: str) -> list[Any]:
+    settings = experiment.profile.tuned(model).training_settings(model)
+    return [fingerprint.training_code(model), experiment.epochs(model), settings]
 
 
 def _pattern(experiment: Experiment, fold: str = "{fold}") -> str:
