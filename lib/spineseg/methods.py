@@ -1,5 +1,6 @@
 """The registry of methods: what the paper's tables compare, and our variants of ASPP-UNet."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
@@ -111,6 +112,11 @@ ABLATION_METHODS = _in_table("ablation")
 NOISE_METHODS = _in_table("noise")
 MECHANISM_METHODS = _in_table("mechanism")
 OWN_NETWORKS = tuple(name for name in METHODS if name != NNUNET)
+
+
+def proposed_or_first(models: Collection[str]) -> str:
+    """Of these methods, ASPP-UNet or, without it, the first of Table 3."""
+    return next(name for name in (PROPOSED, *TABLE3_METHODS) if name in models)
 
 
 def nnunet_is_installed() -> bool:

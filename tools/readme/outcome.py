@@ -179,8 +179,8 @@ def _on_patients() -> str:
     return (
         f"**On {leads[0]['cases']} real patients**, the lead over {METHODS[PLAIN].title} is "
         f"{joined(sizes)}. With twice the epochs, tried in images of "
-        f"{load_profile('patients').image_size} rows, it is {in_points(longer)}. With repaired "
-        f"names of vertebrae, {told}."
+        f"{load_profile('patients').image_size} rows, it is {in_points(longer)} "
+        f"({in_seeds(longer['seeds'])}). With repaired names of vertebrae, {told}."
     )
 
 

@@ -30,7 +30,7 @@ from spineseg.evaluation.summary import common_runs, volume_dsc
 from spineseg.experiment import Experiment
 from spineseg.fingerprint import training_code
 from spineseg.labels import CLASSES, FOREGROUND
-from spineseg.methods import METHODS, NOISE_METHODS, PROPOSED, TABLE3_METHODS
+from spineseg.methods import METHODS, NOISE_METHODS, TABLE3_METHODS, proposed_or_first
 from spineseg.profiles import Profile
 from spineseg.runs import FINISHED, RunRecord, is_finished, load_record
 from spineseg.utils.errors import Problem, UserError
@@ -228,7 +228,7 @@ def _example_arrays(
         for name in shown_before:
             arrays |= _new_predictions(experiment, name, runs, arrays, scores)
         return {EXAMPLES: arrays} if shown_before else {}
-    shown = PROPOSED if PROPOSED in compared else compared[0]
+    shown = proposed_or_first(compared)
     first = experiment.run(*next(run for run in runs if run.model == shown))
     return {
         EXAMPLES: _examples(experiment, compared, shown, scores),
