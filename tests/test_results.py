@@ -17,19 +17,16 @@ import yaml
 
 from spineseg.evaluation.provenance import changed_files
 from spineseg.evaluation.summary import summarise
-from spineseg.methods import (
-    ABLATION_METHODS,
-    METHODS,
-    NNUNET,
-    NOISE_METHODS,
-    nnunet_is_installed,
-)
+from spineseg.methods import ABLATION_METHODS, METHODS, NNUNET, NOISE_METHODS
 from spineseg.utils.paths import REPOSITORY
 
 STORED = REPOSITORY / "results"
 COMMITTED = "phantom-mini-smoke"
 SHOWN = "phantom-laptop"  # what README and notebooks show
+# The stored numbers lack nnU-Net, which is not installed everywhere.
 MODELS = [name for name in dict.fromkeys([*NOISE_METHODS, *ABLATION_METHODS]) if name != NNUNET]
+FEW = ["unet", "unet3d", "aspp_unet", "aspp_unet_noise", "aspp_unet_1"]  # one of each kind
+NOT_OF_FEW = "over segnet|over deeplabv3|position 4|four modules"  # verdicts without a row then
 TOLERANCES = yaml.safe_load((REPOSITORY / "tests" / "tolerances.yaml").read_text())
 
 
@@ -45,9 +42,13 @@ def run_graph(root: Path, **config: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def config(phantom) -> dict[str, object]:
-    """Without nnU-Net, which is not installed everywhere."""
-    return {"profile": "smoke", "data": phantom, "models": " ".join(MODELS)}
+def models(request) -> list[str]:
+    return MODELS if request.config.getoption("--methods") else FEW
+
+
+@pytest.fixture(scope="module")
+def config(phantom, models) -> dict[str, object]:
+    return {"profile": "smoke", "data": phantom, "models": " ".join(models)}
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +61,15 @@ def reproduced(config, tmp_path_factory) -> Path:
     return root
 
 
-def read_rows(path: Path) -> pd.DataFrame:
-    """A table. If nnU-Net is installed, its rows are left out: the stored ones lack its numbers."""
+def read_rows(path: Path, models: list[str]) -> pd.DataFrame:
+    """The rows of a table, without those that need methods that are not in `models`."""
     table = pd.read_csv(path, dtype={"note": str})  # also if no row has one
-    if "model" not in table or not nnunet_is_installed():
+    if "key" in table and models == FEW:
+        return table[~table["key"].str.contains(NOT_OF_FEW)]
+    if "model" not in table:
         return table
-    return table[~table["model"].isin([NNUNET, METHODS[NNUNET].title])]
+    others = {name: METHODS[name].title for name in METHODS if name not in models}
+    return table[~table["model"].isin([*others, *others.values()])]
 
 
 def differences(new: pd.DataFrame, old: pd.DataFrame, tolerances: dict) -> list[str]:
@@ -93,9 +97,9 @@ def differences(new: pd.DataFrame, old: pd.DataFrame, tolerances: dict) -> list[
 
 
 @pytest.mark.parametrize("table", TOLERANCES)
-def test_numbers_are_the_committed_ones(table, reproduced):
-    new = read_rows(reproduced / "results" / COMMITTED / table)
-    old = read_rows(STORED / COMMITTED / table)
+def test_numbers_are_the_committed_ones(table, models, reproduced):
+    new = read_rows(reproduced / "results" / COMMITTED / table, models)
+    old = read_rows(STORED / COMMITTED / table, models)
     assert differences(new, old, TOLERANCES[table]) == []
 
 
@@ -162,7 +166,7 @@ def test_lessons_run_on_methods_without_the_proposed_one(config, reproduced, tmp
     parameters = ["-p", "data", where[1], "-p", "profile", "smoke"]
     notebooks = [REPOSITORY / "notebooks" / f"{name}.ipynb" for name in lessons]
     for command in (
-        ["spineseg", "gather", *where, "--models", "unet", "segnet", "--folds", *folds],
+        ["spineseg", "gather", *where, "--models", "unet", "unet3d", "--folds", *folds],
         ["spineseg", "tables", *where],
         *(["papermill", str(path), str(tmp_path / path.name), *parameters] for path in notebooks),
     ):

@@ -2,6 +2,9 @@
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr
+from io import StringIO
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -18,10 +21,33 @@ MODEL = "unet"
 
 
 @pytest.fixture
-def experiment(workspace, monkeypatch) -> Experiment:
+def experiment(tmp_path, monkeypatch) -> Experiment:
     """The only experiment of the study."""
+    return set_up(tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, str]:
+    """The folder of a study that was carried out, and what it said."""
+    root, said = tmp_path_factory.mktemp("study"), StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(said):
+        set_up(root, patch)
+        assert cli.main(["study", "--workers", "1"]) == 0
+    return root, said.getvalue()
+
+
+@pytest.fixture
+def studied(finished, tmp_path, monkeypatch) -> Experiment:
+    """The experiment in a copy of the study that was carried out."""
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    return set_up(tmp_path, monkeypatch)
+
+
+def set_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    """Make the study small, with everything it writes under `root`."""
+    monkeypatch.setenv("SPINESEG_ROOT", str(root))
     experiment = Experiment.of("simulated-6", "smoke")
-    tuned = workspace / "tuned.csv"
+    tuned = root / "tuned.csv"
     monkeypatch.setattr("spineseg.profiles.TUNED", tuned)
     for name, value in {
         "TUNED": tuned,
@@ -53,9 +79,9 @@ def chain(experiment: Experiment, model: str = MODEL) -> study.Chain:
     yield [study.Job(experiment, model, 0, seed) for seed in study.SEEDS]
 
 
-def test_the_whole_study_leaves_its_tables(experiment, workspace, monkeypatch, capsys):
-    assert cli.main(["study", "--workers", "1"]) == 0
-    assert "is not known: no results of it are stored" in capsys.readouterr().err
+def test_the_whole_study_leaves_its_tables(finished, studied, tmp_path, monkeypatch, capsys):
+    experiment = studied
+    assert "is not known: no results of it are stored" in finished[1]
     assert results_of(experiment)
     runs = read_json(experiment.results / "runs.json")
     assert [(run["model"], run["fold"], run["seed"]) for run in runs] == [
@@ -79,15 +105,14 @@ def test_the_whole_study_leaves_its_tables(experiment, workspace, monkeypatch, c
     assert (experiment.results / "provenance.json").is_file()
 
     assert study_results.estimate_study(2).endswith(" nothing to train: no run is missing")
-    shutil.copytree(experiment.runs.parent, workspace / "elsewhere")
+    shutil.copytree(experiment.runs.parent, tmp_path / "elsewhere")
     shutil.rmtree(experiment.runs.parent)
     monkeypatch.setattr("spineseg.workflow.estimate.seconds_per_epoch", lambda *_: 60.0)
     # two runs of 3 epochs, and trials of 1, 1, 3 and 6
     words = "of the runs that are stored, to train: 6 runs (U-Net-2D); this takes about {} minutes"
     assert study_results.estimate_study(1) == words.format(17)
     assert study_results.estimate_study(2) == words.format(9)
-    shutil.copytree(workspace / "elsewhere", experiment.runs.parent)
-    capsys.readouterr()
+    shutil.copytree(tmp_path / "elsewhere", experiment.runs.parent)
     assert cli.main(["study", "--store-only"]) == 0
     assert capsys.readouterr().out == f"{experiment.results}\n"
 
@@ -98,9 +123,9 @@ def test_nothing_to_store_is_an_error(workspace, capsys):
 
 
 def test_results_stay_if_another_method_is_trained_where_their_runs_are_not(
-    experiment, monkeypatch, capsys
+    studied, monkeypatch, capsys
 ):
-    assert cli.main(["study", "--workers", "1"]) == 0
+    experiment = studied
     names = ("scores.csv", "curves.csv", "noise.csv", "confusion.csv", "validation.csv")
     before = {name: pd.read_csv(experiment.results / name) for name in names}
     drawn = (experiment.results / "examples.npz").read_bytes()
@@ -128,9 +153,9 @@ def test_results_stay_if_another_method_is_trained_where_their_runs_are_not(
     assert {MODEL, "segnet"} <= set(pd.read_csv(experiment.results / "scores.csv")["model"])
 
 
-def test_a_longer_trial_is_stored_where_the_search_is_not(experiment, monkeypatch, capsys):
+def test_a_longer_trial_is_stored_where_the_search_is_not(studied, monkeypatch, capsys):
     """In a fresh clone, the chain goes on with the scores of trials that results/ hold."""
-    assert cli.main(["study", "--workers", "1"]) == 0
+    experiment = studied
     before = pd.read_csv(experiment.results / "validation.csv")
     scores = (experiment.results / "scores.csv").read_bytes()
     (rate,) = pd.read_csv(experiment.results / "search.csv").query("chosen")["learning_rate"]
@@ -158,13 +183,12 @@ def test_a_longer_trial_is_stored_where_the_search_is_not(experiment, monkeypatc
     assert "made with other code; train this run again" in capsys.readouterr().err
 
 
-def test_stored_runs_of_other_code_do_not_stay(experiment, monkeypatch, capsys):
-    assert cli.main(["study", "--workers", "1"]) == 0
+def test_stored_runs_of_other_code_do_not_stay(studied, monkeypatch, capsys):
+    experiment = studied
     shutil.rmtree(experiment.runs.parent)
     monkeypatch.setattr(study, "chains", lambda: [chain(experiment, "aspp_unet_1")])
     path = experiment.results / "runs.json"
     write_json(path, [run | {"code": "0" * 12} for run in read_json(path)])
-    capsys.readouterr()
     assert cli.main(["study", "--workers", "1"]) == 1
     err = capsys.readouterr().err
     for seed in study.SEEDS:
