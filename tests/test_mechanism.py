@@ -527,8 +527,12 @@ def test_twice_the_epochs_are_compared_at_the_rate_that_was_chosen():
         "(one seed), 120 epochs change U-Net-2D by +1.0 and ASPP-UNet by +2.5 points with three "
         "stages, so the lead there is +3.5 instead of +2.0. Other numbers of stages were "
         "not tried with both networks. A network is trained out if twice the epochs change it by "
-        "less than 1 point. After 60 epochs, these are not: U-Net-2D and ASPP-UNet with three "
-        "stages. So these leads are not judged. They are those of networks after 60 epochs."
+        "less than 1 point. After 60 epochs, none of these is. So these leads are not judged. "
+        "They are those of networks after 60 epochs."
+    )
+    one = longer.assign(unet_twice=80.9)
+    assert "After 60 epochs, these are not: ASPP-UNet with three stages. So" in findings.on_longer(
+        one, 60
     )
     last = searched(("aspp_unet_depth_2", 0.01, 120, False, 91.0))
     both = mechanism.longer_table(pd.concat([search, last]), LAPTOP)

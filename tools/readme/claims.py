@@ -5,7 +5,7 @@ from tools.readme import stored
 from tools.readme.stored import RESULTS, SHOWN, SHOWN_PROFILE
 
 from spineseg.evaluation.result_files import VERDICTS
-from spineseg.methods import METHODS, PLAIN, PROPOSED, TABLE3_METHODS
+from spineseg.methods import DEPTHS, METHODS, PLAIN, PROPOSED, TABLE3_METHODS
 from spineseg.models.receptive_field import rows_seen
 from spineseg.paper import findings, printed
 from spineseg.paper.findings.words import Row, in_stages, in_words, joined
@@ -62,7 +62,10 @@ def may_be_chance(row: pd.Series | Row, prefix: str = "") -> str:
 
 def stages_tried_longer() -> str:
     """With how many stages twice the epochs were tried for the networks of the mechanism."""
-    *fewer, most = stored.longer()["stages"]
+    stages = [*stored.longer()["stages"]]
+    if {*DEPTHS} <= {*stages}:
+        return "each number of stages"
+    *fewer, most = stages
     return joined([*map(in_words, fewer), in_stages(most)], "or")
 
 

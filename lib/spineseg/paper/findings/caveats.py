@@ -134,22 +134,28 @@ def _longer_control(row: Row) -> str:
 
 def on_trained_out(longer: pd.DataFrame, epochs: int) -> str:
     """Which networks change by too much to count as trained out; `longer` as in `on_longer`."""
-    networks = []
-    for row in longer.to_dict("records"):
-        names = [
-            METHODS[name].title
-            for name in (PLAIN, PROPOSED)
-            if abs(row[f"{name}_twice"] - row[name]) >= TRAINED_OUT
-        ]
-        if names:
-            networks.append(f"{joined(names)} with {in_stages(row['stages'])}")
-    if not networks:
+    untrained = {row["stages"]: _untrained(row) for row in longer.to_dict("records")}
+    count = sum(map(len, untrained.values()))
+    if not count:
         return ""
+    networks = "; ".join(
+        f"{joined(names)} with {in_stages(stages)}" for stages, names in untrained.items() if names
+    )
+    which = "none of these is" if count == 2 * len(longer) else f"these are not: {networks}"
     return (
         "A network is trained out if twice the epochs change it by less than "
-        f"{TRAINED_OUT:.0f} point. After {epochs} epochs, these are not: {'; '.join(networks)}. "
+        f"{TRAINED_OUT:.0f} point. After {epochs} epochs, {which}. "
         f"So these leads are not judged. They are those of networks after {epochs} epochs."
     )
+
+
+def _untrained(row: Row) -> list[str]:
+    """The titles of the networks of one depth that twice the epochs change by too much."""
+    return [
+        METHODS[name].title
+        for name in (PLAIN, PROPOSED)
+        if abs(row[f"{name}_twice"] - row[name]) >= TRAINED_OUT
+    ]
 
 
 def _longer(row: Row) -> str:
