@@ -18,7 +18,7 @@ def make_scan(size=(10, 14, 12), dtype=np.int16, seed=0) -> sitk.Image:
     return place(sitk.GetImageFromArray(values))
 
 
-def make_mask(size=(10, 14, 12), dtype=np.uint8, labels=(0, 1, 2)) -> sitk.Image:
+def make_mask(size=(10, 14, 12), dtype=np.uint8, labels=tuple(range(9))) -> sitk.Image:
     """A mask of layers, the first label lowest, as in a patient; of noise if labels are many."""
     if len(labels) > size[1]:
         return place(sitk.GetImageFromArray(np.resize(np.array(labels, dtype), size[::-1])))

@@ -244,7 +244,7 @@ def spaced(*spacing):
     ("scan", "mask", "note"),
     [
         (make_scan(), make_mask(dtype=np.float32), "stored as float"),
-        (make_scan(), make_mask(labels=(0, 1, 2, 20, 255)), "unknown labels: 20, 255"),
+        (make_scan(), make_mask(labels=(*range(9), 20, 255)), "unknown labels: 20, 255"),
         (make_scan((10, 14, 15)), make_mask((10, 14, 15)), "15 slices"),
         (spaced(0.5, 0.6, 4.4), None, "not square"),
         (spaced(0.05, 0.05, 4.4), None, "unusually small or large"),
@@ -279,6 +279,15 @@ def test_a_mask_that_marks_nothing_is_a_note_beside_others_that_do(tmp_path):
     report = check_folder(tmp_path)
     assert report.problems == []
     assert ["marks nothing" in note.what for note in report.notes] == [True]
+
+
+def test_classes_that_no_mask_marks_are_one_note(tmp_path):
+    for number, labels in enumerate([(0, 2, 3, 4), (0, 3, 4, 5, 6, 8)]):
+        write_case(tmp_path, number, mask=make_mask(labels=labels))
+    (note,) = check_folder(tmp_path).notes
+    assert note.what == "no mask marks S, T12"
+    write_case(tmp_path, 2, mask=make_mask(labels=(0, 1, 7)))
+    assert check_folder(tmp_path).notes == []
 
 
 def test_hidden_files_are_silent_and_strays_are_noted(tmp_path):

@@ -107,7 +107,10 @@ def test_spiders_t2_series_by_patient_and_its_t1_series_in_one_note(tmp_path):
     report = check_folder(tmp_path)
     assert report.problems == []
     assert report.cases == cases == require_valid(tmp_path)
-    assert [note.what for note in report.notes] == ["holds 4 files of T1 series"]
+    assert [note.what for note in report.notes] == [
+        "holds 4 files of T1 series",
+        "no mask marks S, L3, L2, L1, T12",
+    ]
 
 
 def test_spiders_labels_become_classes(tmp_path):

@@ -261,7 +261,7 @@ def test_check_and_training_read_a_cropped_segmentation(tmp_path):
     slicer_file(tmp_path / "Mask" / "mask_case1.seg.nrrd", mask, segments)
     report = check_folder(tmp_path)
     assert report.problems == []
-    assert len(report.notes) == 2
+    assert len(report.notes) == 3
     (case,) = ChallengeFolder(tmp_path).cases()
     scan, classes = read_labelled(case)
     assert classes.shape == scan.GetSize()[::-1] == (12, 14, 10)

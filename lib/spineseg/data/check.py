@@ -13,7 +13,7 @@ from spineseg.data.layouts import Case, CaseKey, LabelledFolder, Source, open_la
 from spineseg.data.levels import label_problems, labels_in, order_note
 from spineseg.data.padding import image_part
 from spineseg.data.volume import on_grid_of, to_canonical
-from spineseg.labels import CLASSES, relabel, unknown_labels
+from spineseg.labels import CLASSES, FOREGROUND, relabel, unknown_labels
 from spineseg.utils.errors import Problem, UserError
 from spineseg.utils.processes import count_cores
 from spineseg.utils.progress import progress_bar
@@ -87,6 +87,7 @@ def _check(root: Path, open_folder: Callable[[Path], Source], progress: bool) ->
         declared = source.labels_declared
         report.problems.extend(label_problems(source.root, report.labels, source.labels, declared))
         report.notes.extend(_slices_note(source.root, report.slices))
+        report.notes.extend(_absent_classes_note(source.root, report.labels, source.labels))
     return report
 
 
@@ -153,6 +154,18 @@ def _slices_note(root: Path, slices: dict[Path, int]) -> list[Problem]:
     what = f"{many} of {len(slices)} scans have {span} slices, and the paper's have {PAPER_SLICES}"
     remedy = "training brings all scans to the number that most of them have"
     return [Problem(root, what, remedy)]
+
+
+def _absent_classes_note(
+    root: Path, found: dict[Path, list[int]], labels: tuple[str, ...]
+) -> list[Problem]:
+    """A note if the masks of a folder, whose labels were `found`, mark only some of the classes."""
+    marked = {labels[label] for each in found.values() for label in each if label < len(labels)}
+    absent = [name for name in FOREGROUND if name not in marked]
+    if not marked.intersection(FOREGROUND) or not absent:
+        return []
+    what = f"no mask marks {', '.join(absent)}"
+    return [Problem(root, what, "a network that learns from these masks calls them background")]
 
 
 def _refuse_mask(scan: sitk.Image, path: Path) -> None:
