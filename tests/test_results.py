@@ -17,13 +17,19 @@ import yaml
 
 from spineseg.evaluation.provenance import changed_files
 from spineseg.evaluation.summary import summarise
-from spineseg.methods import ABLATION_METHODS, METHODS, NNUNET, NOISE_METHODS
+from spineseg.methods import (
+    ABLATION_METHODS,
+    METHODS,
+    NNUNET,
+    NOISE_METHODS,
+    nnunet_is_installed,
+)
 from spineseg.utils.paths import REPOSITORY
 
 STORED = REPOSITORY / "results"
 COMMITTED = "phantom-mini-smoke"
 SHOWN = "phantom-laptop"  # what README and notebooks show
-# The stored numbers lack nnU-Net, which is not installed everywhere.
+# Without nnU-Net, which is not installed everywhere.
 MODELS = [name for name in dict.fromkeys([*NOISE_METHODS, *ABLATION_METHODS]) if name != NNUNET]
 FEW = ["unet", "unet3d", "aspp_unet", "aspp_unet_noise", "aspp_unet_1"]  # one of each kind
 NOT_OF_FEW = "over segnet|over deeplabv3|position 4|four modules"  # verdicts without a row then
@@ -62,14 +68,17 @@ def reproduced(config, tmp_path_factory) -> Path:
 
 
 def read_rows(path: Path, models: list[str]) -> pd.DataFrame:
-    """The rows of a table, without those that need methods that are not in `models`."""
+    """The rows of a table, without those that need methods that are not in `models`.
+
+    If nnU-Net is installed, its rows are left out: the stored ones lack its numbers.
+    """
     table = pd.read_csv(path, dtype={"note": str})  # also if no row has one
     if "key" in table and models == FEW:
         return table[~table["key"].str.contains(NOT_OF_FEW)]
     if "model" not in table:
         return table
-    others = {name: METHODS[name].title for name in METHODS if name not in models}
-    return table[~table["model"].isin([*others, *others.values()])]
+    others = {*MODELS}.difference(models) | ({NNUNET} if nnunet_is_installed() else set())
+    return table[~table["model"].isin([*others, *(METHODS[name].title for name in others)])]
 
 
 def differences(new: pd.DataFrame, old: pd.DataFrame, tolerances: dict) -> list[str]:

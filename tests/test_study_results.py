@@ -80,41 +80,40 @@ def chain(experiment: Experiment, model: str = MODEL) -> study.Chain:
 
 
 def test_the_whole_study_leaves_its_tables(finished, studied, tmp_path, monkeypatch, capsys):
-    experiment = studied
     assert "is not known: no results of it are stored" in finished[1]
-    assert results_of(experiment)
-    runs = read_json(experiment.results / "runs.json")
+    assert results_of(studied)
+    runs = read_json(studied.results / "runs.json")
     assert [(run["model"], run["fold"], run["seed"]) for run in runs] == [
         (MODEL, "0", 0),
         (MODEL, "0", 1),
     ]
-    validation = pd.read_csv(experiment.results / "validation.csv")
+    validation = pd.read_csv(studied.results / "validation.csv")
     assert sorted(validation["epochs"].unique()) == [1, 3, 6]
-    search = pd.read_csv(experiment.results / "search.csv")
+    search = pd.read_csv(studied.results / "search.csv")
     (chosen,) = search[search["chosen"]].to_dict("records")
     assert chosen["epochs"] == runs[0]["epochs"] == 3
     assert chosen["learning_rate"] == runs[0]["profile"]["learning_rate"]
-    convergence = pd.read_csv(experiment.results / "convergence.csv")
+    convergence = pd.read_csv(studied.results / "convergence.csv")
     assert convergence["epochs"].tolist() == [3]
     assert convergence["change"].notna().all()
-    scores = pd.read_csv(experiment.results / "scores.csv")
+    scores = pd.read_csv(studied.results / "scores.csv")
     assert set(scores["aggregation"]) == {"volume"}
     for measured in (COST, CEILING):
-        assert (experiment.results / measured.name).is_file()
+        assert (studied.results / measured.name).is_file()
     assert not set(scores["case"]) & set(validation["case"])
-    assert (experiment.results / "provenance.json").is_file()
+    assert (studied.results / "provenance.json").is_file()
 
     assert study_results.estimate_study(2).endswith(" nothing to train: no run is missing")
-    shutil.copytree(experiment.runs.parent, tmp_path / "elsewhere")
-    shutil.rmtree(experiment.runs.parent)
+    shutil.copytree(studied.runs.parent, tmp_path / "elsewhere")
+    shutil.rmtree(studied.runs.parent)
     monkeypatch.setattr("spineseg.workflow.estimate.seconds_per_epoch", lambda *_: 60.0)
     # two runs of 3 epochs, and trials of 1, 1, 3 and 6
     words = "of the runs that are stored, to train: 6 runs (U-Net-2D); this takes about {} minutes"
     assert study_results.estimate_study(1) == words.format(17)
     assert study_results.estimate_study(2) == words.format(9)
-    shutil.copytree(tmp_path / "elsewhere", experiment.runs.parent)
+    shutil.copytree(tmp_path / "elsewhere", studied.runs.parent)
     assert cli.main(["study", "--store-only"]) == 0
-    assert capsys.readouterr().out == f"{experiment.results}\n"
+    assert capsys.readouterr().out == f"{studied.results}\n"
 
 
 def test_nothing_to_store_is_an_error(workspace, capsys):
@@ -125,69 +124,66 @@ def test_nothing_to_store_is_an_error(workspace, capsys):
 def test_results_stay_if_another_method_is_trained_where_their_runs_are_not(
     studied, monkeypatch, capsys
 ):
-    experiment = studied
     names = ("scores.csv", "curves.csv", "noise.csv", "confusion.csv", "validation.csv")
-    before = {name: pd.read_csv(experiment.results / name) for name in names}
-    drawn = (experiment.results / "examples.npz").read_bytes()
-    shutil.rmtree(experiment.runs.parent)
+    before = {name: pd.read_csv(studied.results / name) for name in names}
+    drawn = (studied.results / "examples.npz").read_bytes()
+    shutil.rmtree(studied.runs.parent)
 
-    monkeypatch.setattr(study, "chains", lambda: [chain(experiment, "aspp_unet_1")])
+    monkeypatch.setattr(study, "chains", lambda: [chain(studied, "aspp_unet_1")])
     assert cli.main(["study", "--workers", "1"]) == 0
-    assert results_of(experiment)
-    runs = [(run["model"], run["seed"]) for run in read_json(experiment.results / "runs.json")]
+    assert results_of(studied)
+    runs = [(run["model"], run["seed"]) for run in read_json(studied.results / "runs.json")]
     assert runs == [(MODEL, 0), (MODEL, 1), ("aspp_unet_1", 0), ("aspp_unet_1", 1)]
     for name, rows in before.items():
-        after = pd.read_csv(experiment.results / name)
+        after = pd.read_csv(studied.results / name)
         assert set(after["model"]) >= {MODEL}, name
         kept = after[after["model"] == MODEL].reset_index(drop=True)
         pd.testing.assert_frame_equal(kept, rows[rows["model"] == MODEL].reset_index(drop=True))
-    assert "aspp_unet_1" in set(pd.read_csv(experiment.results / "summary.csv")["model"])
-    assert (experiment.results / "examples.npz").read_bytes() == drawn
+    assert "aspp_unet_1" in set(pd.read_csv(studied.results / "summary.csv")["model"])
+    assert (studied.results / "examples.npz").read_bytes() == drawn
 
-    shutil.rmtree(experiment.runs.parent)
-    monkeypatch.setattr(study, "chains", lambda: [chain(experiment, "segnet")])
+    shutil.rmtree(studied.runs.parent)
+    monkeypatch.setattr(study, "chains", lambda: [chain(studied, "segnet")])
     capsys.readouterr()
     assert cli.main(["study", "--workers", "1"]) == 0
     assert "examples.npz: without segnet, because the runs of unet" in capsys.readouterr().err
-    assert (experiment.results / "examples.npz").read_bytes() == drawn
-    assert {MODEL, "segnet"} <= set(pd.read_csv(experiment.results / "scores.csv")["model"])
+    assert (studied.results / "examples.npz").read_bytes() == drawn
+    assert {MODEL, "segnet"} <= set(pd.read_csv(studied.results / "scores.csv")["model"])
 
 
 def test_a_longer_trial_is_stored_where_the_search_is_not(studied, monkeypatch, capsys):
     """In a fresh clone, the chain goes on with the scores of trials that results/ hold."""
-    experiment = studied
-    before = pd.read_csv(experiment.results / "validation.csv")
-    scores = (experiment.results / "scores.csv").read_bytes()
-    (rate,) = pd.read_csv(experiment.results / "search.csv").query("chosen")["learning_rate"]
-    shutil.rmtree(experiment.runs.parent)
+    before = pd.read_csv(studied.results / "validation.csv")
+    scores = (studied.results / "scores.csv").read_bytes()
+    (rate,) = pd.read_csv(studied.results / "search.csv").query("chosen")["learning_rate"]
+    shutil.rmtree(studied.runs.parent)
 
-    longest = study.trial(experiment, MODEL, rate, 12)
+    longest = study.trial(studied, MODEL, rate, 12)
 
     def longer() -> study.Chain:
-        yield from chain(experiment)
+        yield from chain(studied)
         yield [longest]
 
     assert study.run_chains([iter([[longest]])], 1) == []
     monkeypatch.setattr(study, "chains", lambda: [longer()])
     assert cli.main(["study", "--store-only"]) == 0
-    after = pd.read_csv(experiment.results / "validation.csv")
+    after = pd.read_csv(studied.results / "validation.csv")
     assert sorted(after["epochs"].unique()) == [1, 3, 6, 12]
     kept = after[after["epochs"] < 12].reset_index(drop=True)
     pd.testing.assert_frame_equal(kept, before)
-    assert (experiment.results / "scores.csv").read_bytes() == scores
-    assert 12 in pd.read_csv(experiment.results / "search.csv")["epochs"].tolist()
+    assert (studied.results / "scores.csv").read_bytes() == scores
+    assert 12 in pd.read_csv(studied.results / "search.csv")["epochs"].tolist()
 
-    path = experiment.results / "runs.json"
+    path = studied.results / "runs.json"
     write_json(path, [run | {"code": "0" * 12} for run in read_json(path)])
     assert cli.main(["study", "--store-only"]) == 1
     assert "made with other code; train this run again" in capsys.readouterr().err
 
 
 def test_stored_runs_of_other_code_do_not_stay(studied, monkeypatch, capsys):
-    experiment = studied
-    shutil.rmtree(experiment.runs.parent)
-    monkeypatch.setattr(study, "chains", lambda: [chain(experiment, "aspp_unet_1")])
-    path = experiment.results / "runs.json"
+    shutil.rmtree(studied.runs.parent)
+    monkeypatch.setattr(study, "chains", lambda: [chain(studied, "aspp_unet_1")])
+    path = studied.results / "runs.json"
     write_json(path, [run | {"code": "0" * 12} for run in read_json(path)])
     assert cli.main(["study", "--workers", "1"]) == 1
     err = capsys.readouterr().err

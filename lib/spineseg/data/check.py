@@ -162,7 +162,7 @@ def _absent_classes_note(
     """A note if the masks of a folder, whose labels were `found`, mark only some of the classes."""
     marked = {labels[label] for each in found.values() for label in each if label < len(labels)}
     absent = [name for name in FOREGROUND if name not in marked]
-    if not marked.intersection(FOREGROUND) or not absent:
+    if not 0 < len(absent) < len(FOREGROUND):
         return []
     what = f"no mask marks {', '.join(absent)}"
     return [Problem(root, what, "a network that learns from these masks calls them background")]
