@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export JUPYTER_PLATFORM_DIRS := 1
 
 .PHONY: help setup reproduce figures test lab course predict lint verify nnunet phantom-only weights paper-scale bench \
-  test-faults test-methods test-slurm test-site fuzz references notebooks study graph lock site
+  test-faults test-graph test-slurm test-site fuzz references notebooks study graph lock site
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,8 +85,8 @@ bench: nnunet $(PHANTOM) #- measure speed and memory into results/benchmark/ (lo
 test-faults: setup #- kill, fill up and damage everything at every moment (long)
 	$(BIN)/pytest tests/test_faults.py --faults
 
-test-methods: setup #- train every method in the graph and compare with the stored numbers (long)
-	$(BIN)/pytest tests/test_results.py --methods
+test-graph: setup #- make everything from nothing, with every method and lesson, and compare (long)
+	$(BIN)/pytest tests/test_results.py --graph
 
 test-slurm: setup #- run the graph through a SLURM on this machine (needs slurm-wlm and munge)
 	$(BIN)/python -c 'import sys, make; sys.exit(make.install_cluster())'

@@ -16,7 +16,7 @@ if os.environ.get("CI"):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", action="store_true", help="all of test_faults (long)")
-    parser.addoption("--methods", action="store_true", help="all methods in test_results (long)")
+    parser.addoption("--graph", action="store_true", help="all of test_results (long)")
     parser.addoption("--site", action="store_true", help="test the site that was built (long)")
 
 
