@@ -109,7 +109,7 @@ def notebook_code(notebook: Path) -> str:
     questions = PACKAGE / "course" / "questions" / f"{notebook.name[:2]}.json"
     asked = questions.read_text(encoding="utf-8") if questions.is_file() else ""
     called = (*library, "workflow/tables.py", *_imported(code), *_course(notebook))
-    return fingerprint(*TABLES, *called, also=_bare(code) + asked + _printed())
+    return fingerprint(*TABLES, *called, also=_syntax(code) + asked + _printed())
 
 
 def _printed() -> str:
@@ -152,8 +152,8 @@ def fingerprint(*names: str, also: str = "") -> str:
     """
     digest = hashlib.sha256(also.encode())
     for file in sorted({file for name in names for file in _files(name)}):
-        name = file.relative_to(PACKAGE).as_posix()
-        digest.update(f"{name}\n{_syntax(file)}\n".encode())
+        name, code = file.relative_to(PACKAGE).as_posix(), file.read_text(encoding="utf-8")
+        digest.update(f"{name}\n{_syntax(code)}\n".encode())
     return digest.hexdigest()[:12]
 
 
@@ -165,11 +165,7 @@ def _files(name: str) -> Iterator[Path]:
 
 
 @cache
-def _syntax(file: Path) -> str:
-    return _bare(file.read_text(encoding="utf-8"))
-
-
-def _bare(code: str) -> str:
+def _syntax(code: str) -> str:
     """Code without comments, docstrings and layout, the same for all versions of Python."""
     tree = ast.parse(code)
     for node in ast.walk(tree):
