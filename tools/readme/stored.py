@@ -95,6 +95,11 @@ def lead_over(model: str, experiment: str = SHOWN) -> pd.Series:
     return table.query("metric == 'DSC' and model == @model").iloc[0]
 
 
+def was_compared(model: str, experiment: str) -> bool:
+    """Whether the experiment has ASPP-UNet's lead over that method."""
+    return model in set(COMPARISON.read(RESULTS / experiment)["model"])
+
+
 def leads_with_and_without_repair(model: str, experiment: str) -> list[str]:
     """ASPP-UNet's lead over a method as the networks label, and with repaired levels, as text."""
     return [in_points(lead_over(model, f"{experiment}{ending}")) for ending in ("", CLEANED_UP)]

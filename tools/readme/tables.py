@@ -1,7 +1,5 @@
 """The tables of README.md and docs/."""
 
-from collections.abc import Mapping
-
 import pandas as pd
 from tools.readme import stored
 from tools.readme.markdown import frame_table, table
@@ -376,20 +374,17 @@ def patients_table() -> str:
         "tested once per seed, by a network that did not train on it. Images have "
         f"{load_profile('patients').image_size} rows unless the table says otherwise. From "
         f"random weights, more epochs were not tried. Device: {devices}."
-        f"\n\n{_leads_on_patients(found)}"
+        f"\n\n{_leads_on_patients()}"
     )
 
 
-def _leads_on_patients(scored: Mapping[tuple[str, str], pd.DataFrame]) -> str:
-    """ASPP-UNet's leads over other methods on real patients.
-
-    `scored` has the scores for each start of the training and each kind of levels.
-    """
+def _leads_on_patients() -> str:
+    """ASPP-UNet's leads over other methods on real patients."""
     lines = [
         (METHODS[rival].title, start, *stored.leads_with_and_without_repair(rival, name))
         for rival in (PLAIN, NNUNET)
         for start, name in stored.TRAINED_ON_PATIENTS.items()
-        if (rival, ALL_CLASSES) in scored[start, next(iter(REPAIRS))].index
+        if stored.was_compared(rival, name)
     ]
     return table(("lead of ASPP-UNet, points, over", "starts from", *REPAIRS), lines)
 

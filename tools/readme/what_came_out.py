@@ -462,7 +462,7 @@ def _on_patients_otherwise() -> str:
         f"points, and {repaired} with repaired levels."
     )
     scratch = TRAINED_ON_PATIENTS["random weights"]
-    if (NNUNET, ALL_CLASSES) not in stored.dsc_of(scratch).index:
+    if not stored.was_compared(NNUNET, scratch):
         return first
     labelled, repaired = stored.leads_with_and_without_repair(NNUNET, scratch)
     return (
