@@ -373,7 +373,8 @@ def patients_table() -> str:
         f"{table(head, lines)}\n\n{one['cases'].max()} patients ({one['data'].iloc[0]}), each "
         "tested once per seed, by a network that did not train on it. Images have "
         f"{load_profile('patients').image_size} rows unless the table says otherwise. From "
-        f"random weights, more epochs were not tried. Device: {devices}."
+        f"random weights, and for {METHODS[NNUNET].title}, more epochs were not tried. "
+        f"Device: {devices}."
         f"\n\n{_leads_on_patients()}"
     )
 
