@@ -422,9 +422,9 @@ def _patients() -> str:
         _by_image_size(),
         _on_patients_otherwise(),
         "The network in weights/ was trained on simulated patients alone (not those of the "
-        f"phantom). It reaches {_bundled('')} %, "
-        f"and {_bundled(CLEANED_UP)} % with repaired levels. Some choices were made after a look "
-        "at these patients, so expect a little less on others. "
+        f"phantom). It reaches {_mean(PROPOSED, BUNDLED_ON_PATIENTS)} %, "
+        f"and {_mean(PROPOSED, f'{BUNDLED_ON_PATIENTS}{CLEANED_UP}')} % with repaired levels. "
+        "Some choices were made after a look at these patients, so expect a little less on others. "
         "([All of these](study.md#eleven-patients).)",
     ]
     return " ".join(sentences)
@@ -473,21 +473,17 @@ def _on_patients_otherwise() -> str:
 
 def _nnunet_from_simulated() -> str:
     """The scores on patients of nnU-Net and ASPP-UNet that started from simulated patients."""
-    start = TRAINED_ON_PATIENTS["simulated patients"]
-    labelled, repaired = (stored.dsc_of(f"{start}{ending}") for ending in ("", CLEANED_UP))
-    names = (NNUNET, PROPOSED)
-    before, after = (
-        [in_per_cent(rows.loc[(name, ALL_CLASSES)]) for name in names]
-        for rows in (labelled, repaired)
-    )
+    labelled = TRAINED_ON_PATIENTS["simulated patients"]
+    repaired = f"{labelled}{CLEANED_UP}"
+    seeds = stored.dsc_of(labelled).loc[(NNUNET, ALL_CLASSES), "seeds"]
     return (
-        f"From simulated patients (one seed), {METHODS[NNUNET].title} reaches {before[0]} % and "
-        f"{METHODS[PROPOSED].title} {before[1]} %; with repaired levels, {after[0]} and "
-        f"{after[1]} %. These two were not compared case by case."
+        f"From simulated patients ({in_seeds(seeds)}), {METHODS[NNUNET].title} reaches "
+        f"{_mean(NNUNET, labelled)} % and {METHODS[PROPOSED].title} {_mean(PROPOSED, labelled)} %; "
+        f"with repaired levels, {_mean(NNUNET, repaired)} and {_mean(PROPOSED, repaired)} %. "
+        "These two were not compared case by case."
     )
 
 
-def _bundled(ending: str) -> str:
-    """The mean DSC of the network in weights/ on patients."""
-    scores = stored.dsc_of(f"{BUNDLED_ON_PATIENTS}{ending}")
-    return in_per_cent(scores.loc[(PROPOSED, ALL_CLASSES)])
+def _mean(model: str, experiment: str) -> str:
+    """The mean DSC of a method in an experiment, per cent, with its interval."""
+    return in_per_cent(stored.dsc_of(experiment).loc[(model, ALL_CLASSES)])
