@@ -33,9 +33,12 @@ except ValueError as error:
 experiment = graph.experiment
 
 
-rule all:
+rule all:  # names what may be missing beside a finished report: Snakemake makes only that again
     input:
         f"{experiment.runs}/report.html",
+        expand(f"{experiment.runs}/notebooks/{{name}}.ipynb", name=NOTEBOOKS),
+        [graph.results(notebook.writes) for notebook in NOTEBOOKS.values()],
+        [graph.figures(notebook.figures) for notebook in NOTEBOOKS.values()],
 
 
 rule phantom:
